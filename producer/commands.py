@@ -1,0 +1,91 @@
+"""What `maskq submit`, `status` and `cancel` do: a client of a broker, nothing heavier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .client import Client
+from .contract import JobStatus, Options, State
+from .errors import InvalidJob, UnknownJob
+from .settings import Settings
+from .sources import expand
+
+console = Console()
+stderr = Console(stderr=True)
+
+#: The file in which `maskq up` leaves its broker's address for other terminals.
+BROKER_FILE = "broker-url"
+
+
+def connect(settings: Settings | None = None) -> Client:
+    """A client of the configured broker, or of the `maskq up` that runs. Raises `InvalidJob`, `BrokerUnavailable`."""
+    settings = settings or Settings()
+    running = settings.state_dir / BROKER_FILE
+    if settings.broker_url is None and running.is_file():
+        settings = settings.model_copy(update={"broker_url": running.read_text().strip()})
+    client = Client(settings=settings)
+    client.check()
+    return client
+
+
+def submit(paths: list[str], model: str, priority: int, options: dict[str, Any], as_json: bool) -> int:
+    """Queue every image; 1 if one could not be queued."""
+    failed = 0
+    with connect() as client:
+        for path in expand(paths):
+            try:
+                job = client.submit(path, model=model, priority=priority, options=Options(**options))
+            except (InvalidJob, OSError) as error:
+                failed = 1
+                stderr.print(f"{path}: {error}", style="red", highlight=False)
+                continue
+            print(json.dumps({"job_id": job.id, "image": str(path)}) if as_json else job.id, flush=True)
+    return failed
+
+
+def status(jobs: list[str], as_json: bool) -> int:
+    """Show every job; 1 if one ended without a result or is not known."""
+    failed = 0
+    table = Table("job", "image", "model", "state", "seconds", "error")
+    with connect() as client:
+        for job_id in jobs:
+            try:
+                found = client.job(job_id).status()
+            except UnknownJob as error:
+                failed = 1
+                stderr.print(str(error), style="red", highlight=False)
+                continue
+            failed |= found.state.ended and found.state is not State.DONE
+            if as_json:
+                print(json.dumps(found.model_dump(mode="json") | {"timings": found.timings}), flush=True)
+            else:
+                table.add_row(*_row(found))
+    if table.row_count:
+        console.print(table)
+    return failed
+
+
+def _row(job: JobStatus) -> list[str]:
+    error = f"{job.error.type}: {job.error.message}" if job.error else ""
+    return [job.id, job.spec.name, job.spec.model, job.state, f"{job.timings['total']:.2f}", error]
+
+
+def cancel(jobs: list[str], as_json: bool) -> int:
+    """Cancel every job that has not ended; 1 if one had, or is not known."""
+    failed = 0
+    with connect() as client:
+        for job_id in jobs:
+            try:
+                state = client.job(job_id).cancel()
+            except UnknownJob as error:
+                failed = 1
+                stderr.print(str(error), style="red", highlight=False)
+                continue
+            failed |= state is not State.CANCELLED
+            print(json.dumps({"job_id": job_id, "state": state}) if as_json else f"{job_id} {state}", flush=True)
+    return failed

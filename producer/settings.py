@@ -1,0 +1,64 @@
+"""Every setting, once. Each is an environment variable `MASKQ_<NAME>`; read at the edges and passed down."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_state_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the broker is, what workers may use, and every bound."""
+
+    model_config = SettingsConfigDict(env_prefix="MASKQ_", frozen=True, use_attribute_docstrings=True)
+
+    broker_url: str | None = None
+    """The Redis of jobs and messages, such as `redis://host:6379/0`. Without one, `maskq run` and `maskq up` start a
+    private Redis, and the other commands use the one of the running `maskq up`."""
+    store_url: str = "redis"
+    """Where images and results are kept: `redis` (the broker's own), or any fsspec URL that producers and workers
+    reach, such as `s3://bucket/maskq`."""
+    models: Path | None = None
+    """A folder of models of your own, each in a folder of its name; looked in before those that come with maskq."""
+    devices: str = "auto"
+    """The devices to run, one process each: `cuda:0=on,cuda:1=off,cpu`; after `=` that process's cudnn benchmark.
+    `auto` takes every GPU, or the CPU where there is none."""
+    cluster_processes: int = Field(default=max(1, (os.cpu_count() or 2) // 2), ge=1, le=1024)
+    """Processes of a CPU worker. Default: half the cores."""
+    device_threads: int = Field(default=4, ge=1, le=256)
+    """Jobs that a device process has in hand at once: the others fetch and decode while one is on the device."""
+    torch_threads: int = Field(default=0, ge=0, le=1024)
+    """Threads of the network on a `cpu` device; 0 takes one per core."""
+    batch_size: int = Field(default=8, ge=1, le=1024)
+    """Images of one shape in a batch on a GPU at most. A `cpu` device runs them one by one, which is faster there."""
+    batch_wait_ms: float = Field(default=3.0, ge=0, le=1000)
+    """How long a GPU waits for a batch to fill, milliseconds."""
+    max_bytes: int = Field(default=256 * 1024**2, ge=1)
+    """Bytes of an image file at most."""
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Pixels of an image at most."""
+    max_queued: int = Field(default=100_000, ge=1)
+    """Unfinished jobs at most; then submitting raises `QueueFull`."""
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    """How often a stage is begun before the job is declared dead."""
+    retention_s: int = Field(default=86_400, ge=1)
+    """Seconds that an ended job and its result are kept."""
+    lease_s: float = Field(default=30.0, gt=0)
+    """Seconds after which a stage whose worker has gone silent is given to another. Workers renew three times in it."""
+    resend_s: float = Field(default=60.0, gt=0)
+    """Seconds that a job waits on an empty queue before its message counts as lost and is sent again."""
+    visibility_timeout_s: int = Field(default=3600, ge=1)
+    """Seconds after which the transport delivers an unacknowledged message again; longer than any stage takes."""
+    stage_limit_s: float = Field(default=600.0, gt=0)
+    """Seconds that the clustering of one image may take; then its process is replaced and the job tried again."""
+    grace_s: float = Field(default=30.0, gt=0)
+    """Seconds that workers are given to finish what they have in hand when they are stopped."""
+    flower_port: int = Field(default=5555, ge=0, le=65_535)
+    """Flower's port on loopback in `maskq up`; 0 takes a free one."""
+    state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
+    """Where `maskq up` keeps its Redis's data."""
+    log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """What workers log: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""

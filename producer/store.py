@@ -1,0 +1,100 @@
+"""The payload store, a claim check: images, fields and results wait here, and messages carry only a job's id.
+
+Payloads live in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq`, `file:///var/lib/maskq`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, cast
+
+from .errors import PayloadMissing
+from .ledger import PREFIX
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+class Payload(StrEnum):
+    """What is stored of a job."""
+
+    #: The encoded image, as sent.
+    IMAGE = "image"
+    #: Packed foreground fields, between the two stages.
+    FIELDS = "fields"
+    #: The label image: 16-bit PNG, or 32-bit TIFF beyond 65,535 objects.
+    LABELS = "labels"
+    #: `contract.Objects` as JSON.
+    OBJECTS = "objects"
+
+
+class PayloadStore(Protocol):
+    """Bytes by job and kind. Putting replaces; dropping what is not there is no error."""
+
+    def put(self, job_id: str, kind: Payload, data: bytes) -> None: ...
+
+    def get(self, job_id: str, kind: Payload) -> bytes:
+        """Raises `PayloadMissing`."""
+        ...
+
+    def drop(self, job_id: str, kind: Payload) -> None: ...
+
+
+class RedisStore:
+    """Payloads in Redis, each kept for `retention_s` seconds."""
+
+    def __init__(self, redis: Redis, retention_s: int) -> None:
+        self._redis, self._retention_s = redis, retention_s
+
+    def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        self._redis.set(_key(job_id, kind), data, ex=self._retention_s)
+
+    def get(self, job_id: str, kind: Payload) -> bytes:
+        data = cast("bytes | None", self._redis.get(_key(job_id, kind)))
+        if data is None:
+            raise _missing(job_id, kind)
+        return data
+
+    def drop(self, job_id: str, kind: Payload) -> None:
+        self._redis.delete(_key(job_id, kind))
+
+
+class FsspecStore:
+    """Payloads as files under an fsspec URL; how long they are kept is that store's own setting."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self._fs, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+
+    def _path(self, job_id: str, kind: Payload) -> str:
+        return f"{self._root}/{job_id}/{kind}"
+
+    def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
+        self._fs.pipe_file(self._path(job_id, kind), data)
+
+    def get(self, job_id: str, kind: Payload) -> bytes:
+        try:
+            return cast(bytes, self._fs.cat_file(self._path(job_id, kind)))
+        except FileNotFoundError as error:
+            raise _missing(job_id, kind) from error
+
+    def drop(self, job_id: str, kind: Payload) -> None:
+        try:
+            self._fs.rm_file(self._path(job_id, kind))
+        except FileNotFoundError:
+            return
+
+
+def open_store(url: str, redis: Redis, retention_s: int) -> PayloadStore:
+    """The store that a `MASKQ_STORE_URL` names: `redis` is the broker's own."""
+    return RedisStore(redis, retention_s) if url == "redis" else FsspecStore(url)
+
+
+def _key(job_id: str, kind: Payload) -> str:
+    return f"{PREFIX}payload:{job_id}:{kind}"
+
+
+def _missing(job_id: str, kind: Payload) -> PayloadMissing:
+    return PayloadMissing(f"job {job_id}: its {kind} are no longer in the store (is its retention time over?)")

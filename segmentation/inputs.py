@@ -1,0 +1,70 @@
+"""Pixels of any kind → what a network takes. The one place where channels, range and size are converted.
+
+1. Channels. `grey`: one channel. Three or four channels are RGB (and alpha): luminance by ITU-R BT.601, alpha
+   dropped; two channels are grey and alpha: the first; any other number: their mean. `rgb`: three channels; grey
+   is repeated, alpha dropped, and what has more than four channels gives its first three.
+2. Range. `percentile`: per image and channel, the 1st percentile becomes 0 and the 99.8th becomes 1, clipped to
+   [-1, 3]; so 8-bit, 16-bit and float images of the same scene give the same input. `unit`: integers are divided
+   by their type's maximum, floats are taken as they are.
+3. Size. Sides grow to the next rung of a small ladder by repeating the last row and column (`padded_side`), so that
+   images of nearly the same size share a batch; the fields are cut back to the image afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .images import Pixels
+
+Channels = Literal["grey", "rgb"]
+Normalisation = Literal["percentile", "unit"]
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+#: Percentiles are taken over at most about this many pixels of a regular sub-grid.
+_SAMPLE = 1 << 18
+
+
+def to_input(pixels: Pixels, channels: Channels, normalisation: Normalisation) -> NDArray[np.float32]:
+    """(H, W, C) pixels of any type → (channels, H, W) float32, normalised."""
+    planes = _select(pixels, channels).astype(np.float32)
+    planes = np.ascontiguousarray(np.moveaxis(planes, -1, 0))
+    if normalisation == "unit":
+        return planes / np.float32(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "iu" else planes
+    return np.stack([_stretch(plane) for plane in planes])
+
+
+def _select(pixels: Pixels, channels: Channels) -> Pixels:
+    """The channels wanted, last."""
+    count = pixels.shape[2]
+    if channels == "rgb":
+        return np.repeat(pixels[..., :1], 3, axis=2) if count < 3 else pixels[..., :3]
+    if count in (3, 4):
+        return (pixels[..., :3].astype(np.float32) @ _LUMINANCE)[..., None]
+    return pixels[..., :1] if count <= 2 else pixels.mean(axis=2, keepdims=True, dtype=np.float32)
+
+
+def _stretch(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The plane with its 1st and 99.8th percentiles at 0 and 1; a flat plane becomes 0."""
+    step = max(1, int((plane.size / _SAMPLE) ** 0.5))
+    low, high = np.percentile(plane[::step, ::step], (1, 99.8))
+    span = np.float32(max(high - low, 1e-6 * max(abs(high), 1e-6)))
+    return np.clip((plane - np.float32(low)) / span, -1, 3)
+
+
+def padded_side(side: int) -> int:
+    """The rung of the ladder of shapes for a side of `side` pixels.
+
+    Multiples of 8 up to 64, then eight rungs to every doubling: a side grows by at most an eighth, and there are
+    few shapes.
+    """
+    step = max(8, 1 << max(0, (side - 1).bit_length() - 4))
+    return -(-side // step) * step
+
+
+def pad(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(C, H, W) → the same with both sides on the ladder, grown at the bottom and right by repeating the edge."""
+    _, height, width = image.shape
+    return np.pad(image, ((0, 0), (0, padded_side(height) - height), (0, padded_side(width) - width)), mode="edge")

@@ -1,0 +1,142 @@
+"""Training: object-centred crops, the three-term loss, Adam with a decaying rate, an average of the weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from .dataset import Crops, Pair
+from .loss import Terms, batch_loss
+from .model import ModelSpec
+from .network import BranchedERFNet
+
+_EMA = 0.999
+_MARGIN = 8.0  # pixels: every object's margin at the start, about a small nucleus's radius
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast."""
+
+    #: Optimiser steps.
+    steps: int = 12_000
+    #: Crops per step.
+    batch: int = 8
+    #: Sides of a crop, pixels; a multiple of 8.
+    crop: int = 160
+    #: Adam's rate at the start; it falls to 0 as (1 - step/steps)^0.9.
+    rate: float = 1e-3
+    #: Adam's weight decay.
+    decay: float = 1e-4
+    #: Longest gradient, by its norm.
+    clip: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `train` reports after each step."""
+
+    step: int
+    loss: float
+    instance: float
+    variance: float
+    seed: float
+    seconds: float
+
+
+class Trainer:
+    """One training: the network, its average, the optimiser and the random states. Lives for one `maskq train`.
+
+    `checkpoint` and `resume` keep and restore all of it.
+    """
+
+    def __init__(self, spec: ModelSpec, schedule: Schedule, device: str = "cpu") -> None:
+        torch.manual_seed(schedule.seed)
+        self.spec, self.schedule, self.device = spec, schedule, torch.device(device)
+        self.step = 0
+        self._rng = np.random.default_rng(schedule.seed)
+        network = BranchedERFNet(spec.channel_count, spec.bandwidths)
+        network.start_at(_MARGIN / spec.unit)
+        self._network = network.to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self._network).eval().requires_grad_(False)
+        self._adam = torch.optim.Adam(self._network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True)
+
+    def run(self, data: list[Pair]) -> Iterator[Progress]:
+        """Train to the schedule's last step, reporting each."""
+        crops = Crops(data, self.spec.channels, self.spec.normalisation, self.schedule.crop)
+        self._network.train()
+        while self.step < self.schedule.steps:
+            began = time.perf_counter()
+            images, labels = crops.batch(self.schedule.batch, self._rng)
+            terms = self._advance(torch.from_numpy(images), torch.from_numpy(labels))
+            values = [t.item() for t in terms]
+            yield Progress(self.step, terms.total().item(), *values, time.perf_counter() - began)
+
+    def _advance(self, images: torch.Tensor, labels: torch.Tensor) -> Terms:
+        """One step of the optimiser."""
+        for group in self._adam.param_groups:
+            group["lr"] = self.schedule.rate * (1 - self.step / self.schedule.steps) ** 0.9
+        with torch.autocast(self.device.type, torch.bfloat16):
+            raw = self._network(images.to(self.device, memory_format=torch.channels_last))
+        terms = batch_loss(raw.float(), labels.to(self.device), self.spec.unit)
+        self._adam.zero_grad()
+        terms.total().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._network.parameters(), self.schedule.clip)
+        self._adam.step()
+        self.step += 1
+        self._follow()
+        return Terms(*(t.detach() for t in terms))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average a little towards the network; early on it follows faster."""
+        keep = min(_EMA, (1 + self.step) / (10 + self.step))
+        for mine, theirs in zip(self.average.state_dict().values(), self._network.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - keep)
+            else:
+                mine.copy_(theirs)
+
+    def checkpoint(self, path: Path) -> None:
+        """Write everything that `resume` needs, atomically."""
+        state = {
+            "step": self.step,
+            "schedule": json.dumps(asdict(self.schedule)),
+            "network": self._network.state_dict(),
+            "average": self.average.state_dict(),
+            "adam": self._adam.state_dict(),
+            "torch_rng": torch.get_rng_state(),
+            "crop_rng": json.dumps(self._rng.bit_generator.state),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def weights(self) -> bytes:
+        """The averaged weights as float16 safetensors."""
+        state = self.average.state_dict()
+        return save_tensors({n: t.half().contiguous().cpu() for n, t in state.items() if t.is_floating_point()})
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint as if there had been no break."""
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["schedule"] != json.dumps(asdict(self.schedule)):
+            raise ValueError(f"{path}: was made by another schedule, {state['schedule']}; remove it to start anew")
+        self.step = state["step"]
+        self._network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self._adam.load_state_dict(state["adam"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self._rng.bit_generator.state = json.loads(state["crop_rng"])

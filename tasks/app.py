@@ -1,0 +1,30 @@
+"""The Celery app: two tasks, JSON only, acknowledged late, one message in hand per slot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from producer.broker import TASKS, celery_settings
+from producer.contract import Stage
+from producer.settings import Settings
+
+from .delivery import Delivery, StageFailed, StageReleased
+
+
+def create_app(settings: Settings) -> Celery:
+    """An app on the settings' broker, without tasks: enough for Flower."""
+    app = Celery("maskq", broker=settings.broker_url, set_as_current=True)
+    app.conf.update(celery_settings(settings.visibility_timeout_s))
+    app.conf.update(worker_hijack_root_logger=True, worker_cancel_long_running_tasks_on_connection_loss=False)
+    return app
+
+
+def add_stage(app: Celery, stage: Stage, delivery: Delivery, **options: Any) -> None:
+    """Make the stage a task of the app: `tasks.embed` or `tasks.cluster`."""
+
+    # `throws`: these have been told to the ledger already; Celery logs a line, not a traceback.
+    @app.task(name=TASKS[stage], throws=(StageFailed, StageReleased), **options)
+    def run(job_id: str) -> str:
+        return delivery(job_id)

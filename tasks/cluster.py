@@ -1,0 +1,44 @@
+"""The second stage: packed fields → labels and objects."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from producer.contract import JobStatus, MaskObject, Objects, Rle
+from producer.store import Payload, PayloadStore
+from segmentation import model
+from segmentation.clustering import cluster
+from segmentation.fields import unpack
+from segmentation.labels import encode
+from segmentation.objects import describe
+
+
+class Cluster:
+    """Fetch the fields, cluster them, store the labels and the objects."""
+
+    def __init__(self, store: PayloadStore, models: tuple[Path, ...]) -> None:
+        self._store = store
+        self._spec = lru_cache(maxsize=64)(lambda name: model.read_spec(model.find(name, models)))
+
+    def __call__(self, job: JobStatus) -> str:
+        spec, options = self._spec(job.spec.model), job.spec.options
+        foreground = unpack(self._store.get(job.id, Payload.FIELDS))
+        labels, scores = cluster(foreground, spec.clustering(options.seed_threshold, options.min_pixels))
+        size = labels.shape[0], labels.shape[1]
+        objects = tuple(
+            MaskObject(
+                id=found.id,
+                score=round(found.score, 6),
+                bbox=found.bbox,
+                area=found.area,
+                centroid=(round(found.centroid[0], 3), round(found.centroid[1], 3)),
+                rle=Rle(size=size, counts=found.rle),
+            )
+            for found in describe(labels, scores.tolist())
+        )
+        described = Objects(height=size[0], width=size[1], model=f"{spec.name}@{spec.version}", objects=objects)
+        self._store.put(job.id, Payload.LABELS, encode(labels))
+        self._store.put(job.id, Payload.OBJECTS, described.model_dump_json().encode())
+        self._store.drop(job.id, Payload.FIELDS)
+        return f"{len(objects)} objects"

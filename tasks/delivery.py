@@ -1,0 +1,68 @@
+"""One delivery of one message: claim the stage, do its work under a lease, say how it ended.
+
+A message may come twice, late, or for a job that is over: only a claim that the ledger grants is worked on, and only
+its owner can finish it. The message itself is acknowledged in every case; what has to run again is sent again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from producer.broker import Sender
+from producer.contract import Failure, JobStatus, Stage
+from producer.errors import PayloadMissing
+from producer.ledger import Ledger
+from segmentation.errors import SegmentationError
+
+from .leases import LeaseKeeper
+
+#: A stage's work: does it for the job, and returns a line for people.
+Work = Callable[[JobStatus], str]
+
+
+class StageFailed(Exception):
+    """The job's own fault: it has failed for good, with a typed error."""
+
+
+class StageReleased(Exception):
+    """The worker's fault: the stage was given back, and its message sent again."""
+
+
+class Delivery:
+    """The delivery rules, for one stage in one worker process (and its forks)."""
+
+    def __init__(self, stage: Stage, ledger: Ledger, sender: Sender, work: Work) -> None:
+        self._stage, self._ledger, self._sender, self._work = stage, ledger, sender, work
+        self._leases = LeaseKeeper(ledger)
+
+    def __call__(self, job_id: str) -> str:
+        """Run the stage if it can be claimed; returns a line for Flower.
+
+        Raises `StageFailed` or `StageReleased` after the ledger has been told.
+        """
+        owner = uuid.uuid4().hex
+        granted = self._ledger.claim(job_id, self._stage, owner)
+        if granted != "ok":
+            return f"dropped: the job is {granted}"
+        with self._leases.holding(job_id, owner):
+            job = self._ledger.status(job_id)
+            try:
+                said = self._work(job)
+            except (SegmentationError, PayloadMissing) as error:
+                failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
+                self._ledger.fail(job_id, owner, failure)
+                raise StageFailed(f"{failure.type}: {failure.message}") from error
+            except BaseException as error:
+                self._give_back(job, owner, error)
+                raise StageReleased(f"{type(error).__name__}: {error}") from error
+            if not self._ledger.finish(job_id, self._stage, owner):
+                return f"dropped: the job is {self._ledger.state(job_id)}"
+        if self._stage is Stage.EMBED:
+            self._sender.send(Stage.CLUSTER, job)
+        return said
+
+    def _give_back(self, job: JobStatus, owner: str, error: BaseException) -> None:
+        """Release the stage and send its message again; the ledger counts the attempts."""
+        if self._ledger.release(job.id, owner, f"{type(error).__name__}: {error}"):
+            self._sender.send(self._stage, job)

@@ -1,0 +1,37 @@
+"""The first stage: an image's bytes → packed foreground fields."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from producer.contract import JobStatus
+from producer.store import Payload, PayloadStore
+from segmentation.images import ImageLimits, Pixels, decode
+
+
+class FieldSource(Protocol):
+    """A device that runs networks."""
+
+    def fields(self, model: str, pixels: Pixels) -> bytes:
+        """The packed fields of (H, W, C) pixels. Raises `UnknownModel`, `InvalidModel`, `InvalidFields`."""
+        ...
+
+
+class Embed:
+    """Fetch, decode and check the image, run the model, store the fields."""
+
+    def __init__(self, store: PayloadStore, device: FieldSource, limits: ImageLimits) -> None:
+        self._store, self._device, self._limits = store, device, limits
+
+    def __call__(self, job: JobStatus) -> str:
+        data = self._store.get(job.id, Payload.IMAGE)
+        pixels = decode(data, job.spec.name, self._limits_of(job))
+        fields = self._device.fields(job.spec.model, pixels)
+        self._store.put(job.id, Payload.FIELDS, fields)
+        height, width = pixels.shape[:2]
+        return f"{height}×{width}, fields of {len(fields):,} bytes"
+
+    def _limits_of(self, job: JobStatus) -> ImageLimits:
+        asked = job.spec.limits.max_pixels
+        return self._limits if asked is None else replace(self._limits, max_pixels=min(asked, self._limits.max_pixels))

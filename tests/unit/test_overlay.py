@@ -1,0 +1,146 @@
+"""Pictures for people: what is grey, what is tinted, what is outlined."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from segmentation import overlay
+
+DTYPES = ["?", "u1", "u2", "u4", "i2", "i4", "f2", "f4", "f8"]
+NOTHING = np.zeros((40, 50), np.int32)
+
+
+def ramp(dtype: str, channels: int = 1) -> NDArray[Any]:
+    """(40, 50, channels), dark to bright."""
+    plane = np.linspace(0, 120, 2000).reshape(40, 50, 1)
+    return np.repeat(plane > 60 if dtype == "?" else plane, channels, axis=2).astype(dtype)
+
+
+def square(label: int) -> NDArray[np.int32]:
+    labels = NOTHING.copy()
+    labels[10:20, 10:20] = label
+    return labels
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+def test_any_type_and_number_of_channels_uses_the_full_range(dtype: str, channels: int) -> None:
+    picture = overlay.draw(ramp(dtype, channels), NOTHING)
+    assert picture.shape == (40, 50, 3) and picture.dtype == np.uint8
+    assert picture[0, 0].tolist() == [0, 0, 0] and picture[-1, -1].tolist() == [255, 255, 255]
+
+
+def test_scale_and_offset_of_the_pixels_do_not_show() -> None:
+    plain, far = ramp("f8"), (ramp("f8") * 3).astype("i4") + 2_000_000_000
+    difference = overlay.draw(plain, NOTHING).astype(int) - overlay.draw(far, NOTHING)
+    assert abs(difference).max() <= 1
+
+
+def test_colours_of_an_image_keep_their_hue() -> None:
+    pixels = ramp("u1", 3) // np.array([1, 2, 1], np.uint8)
+    picture = overlay.draw(pixels, NOTHING)
+    assert picture[30, 40, 1] == pytest.approx(picture[30, 40, 0] / 2, abs=2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_flat_image_is_black(dtype: str) -> None:
+    assert not overlay.draw(np.ones((40, 50, 1), dtype), NOTHING).any()
+
+
+def test_a_few_bright_pixels_on_nothing_are_seen() -> None:
+    pixels = np.zeros((400, 500, 1), np.uint16)
+    pixels[5, 7] = 1
+    picture = overlay.draw(pixels, np.zeros((400, 500), np.int32))
+    assert picture[5, 7].tolist() == [255, 255, 255] and picture.sum() == 3 * 255
+
+
+def test_outside_objects_the_image_is_untouched() -> None:
+    pixels, labels = ramp("u2"), square(7)
+    changed = (overlay.draw(pixels, labels) != overlay.draw(pixels, NOTHING)).any(axis=2)
+    assert (changed == (labels > 0)).all()
+
+
+def test_the_outline_is_the_full_colour_and_the_inside_a_tint() -> None:
+    picture = overlay.draw(np.zeros((40, 50, 1), np.uint8), square(7))
+    colour = picture[10, 10]
+    outline = np.zeros((40, 50), bool)
+    outline[10:20, 10:20] = True
+    outline[11:19, 11:19] = False
+    assert (picture[outline] == colour).all()
+    assert (picture[11:19, 11:19] == colour // 4).all()
+
+
+def test_touching_objects_are_outlined_on_both_sides() -> None:
+    labels = NOTHING.copy()
+    labels[:, 20:25], labels[:, 25:30] = 1, 2
+    picture = overlay.draw(np.zeros((40, 50, 1), np.uint8), labels)
+    one, other = picture[5, 20], picture[5, 29]
+    assert (one != other).any()
+    assert (picture[5, 24] == one).all() and (picture[5, 25] == other).all()
+
+
+def test_the_edge_of_the_image_is_no_outline() -> None:
+    picture = overlay.draw(np.zeros((40, 50, 1), np.uint8), np.ones((40, 50), np.int32))
+    assert (picture == picture[0, 0]).all()
+
+
+def test_an_id_has_one_colour_everywhere_and_neighbouring_ids_differ_well() -> None:
+    black = np.zeros((40, 50, 1), np.uint8)
+    colours = np.array([overlay.draw(black, square(i))[10, 10] for i in (*range(1, 30), 100_000, 2**31 - 1)], int)
+    again = overlay.draw(black, np.roll(square(5), 7, axis=1))[10, 17]
+    assert (again == colours[4]).all()
+    assert abs(np.diff(colours, axis=0)).max(axis=1).min() > 80
+
+
+@given(
+    hnp.arrays(np.int32, st.tuples(st.integers(1, 30), st.integers(1, 30)), elements=st.integers(0, 3)),
+    st.integers(1, 200),
+)
+def test_the_bands_leave_no_trace(labels: NDArray[np.int32], band: int) -> None:
+    pixels = np.arange(labels.size, dtype=np.uint16).reshape(*labels.shape, 1)
+    whole = overlay.draw(pixels, labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlay, "_BAND", band)
+        assert (overlay.draw(pixels, labels) == whole).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0)])
+def test_no_pixels_make_an_empty_picture(shape: tuple[int, int]) -> None:
+    assert overlay.draw(np.zeros((*shape, 1), np.uint8), np.zeros(shape, np.int32)).shape == (*shape, 3)
+
+
+def test_pixels_and_labels_of_different_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="differ in height or width"):
+        overlay.draw(np.zeros((4, 5, 1), np.uint8), np.zeros((5, 4), np.int32))
+
+
+def test_pictures_stand_side_by_side_with_white_between() -> None:
+    left, right = np.zeros((6, 3, 3), np.uint8), np.full((6, 5, 3), 9, np.uint8)
+    joined = overlay.side_by_side(left, right)
+    gap = joined.shape[1] - 8
+    assert 1 <= gap <= 8
+    assert (joined[:, :3] == 0).all() and (joined[:, 3 : 3 + gap] == 255).all() and (joined[:, 3 + gap :] == 9).all()
+    assert (overlay.side_by_side(left) == left).all()
+
+
+def test_pictures_of_different_heights_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\[4, 6\]"):
+        overlay.side_by_side(np.zeros((6, 3, 3), np.uint8), np.zeros((4, 3, 3), np.uint8))
+    with pytest.raises(ValueError, match="one height"):
+        overlay.side_by_side()
+
+
+def test_drawing_needs_numpy_alone() -> None:
+    heavy = "{'torch', 'numba', 'scipy', 'skimage', 'PIL', 'imagecodecs', 'tifffile', 'matplotlib'}"
+    code = f"import sys, segmentation.overlay; sys.exit(' '.join({heavy} & sys.modules.keys()) or 0)"
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,52 @@
+"""The CPU worker: a Celery worker on forked processes, the kernel compiled before the fork.
+
+Run as `python -m workers.cluster`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery.signals import worker_process_init, worker_ready
+
+from producer.broker import CLUSTER_QUEUE
+from producer.client import Connections
+from producer.contract import Stage
+from producer.settings import Settings
+from segmentation.clustering import warm_up
+from tasks.app import add_stage, create_app
+from tasks.cluster import Cluster
+from tasks.delivery import Delivery
+from tasks.reconcile import Reconciler
+
+from .link import Link, die_with_parent
+from .node import start
+
+
+def main() -> None:
+    """Serve the cluster queue until told to stop."""
+    settings = Settings()
+    link = Link(settings.grace_s)
+    to = Connections.open(settings)
+    warm_up()
+    app = create_app(settings)
+    work = Cluster(to.store, (settings.models,) if settings.models else ())
+    delivery = Delivery(Stage.CLUSTER, to.ledger, to.sender, work)
+    add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
+    Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()
+    worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
+    worker_ready.connect(lambda **_: link.ready(), weak=False)
+    # Another worker on the same host, in a container of its own, has a name of its own by its host's name;
+    # two on one host are told apart by their process.
+    start(
+        app,
+        settings,
+        node=f"cluster-{os.getpid()}",
+        pool="prefork",
+        concurrency=settings.cluster_processes,
+        queues=(CLUSTER_QUEUE,),
+    )
+
+
+if __name__ == "__main__":
+    main()

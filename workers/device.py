@@ -1,0 +1,90 @@
+"""The process of one device: a Celery worker on threads, and the thread that owns the device.
+
+Run as `python -m workers.device cpu=off` by the supervisor, which sets CUDA_VISIBLE_DEVICES before torch is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from functools import lru_cache
+
+import torch
+from celery.signals import worker_ready
+
+from producer.broker import EMBED_QUEUES
+from producer.client import Connections
+from producer.contract import Stage
+from producer.settings import Settings
+from segmentation import model
+from segmentation.fields import Floats
+from segmentation.images import ImageLimits, Pixels
+from segmentation.segmenter import Segmenter
+from tasks.app import add_stage, create_app
+from tasks.delivery import Delivery
+from tasks.embed import Embed
+from tasks.reconcile import Reconciler
+
+from .devices import DeviceSpec, parse
+from .link import Link
+from .node import start
+from .owner import DeviceOwner
+
+
+class Device:
+    """Runs models on this process's device. Threads share it; models are loaded at their first use."""
+
+    def __init__(self, spec: DeviceSpec, settings: Settings) -> None:
+        self._where = "cuda:0" if spec.index else "cpu"  # CUDA_VISIBLE_DEVICES leaves just one
+        torch.backends.cudnn.benchmark = spec.benchmark
+        if not spec.index:
+            torch.set_num_threads(settings.torch_threads or os.cpu_count() or 1)
+        self._models = (settings.models,) if settings.models else ()
+        self.load = lru_cache(maxsize=8)(self._load)
+        self._owner = DeviceOwner(
+            lambda name, batch: self.load(name).forward(batch),
+            batch_size=settings.batch_size if spec.index else 1,
+            batch_wait_s=settings.batch_wait_ms / 1000 if spec.index else 0,
+            on_death=_end_process,
+        )
+
+    def _load(self, name: str) -> Segmenter:
+        return Segmenter.load(model.find(name, self._models), self._where)
+
+    def fields(self, name: str, pixels: Pixels) -> bytes:
+        """The packed fields of (H, W, C) pixels."""
+        segmenter = self.load(name)
+        height, width = pixels.shape[:2]
+        raw: Floats = self._owner.run(name, segmenter.prepare(pixels))
+        return segmenter.pack(raw, height, width)
+
+
+def _end_process() -> None:
+    """The device is lost: let the jobs in hand be given back, then end; the supervisor starts anew."""
+
+    def end() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(5)
+        os._exit(70)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def main(argument: str) -> None:
+    """Serve one device until told to stop."""
+    settings = Settings()
+    (spec,) = parse(argument)
+    link = Link(settings.grace_s)
+    to = Connections.open(settings)
+    limits = ImageLimits(settings.max_bytes, settings.max_pixels)
+    app = create_app(settings)
+    add_stage(app, Stage.EMBED, Delivery(Stage.EMBED, to.ledger, to.sender, Embed(to.store, Device(spec, settings), limits)))
+    Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()
+    worker_ready.connect(lambda **_: link.ready(), weak=False)
+    start(app, settings, node=spec.node, pool="threads", concurrency=settings.device_threads, queues=EMBED_QUEUES)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

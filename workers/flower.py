@@ -1,0 +1,27 @@
+"""Flower on this broker, read-only, for one's own machine unless told otherwise.
+
+Run as `python -m workers.flower ADDRESS PORT`. It takes the app's visibility timeout, the shortest of which would win.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from producer.settings import Settings
+from tasks.app import create_app
+
+from .link import Link
+
+
+def main(address: str, port: str) -> None:
+    """Serve Flower until told to stop."""
+    settings = Settings()
+    link = Link(settings.grace_s)
+    app = create_app(settings)
+    link.ready()
+    options = [f"--address={address}", f"--port={port}", "--read_only=True", "--purge_offline_workers=60"]
+    app.start(["flower", *options, f"--logging={settings.log_level.lower()}"])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,124 @@
+"""The thread that owns a device: it alone runs the network, on batches of inputs of one model and shape."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segmentation.fields import Floats
+
+log = logging.getLogger(__name__)
+
+#: (N, channels, h, w) float32 → (N, fields, h, w) float32, by the model that the key names.
+Forward = Callable[[str, Floats], Floats]
+
+
+class DeviceLost(RuntimeError):
+    """The thread that owned the device is gone; the job has to run elsewhere."""
+
+
+@dataclass
+class _Waiting:
+    """Inputs of one model and shape."""
+
+    since: float
+    items: list[tuple[Floats, Future[Floats]]] = field(default_factory=list)
+
+
+class DeviceOwner:
+    """Runs what threads hand in, oldest first, up to `batch_size` of one model and shape at a time.
+
+    A batch that is not full waits `batch_wait_s` seconds for more. Where a batch fails, its images run one by one, so
+    that one bad image fails alone. Where the thread itself dies, everything that waits on it raises `DeviceLost`, and
+    `on_death` is called.
+    """
+
+    def __init__(
+        self, forward: Forward, *, batch_size: int, batch_wait_s: float, on_death: Callable[[], None]
+    ) -> None:
+        self._forward, self._batch_size, self._batch_wait_s = forward, batch_size, batch_wait_s
+        self._on_death = on_death
+        self._waiting: OrderedDict[Hashable, _Waiting] = OrderedDict()
+        self._changed = threading.Condition()
+        self._stopping = self._dead = False
+        self._thread = threading.Thread(target=self._live, name="device-owner", daemon=True)
+        self._thread.start()
+
+    def run(self, model: str, prepared: Floats) -> Floats:
+        """The raw fields (fields, h, w) of one prepared input (channels, h, w). Raises `DeviceLost`."""
+        answer: Future[Floats] = Future()
+        key = (model, prepared.shape)
+        with self._changed:
+            if self._dead or self._stopping:
+                raise DeviceLost("the device's thread is gone")
+            self._waiting.setdefault(key, _Waiting(time.monotonic())).items.append((prepared, answer))
+            self._changed.notify()
+        return answer.result()
+
+    def close(self) -> None:
+        """Finish what waits and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _live(self) -> None:
+        try:
+            while batch := self._next():
+                self._run(*batch)
+        except BaseException as error:  # whatever it was, the device is in an unknown state
+            log.exception("the thread that owns the device died")
+            self._abandon(error)
+
+    def _next(self) -> tuple[str, list[tuple[Floats, Future[Floats]]]] | None:
+        """The oldest model and shape's inputs, once they are a full batch or have waited long enough."""
+        with self._changed:
+            while True:
+                if not self._waiting:
+                    if self._stopping:
+                        return None
+                    self._changed.wait()
+                    continue
+                key, oldest = next(iter(self._waiting.items()))
+                left = oldest.since + self._batch_wait_s - time.monotonic()
+                if len(oldest.items) >= self._batch_size or left <= 0 or self._stopping:
+                    return self._take(key, oldest)
+                self._changed.wait(left)
+
+    def _take(self, key: Hashable, oldest: _Waiting) -> tuple[str, list[tuple[Floats, Future[Floats]]]]:
+        batch, oldest.items = oldest.items[: self._batch_size], oldest.items[self._batch_size :]
+        del self._waiting[key]
+        if oldest.items:  # to the end of the line, so that no shape starves another
+            oldest.since = time.monotonic()
+            self._waiting[key] = oldest
+        assert isinstance(key, tuple)
+        return key[0], batch
+
+    def _run(self, model: str, batch: list[tuple[Floats, Future[Floats]]]) -> None:
+        try:
+            fields = self._forward(model, np.stack([prepared for prepared, _ in batch]))
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+                return
+            for item in batch:
+                self._run(model, [item])
+            return
+        for (_, answer), own in zip(batch, fields, strict=True):
+            answer.set_result(own)
+
+    def _abandon(self, error: BaseException) -> None:
+        with self._changed:
+            self._dead = True
+            left = [answer for waiting in self._waiting.values() for _, answer in waiting.items]
+            self._waiting.clear()
+        for answer in left:
+            answer.set_exception(DeviceLost(f"the device's thread died: {error}"))
+        self._on_death()

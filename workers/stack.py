@@ -1,0 +1,149 @@
+"""The embedded stack: a private Redis where no broker is configured, the devices, the CPU worker, Flower."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from producer.client import Connections
+from producer.errors import BrokerUnavailable
+from producer.settings import Settings
+
+from .devices import DeviceSpec, parse
+from .redis_server import free_port, private_redis
+from .supervisor import Program, Supervisor, python
+
+_REDIS_START_S = 20.0
+_READY_S = 180.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack."""
+
+    #: The settings with `broker_url` filled in.
+    settings: Settings
+    supervisor: Supervisor
+    #: Flower's address, where it was asked for.
+    flower_url: str | None
+
+
+def device_program(spec: DeviceSpec, settings: Settings) -> Program:
+    """The process of one device."""
+    env = settings_env(settings) | _memory_env()
+    if spec.index:
+        env["CUDA_VISIBLE_DEVICES"] = spec.index
+    else:
+        # Threads that spin while they wait take the core from the processes that decode and cluster.
+        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
+    return python(spec.node, "workers.device", str(spec), env=env)
+
+
+def cluster_program(settings: Settings) -> Program:
+    """The CPU worker."""
+    # One thread each: its processes are its parallelism.
+    return python("cluster", "workers.cluster", env=settings_env(settings) | _memory_env() | {"OMP_NUM_THREADS": "1"})
+
+
+def flower_program(settings: Settings, port: int, address: str = "127.0.0.1") -> Program:
+    """Flower on `address`."""
+    return python("flower", "workers.flower", address, str(port), env=settings_env(settings))
+
+
+def settings_env(settings: Settings) -> dict[str, str]:
+    """The settings as the environment that gives the same settings."""
+    found = settings.model_dump(mode="json", exclude_none=True)
+    return {f"MASKQ_{name.upper()}": str(value) for name, value in found.items()}
+
+
+def _memory_env() -> dict[str, str]:
+    """glibc's malloc, told to keep what it has: by default it hands every large tensor back to the kernel and faults
+    it in again, which makes a CPU forward of 2 megapixels two to three times slower."""
+    return {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+        "MALLOC_TOP_PAD_": str(64 << 20),
+        "MALLOC_ARENA_MAX": "4",
+    }
+
+
+@contextmanager
+def running(
+    settings: Settings,
+    *,
+    folder: Path | None = None,
+    flower: bool = False,
+    logs: bool = True,
+    on_crash_loop: Callable[[], None] = lambda: None,
+) -> Iterator[Stack]:
+    """Bring a stack up, and take it down at the end of the block, whatever ends it.
+
+    The private Redis keeps its data in `folder`, or in a temporary one that goes with the stack. With `logs` the
+    processes log to files beside it, else to this process's standard error. Raises `NoRedis`, `InvalidDevices`,
+    `CrashLoop` or `TimeoutError`.
+    """
+    devices = parse(settings.devices)
+    temporary = Path(tempfile.mkdtemp(prefix="maskq-"))
+    supervisor = Supervisor(temporary if logs else None, on_crash_loop)
+    try:
+        if settings.broker_url is None:
+            redis = private_redis(folder or temporary / "redis")
+            settings = settings.model_copy(update={"broker_url": redis.url})
+            supervisor.start(redis.program)
+            _wait_for_broker(settings)
+        supervisor.start(cluster_program(settings))
+        for spec in devices:
+            supervisor.start(device_program(spec, settings))
+        address = None
+        if flower:
+            port = settings.flower_port or free_port()
+            supervisor.start(flower_program(settings, port))
+            address = f"http://127.0.0.1:{port}"
+        supervisor.wait_ready(_READY_S)
+        yield Stack(settings, supervisor, address)
+    finally:
+        with _uninterrupted():
+            supervisor.stop(settings.grace_s)
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _wait_for_broker(settings: Settings) -> None:
+    """Until the Redis that was just started has loaded its data."""
+    to = Connections.open(settings)
+    deadline = time.monotonic() + _REDIS_START_S
+    while True:
+        try:
+            return to.check()
+        except BrokerUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        finally:
+            to.redis.connection_pool.disconnect()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C must not leave processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
