@@ -46,7 +46,7 @@ def celery_settings(visibility_timeout_s: int) -> dict[str, Any]:
 
 
 def broker_priority(priority: int) -> int:
-    """maskq's 9 goes first; on Redis 0 does."""
+    """Translate: 9 goes first for maskq, 0 on Redis."""
     return _PRIORITIES - 1 - priority
 
 

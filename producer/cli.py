@@ -1,5 +1,7 @@
-"""The command line. Here stand the commands, their options and their help; what they do is imported when they run,
-so that `maskq submit` needs no torch and `maskq --help` is there at once."""
+"""The command line. Here stand the commands, their options and their help; what they do is imported when they run.
+
+So `maskq submit` needs no torch, and `maskq --help` is there at once.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
+
+from .contract import readable
 
 app = typer.Typer(
     name="maskq",
@@ -195,8 +200,10 @@ def _call(module: str, function: str, **arguments: Any) -> None:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except ValidationError as error:  # a setting's or an option's value
+        _fail(readable(error), 2)
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("producer", "segmentation", "tasks", "workers", "pydantic"):
+        if type(error).__module__.partition(".")[0] not in ("producer", "segmentation", "tasks", "workers"):
             raise
         _fail(str(error), 2)
 

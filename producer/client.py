@@ -2,7 +2,8 @@
 
     job = Client("redis://localhost").submit("cells.png", model="nuclei")
     result = job.wait(timeout=60)
-    result.labels, result.objects
+
+The result has `labels`, an array, and `objects`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import io
 import os
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from pydantic import ValidationError
 
 from .broker import Sender
-from .contract import Failure, JobSpec, JobStatus, Limits, MaskObject, Objects, Options, Stage, State
+from .contract import Failure, JobSpec, JobStatus, Limits, MaskObject, Objects, Options, Stage, State, readable
 from .errors import (
     BrokerUnavailable,
     InvalidJob,
@@ -29,8 +30,10 @@ from .errors import (
     JobExpired,
     JobFailed,
     JobUnfinished,
+    PayloadMissing,
     PayloadTooLarge,
     ResultNotReady,
+    UnknownJob,
     WaitTimeout,
 )
 from .lanes import lane_of
@@ -116,9 +119,12 @@ class Result:
     def labels(self) -> NDArray[np.int32]:
         """(H, W) int32: 0 is background, else the object's id."""
         import numpy as np
-        from PIL import Image
+        from PIL import PngImagePlugin, TiffImagePlugin
 
-        with Image.open(io.BytesIO(self.label_file)) as image:
+        # Not `Image.open`, which refuses what is large: this file is our own, and as large as the image that was sent.
+        png = self.label_file.startswith(b"\x89PNG")
+        kind = PngImagePlugin.PngImageFile if png else TiffImagePlugin.TiffImageFile
+        with kind(io.BytesIO(self.label_file)) as image:
             return np.asarray(image).astype(np.int32)
 
 
@@ -215,17 +221,17 @@ class Client:
         `PayloadTooLarge`, `QueueFull`, and `OSError` where the file can't be read. Whether it is an image at all is
         seen by the worker that decodes it, and told by `wait`.
         """
-        image, given = _read(source, self._settings.max_bytes)
+        image, name = _read(source, name, self._settings.max_bytes)
         try:
             spec = JobSpec(
-                name=(name or given)[:255],
+                name=_sayable(name),
                 model=model,
                 priority=priority,
                 options=options or Options(),
                 limits=limits or Limits(),
             )
         except ValidationError as error:
-            raise InvalidJob(_readable(error)) from error
+            raise InvalidJob(readable(error)) from error
         job_id = uuid.uuid4().hex
         lane = lane_of(self._to.redis, image)
         self._to.store.put(job_id, Payload.IMAGE, image)
@@ -251,7 +257,7 @@ class Client:
         progress: Callable[[int], None] | None = ...,
         errors: Literal["raise"] = ...,
         **job: Any,
-    ) -> Iterator[Result]: ...
+    ) -> Generator[Result, None, None]: ...
 
     @overload
     def map(
@@ -262,7 +268,7 @@ class Client:
         progress: Callable[[int], None] | None = ...,
         errors: Literal["return"],
         **job: Any,
-    ) -> Iterator[Result | Exception]: ...
+    ) -> Generator[Result | Exception, None, None]: ...
 
     def map(
         self,
@@ -272,7 +278,7 @@ class Client:
         progress: Callable[[int], None] | None = None,
         errors: Literal["raise", "return"] = "raise",
         **job: Any,
-    ) -> Iterator[Result | Exception]:
+    ) -> Generator[Result | Exception, None, None]:
         """The sources' results, in order, with at most `in_flight` jobs unfinished at a time.
 
         `job` is what `submit` takes. `progress` is called with the number finished after each. An image that can't
@@ -314,24 +320,33 @@ def _outcome(job: Job | Exception) -> Result | Exception:
         return job
     try:
         return job.wait()
-    except JobUnfinished as error:
+    except (JobUnfinished, PayloadMissing, UnknownJob) as error:
         return error
 
 
-def _read(source: str | os.PathLike[str] | bytes | NDArray[Any], max_bytes: int) -> tuple[bytes, str]:
-    """The image file's bytes and a name for it."""
-    if isinstance(source, bytes):
-        data, name = source, "image"
-    elif isinstance(source, str | os.PathLike):
+def _sayable(name: str) -> str:
+    """The name as JSON and terminals can hold it: a file's may be any bytes."""
+    return name.encode("utf-8", "replace").decode()[:255]
+
+
+def _read(source: str | os.PathLike[str] | bytes | NDArray[Any], name: str | None, max_bytes: int) -> tuple[bytes, str]:
+    """The image file's bytes, and its name where none is given."""
+    if isinstance(source, str | os.PathLike):
         path = Path(source)
-        if path.stat().st_size > max_bytes:
-            raise PayloadTooLarge(f"{path.name}: {path.stat().st_size:,} bytes, over the limit of {max_bytes:,} bytes")
-        data, name = path.read_bytes(), path.name
+        name = name or path.name
+        _check_bytes(path.stat().st_size, name, max_bytes)
+        data = path.read_bytes()
+    elif isinstance(source, bytes):
+        data, name = source, name or "image"
     else:
-        data, name = _npy(source), "array"
-    if len(data) > max_bytes:
-        raise PayloadTooLarge(f"{name}: {len(data):,} bytes, over the limit of {max_bytes:,} bytes")
+        data, name = _npy(source), name or "array"
+    _check_bytes(len(data), name, max_bytes)
     return data, name
+
+
+def _check_bytes(size: int, name: str, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise PayloadTooLarge(f"{name}: {size:,} bytes, over the limit of {max_bytes:,} bytes")
 
 
 def _npy(pixels: NDArray[Any]) -> bytes:
@@ -342,9 +357,4 @@ def _npy(pixels: NDArray[Any]) -> bytes:
         np.save(stream, np.asarray(pixels), allow_pickle=False)
     except ValueError as error:
         raise InvalidJob(f"an array of {np.asarray(pixels).dtype} is no image") from error
-    return cast(bytes, stream.getvalue())
-
-
-def _readable(error: ValidationError) -> str:
-    """A validation error on one line."""
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())
+    return stream.getvalue()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
@@ -108,7 +109,8 @@ class JobStatus(_Frozen):
     spec: JobSpec
     lane: str
     times: dict[State, float]
-    """When each state was last entered, seconds since 1970 by the broker's clock."""
+    """When each state was entered, seconds since 1970 by the broker's clock: for the first time where it waits, for the
+    last where it is worked on."""
     attempts: dict[Stage, int]
     """How often each stage was begun."""
     error: Failure | None = None
@@ -118,8 +120,7 @@ class JobStatus(_Frozen):
         """Seconds spent waiting and working: `queued`, `embedding`, `embedded`, `clustering`, `total`."""
         order = [s for s in State if s in self.times]
         spent = {
-            str(state): round(self.times[following] - self.times[state], 6)
-            for state, following in zip(order, order[1:], strict=False)
+            str(state): round(self.times[following] - self.times[state], 6) for state, following in pairwise(order)
         }
         return spent | {"total": round(self.times[order[-1]] - self.times[order[0]], 6)}
 
@@ -157,3 +158,8 @@ class Objects(_Frozen):
     model: str
     """The model and its version, `nuclei@1`."""
     objects: tuple[MaskObject, ...]
+
+
+def readable(error: ValidationError) -> str:
+    """A validation error on one line."""
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())

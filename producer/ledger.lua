@@ -14,13 +14,14 @@ local waits = {embed = 'queued', cluster = 'embedded'}
 local stage_of = {queued = 'embed', embedding = 'embed', embedded = 'cluster', clustering = 'cluster'}
 
 local function enter(new)
-  redis.call('HSET', job, 'state', new, 'time:' .. new, now_text)
+  redis.call('HSET', job, 'state', new)
+  -- waiting again after a failed attempt began when it first did: so the times only grow, and add up
+  redis.call((new == 'queued' or new == 'embedded') and 'HSETNX' or 'HSET', job, 'time:' .. new, now_text)
   redis.call('ZREM', leases, id)
   redis.call('ZREM', waiting, id)
   if new == 'queued' or new == 'embedded' then
     redis.call('ZADD', waiting, now_text, id)
   elseif not stage_of[new] then
-    redis.call('HDEL', job, 'owner')
     redis.call('ZREM', active, id)
     redis.call('EXPIRE', job, retention)
   end
@@ -54,6 +55,7 @@ end
 function transitions.claim()
   if not state then return 'unknown' end
   local stage = ARGV[4]
+  if state == works[stage] and owned(ARGV[5]) then return 'ok' end -- asked again, the answer was lost
   if state ~= waits[stage] then return state end
   local expires = redis.call('HGET', job, 'expires')
   if expires and now > tonumber(expires) then
@@ -81,6 +83,7 @@ end
 
 -- 4 owner  5 the state after it
 function transitions.finish()
+  if state == ARGV[5] and redis.call('HGET', job, 'owner') == ARGV[4] then return 'ok' end -- asked again
   if not state or not owned(ARGV[4]) then return state or 'unknown' end
   enter(ARGV[5])
   return 'ok'

@@ -35,7 +35,7 @@ class Ledger:
         self.lease_s, self._max_attempts = lease_s, max_attempts
         self._script = redis.register_script(files(__package__).joinpath("ledger.lua").read_text())
 
-    def _move(self, transition: str, job_id: str, *arguments: object) -> str:
+    def _move(self, transition: str, job_id: str, *arguments: str | float) -> str:
         answer = self._script(
             keys=[_key(job_id), _ACTIVE, _LEASES, _WAITING],
             args=[transition, job_id, self._retention_s, *arguments],
@@ -91,16 +91,16 @@ class Ledger:
                 yield job_id
 
     def _scored_up_to(self, key: str, score: float) -> list[str]:
-        found = cast("list[bytes]", self._redis.zrange(key, "-inf", score, byscore=True, offset=0, num=1000))  # type: ignore[arg-type]
+        found = cast("list[bytes]", self._redis.zrangebyscore(key, "-inf", score, start=0, num=1000))
         return [member.decode() for member in found]
 
     def _now(self) -> float:
-        seconds, micros = cast("tuple[int, int]", self._redis.time())
+        seconds, micros = self._redis.time()
         return seconds + micros / 1e6
 
     def unfinished(self) -> int:
         """How many jobs have not ended."""
-        return cast(int, self._redis.zcard(_ACTIVE))
+        return self._redis.zcard(_ACTIVE)
 
     def state(self, job_id: str) -> State:
         """The job's state. Raises `UnknownJob`."""
@@ -131,7 +131,7 @@ class Ledger:
         state = self.state(job_id)
         if state.ended:
             return state
-        with closing(self._redis.pubsub(ignore_subscribe_messages=True)) as news:
+        with closing(self._redis.pubsub(ignore_subscribe_messages=True)) as news:  # type: ignore[no-untyped-call]
             news.subscribe(_key(job_id))
             while not (state := self.state(job_id)).ended:
                 left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline - time.monotonic())

@@ -1,4 +1,7 @@
-"""Every setting, once. Each is an environment variable `MASKQ_<NAME>`; read at the edges and passed down."""
+"""Every setting, once: an environment variable `MASKQ_<NAME>`, read at the edges and passed down.
+
+An empty variable counts as not set.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Where the broker is, what workers may use, and every bound."""
 
-    model_config = SettingsConfigDict(env_prefix="MASKQ_", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MASKQ_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+    )
 
     broker_url: str | None = None
     """The Redis of jobs and messages, such as `redis://host:6379/0`. Without one, `maskq run` and `maskq up` start a

@@ -33,7 +33,8 @@ def _files(given: str) -> list[Path]:
         return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if path.exists():
         return [path]
-    return sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 Path.glob takes no absolute patterns
+    return sorted(Path(match) for match in matches if Path(match).is_file())
 
 
 def names(paths: Iterable[Path]) -> dict[Path, str]:

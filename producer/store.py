@@ -5,7 +5,9 @@ Payloads live in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq
 
 from __future__ import annotations
 
+import uuid
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .errors import PayloadMissing
@@ -29,7 +31,9 @@ class Payload(StrEnum):
 
 
 class PayloadStore(Protocol):
-    """Bytes by job and kind. Putting replaces; dropping what is not there is no error."""
+    """Bytes by job and kind. Putting replaces, and who reads meanwhile gets the old or the new; dropping what is not
+    there is no error.
+    """
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None: ...
 
@@ -71,8 +75,14 @@ class FsspecStore:
         return f"{self._root}/{job_id}/{kind}"
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        path = self._path(job_id, kind)
         self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
-        self._fs.pipe_file(self._path(job_id, kind), data)
+        if "file" in self._fs.protocol:
+            part = Path(f"{path}.{uuid.uuid4().hex}.part")
+            part.write_bytes(data)
+            part.replace(path)
+        else:  # object stores make a file appear whole
+            self._fs.pipe_file(path, data)
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         try:
@@ -97,4 +107,4 @@ def _key(job_id: str, kind: Payload) -> str:
 
 
 def _missing(job_id: str, kind: Payload) -> PayloadMissing:
-    return PayloadMissing(f"job {job_id}: its {kind} are no longer in the store (is its retention time over?)")
+    return PayloadMissing(f"job {job_id}: the store has no {kind} of it any more (is its retention time over?)")

@@ -78,23 +78,25 @@ def _cluster(x, y, extent, precision_x, precision_y, seediness, index, threshold
     count = len(x)
     cell, left, top, columns, rows = _grid(extent, precision_x, precision_y)
     starts, where = _sort_into_cells(x, y, cell, left, top, columns, rows)
-    cx, cy, target = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count, np.uint32)
+    # One record a slot, so that a slot is one place in memory: x, y, then as integers its pixel and whether it is free.
+    slots = np.empty((count, 4), np.float32)
+    pixels = slots.view(np.uint32)
     for pixel in range(count):
         slot = where[pixel]
-        cx[slot], cy[slot], target[slot] = x[pixel], y[pixel], index[pixel]
-    free = np.ones(count, np.uint8)
+        slots[slot, 0], slots[slot, 1] = x[pixel], y[pixel]
+        pixels[slot, 2], pixels[slot, 3] = index[pixel], 1
     members = np.empty(count + 1, np.uint32)
     remaining = count
     scores = np.empty(count, np.float32)
     objects = 0
     above = np.float32(math.inf)
     for lowest in _levels(seediness, threshold):
-        for seed in _by_seediness(seediness, lowest, above, free, where):
+        for seed in _by_seediness(seediness, lowest, above, pixels, where):
             if remaining <= min_unclustered:
                 return scores[:objects].copy()
-            if not free[where[seed]]:
+            if not pixels[where[seed], 3]:
                 continue
-            free[where[seed]] = 0
+            pixels[where[seed], 3] = 0
             remaining -= 1
             sx, sy, px, py = x[seed], y[seed], precision_x[seed], precision_y[seed]
             first, last = _span(sx, px, margin, cell, left, columns)
@@ -102,20 +104,20 @@ def _cluster(x, y, extent, precision_x, precision_y, seediness, index, threshold
             found = fresh = 0
             for row in range(low, high + 1):
                 for slot in range(starts[row * columns + first], starts[row * columns + last + 1]):
-                    dx, dy = cx[slot] - sx, cy[slot] - sy
+                    dx, dy = slots[slot, 0] - sx, slots[slot, 1] - sy
                     members[found] = slot
                     inside = dx * dx * px + dy * dy * py <= margin
                     found += inside
-                    fresh += inside & free[slot]
+                    fresh += inside & pixels[slot, 3]
             # The paper divides two integers in float32; so does this.
             accepted = found > min_pixels and np.float32(fresh) / np.float32(found) > np.float32(0.5)
             if accepted:
                 scores[objects] = seediness[seed]
                 objects += 1
                 for member in members[:found]:
-                    labels[target[member]] = objects
+                    labels[pixels[member, 2]] = objects
             for member in members[:found]:
-                free[member] = 0
+                pixels[member, 3] = 0
             remaining -= fresh
         above = lowest
     return scores[:objects].copy()
@@ -150,8 +152,8 @@ def _sort_into_cells(x, y, cell, left, top, columns, rows):  # type: ignore[no-u
     for pixel in range(len(x)):
         row, column = np.int32((y[pixel] - top) * scale), np.int32((x[pixel] - left) * scale)
         where[pixel] = row * np.int32(columns) + column
-    for at in where:
-        starts[at + 1] += 1
+    for pixel in range(len(x)):
+        starts[where[pixel] + 1] += 1
     for at in range(rows * columns):
         starts[at + 1] += starts[at]
     following = starts[:-1].copy()
@@ -185,13 +187,13 @@ def _levels(seediness, threshold):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _by_seediness(seediness, lowest, above, free, where):  # type: ignore[no-untyped-def]
+def _by_seediness(seediness, lowest, above, pixels, where):  # type: ignore[no-untyped-def]
     """The unclustered pixels with lowest ≤ seediness < above: the highest first, ties in row-major order."""
     keys = np.empty(len(seediness), np.int64)
     bits = seediness.view(np.int32)  # a positive float's bits sort as the float does
     count = 0
     for pixel in range(len(seediness)):
-        if lowest <= seediness[pixel] < above and free[where[pixel]]:
+        if lowest <= seediness[pixel] < above and pixels[where[pixel], 3]:
             keys[count] = -(np.int64(bits[pixel]) << 32) + pixel
             count += 1
     keys = np.sort(keys[:count])

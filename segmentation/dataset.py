@@ -19,6 +19,7 @@ from .images import decode
 from .inputs import Channels, Normalisation, to_input
 
 Labels = NDArray[np.int32]
+_LABEL_MOST = int(np.iinfo(np.int32).max)
 
 
 class InvalidDataset(SegmentationError):
@@ -34,8 +35,16 @@ class Pair:
     labels: Path
 
     def read_labels(self) -> Labels:
-        """(H, W) int32."""
-        return decode(self.labels.read_bytes(), self.labels.name)[..., 0].astype(np.int32)
+        """(H, W) int32. Raises `InvalidDataset` where the file is a picture of labels, not labels."""
+        found = decode(self.labels.read_bytes(), self.labels.name)
+        if found.shape[2] != 1 or found.dtype.kind not in "bui":
+            raise InvalidDataset(
+                f"{self.labels}: {found.shape[2]} channels of {found.dtype}, not one channel of integers"
+            )
+        low, high = int(found.min()), int(found.max())
+        if low < 0 or high > _LABEL_MOST:
+            raise InvalidDataset(f"{self.labels}: labels from {low} to {high}, outside 0 to {_LABEL_MOST}")
+        return found[..., 0].astype(np.int32)
 
 
 def pairs(folder: Path, split: str | None = None) -> list[Pair]:
@@ -46,11 +55,24 @@ def pairs(folder: Path, split: str | None = None) -> list[Pair]:
     images, labels = folder / "images", folder / "labels"
     if not images.is_dir() or not labels.is_dir():
         raise InvalidDataset(f"{folder}: needs the folders images/ and labels/")
-    by_stem = {path.stem: path for path in labels.iterdir()}
-    wanted = by_stem.keys() if split is None else by_stem.keys() & _members(folder, split)
-    found = [Pair(path.stem, path, by_stem[path.stem]) for path in sorted(images.iterdir()) if path.stem in wanted]
+    pictures, masks = _by_stem(images), _by_stem(labels)
+    names = pictures.keys() & masks.keys()
+    if split is not None:
+        names &= _members(folder, split)
+    found = [Pair(name, pictures[name], masks[name]) for name in sorted(names)]
     if not found:
         raise InvalidDataset(f"{folder}: no image with labels" + (f" in split {split!r}" if split else ""))
+    return found
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The folder's files but for hidden ones (a Mac leaves .DS_Store in every folder)."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            if path.stem in found:
+                raise InvalidDataset(f"{folder}: {found[path.stem].name} and {path.name} have one name, {path.stem!r}")
+            found[path.stem] = path
     return found
 
 
@@ -58,8 +80,23 @@ def _members(folder: Path, split: str) -> set[str]:
     index = folder / "index.csv"
     if not index.is_file():
         raise InvalidDataset(f"{folder}: no index.csv (columns id, split) to take split {split!r} from")
-    with index.open(newline="") as file:
-        return {row["id"] for row in csv.DictReader(file) if row["split"] == split}
+    try:
+        with index.open(newline="", encoding="utf-8-sig") as file:
+            return {row["id"] for row in csv.DictReader(file) if row["split"] == split}
+    except KeyError as error:
+        raise InvalidDataset(f"{index}: no column {error}; it needs the columns id and split") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidDataset(f"{index}: not a CSV file in UTF-8: {error}") from error
+
+
+def _numbered(labels: Labels) -> Labels:
+    """The labels as they are, or numbered anew where some are far beyond the number of pixels: what walks through
+    1 to the highest would walk for ever.
+    """
+    if labels.max() <= labels.size:
+        return labels
+    values, numbers = np.unique(labels, return_inverse=True)
+    return np.asarray(numbers.reshape(labels.shape) + (values[0] > 0), np.int32)
 
 
 class Crops:
@@ -67,8 +104,11 @@ class Crops:
 
     def __init__(self, data: list[Pair], channels: Channels, normalisation: Normalisation, size: int) -> None:
         self._size = size
-        self._images = [to_input(decode(p.image.read_bytes(), p.name), channels, normalisation) for p in data]
-        self._labels = [p.read_labels() for p in data]
+        self._images = [to_input(decode(p.image.read_bytes(), p.image.name), channels, normalisation) for p in data]
+        self._labels = [_numbered(p.read_labels()) for p in data]
+        for pair, image, labels in zip(data, self._images, self._labels, strict=True):
+            if image.shape[1:] != labels.shape:
+                raise InvalidDataset(f"{pair.image} has {image.shape[1:]} pixels, but {pair.labels} {labels.shape}")
         self._centres = [
             np.array([[(s.start + s.stop) / 2 for s in box] for box in ndimage.find_objects(labels) if box])
             for labels in self._labels
@@ -87,30 +127,41 @@ class Crops:
     def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
         number = rng.choice(len(self._images), p=self._chances)
         image, labels, centres = self._images[number], self._labels[number], self._centres[number]
-        scale = np.exp(rng.uniform(np.log(0.6), np.log(1.7)))
+        scale = np.exp(rng.uniform(np.log(0.7), np.log(1.5)))
         span = self._size / scale
         corner = centres[rng.integers(len(centres))] - span / 2 + rng.uniform(-span / 8, span / 8, 2)
         rows, columns = (self._positions(c, scale, n) for c, n in zip(corner, labels.shape, strict=True))
         crop = _bilinear(image, rows, columns)
-        truth = labels[np.rint(rows).astype(int)][:, np.rint(columns).astype(int)]
+        truth = _nearest(labels, rows, columns)
         crop, truth = _turn(crop, truth, rng)
         return _intensity(crop, rng), np.ascontiguousarray(truth)
 
     def _positions(self, corner: float, scale: float, length: int) -> NDArray[np.float64]:
-        """Where the crop's rows (or columns) lie in the image, mirrored at its borders."""
-        positions = np.abs(corner + np.arange(self._size) / scale)
-        turns = 2 * max(length - 1, 1)
-        positions %= turns
-        return np.minimum(positions, turns - positions).clip(0, length - 1)
+        """Where the crop's rows (or columns) lie in the image: inside it, or beyond its end where it is too small."""
+        last = length - 1 - (self._size - 1) / scale
+        return np.asarray(np.clip(corner, 0, max(last, 0)) + np.arange(self._size) / scale)
 
 
-def _bilinear(image: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(C, H, W) sampled at the grid rows × columns."""
+def _nearest(labels: Labels, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Labels:
+    """(H, W) sampled at the grid rows × columns, nothing beyond the image. (Mirrored, an object would have two
+    bodies and its centre between them.)
+    """
+    r, c = np.rint(rows).astype(int), np.rint(columns).astype(int)
+    height, width = labels.shape
+    found = labels[r.clip(max=height - 1)][:, c.clip(max=width - 1)]
+    return np.where((r < height)[:, None] & (c < width), found, 0)
+
+
+def _bilinear(
+    image: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """(C, H, W) sampled at the grid rows × columns, its edge repeated beyond it."""
     for axis, at in ((1, rows), (2, columns)):
+        at = at.clip(max=image.shape[axis] - 1)
         low = np.floor(at).astype(int)
         high = np.minimum(low + 1, image.shape[axis] - 1)
         part = (at - low).astype(np.float32).reshape((-1, 1) if axis == 1 else (1, -1))
-        image = image.take(low, axis) * (1 - part) + image.take(high, axis) * part
+        image = np.asarray(image.take(low, axis) * (1 - part) + image.take(high, axis) * part, np.float32)
     return image
 
 
@@ -130,5 +181,5 @@ def _intensity(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     if rng.random() < 0.2:
         crop = ndimage.gaussian_filter(crop, (0, *[rng.uniform(0.5, 1.5)] * 2))
     if rng.random() < 0.3:
-        crop = crop + rng.normal(0, rng.uniform(0.01, 0.08), crop.shape)
+        crop = crop + rng.normal(0, rng.uniform(0.01, 0.08), crop.shape).astype(np.float32)
     return np.ascontiguousarray(crop, np.float32)

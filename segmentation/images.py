@@ -8,14 +8,16 @@ from __future__ import annotations
 import io
 import math
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .errors import EmptyImage, ImageError, ImageTooLarge, MultiPageImage, NonFiniteImage, NotAnImage, TruncatedImage
 
@@ -31,6 +33,15 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NPY_MAGIC = b"\x93NUMPY"
 _MAX_CHANNELS = 16
 _EXIF_ORIENTATION = 0x112
+#: Of 16-bit RGB, grey with alpha, RGB with alpha, by the header's colour type.
+_PNG_PIXEL_BYTES = {2: 6, 4: 4, 6: 8}
+_PNG_LAST_FILTER = 4
+#: libpng's own limit of a side.
+_PNG_MOST = 1_000_000
+#: Bytes of a chunk, which can't have 2³¹.
+_PNG_PIECE = 1 << 30
+#: First row and column, and steps down and right, of an interlaced PNG's seven passes.
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 
 @dataclass(frozen=True)
@@ -124,17 +135,18 @@ def _read_pillow(data: bytes, name: str, limits: ImageLimits) -> Pixels:
         _check_size(*_webp_size(data), name, limits)
     try:
         image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
-    except UnidentifiedImageError as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         if _begins_well(data):
-            raise TruncatedImage(f"{name}: damaged or cut short in its header") from error
+            raise TruncatedImage(f"{name}: damaged or cut short in its header ({error})") from error
         raise NotAnImage(f"{name}: not a PNG, JPEG, TIFF, BMP, WebP or NumPy file") from error
     with image:
         _check_size(image.height, image.width, name, limits)
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
             raise MultiPageImage(f"{name}: {frames} frames; send each frame as an image of its own")
-        # Pillow would cut the 16 bits of a colour PNG to 8.
-        pixels = np.asarray(imagecodecs.png_decode(data) if _is_deep_colour_png(data) else _expanded(image))
+        pixels = _deep_colour_png(data, name) if _is_deep_colour_png(data) else np.asarray(_expanded(image))
         return _upright(pixels, _orientation(image))
 
 
@@ -170,9 +182,64 @@ def _orientation(image: Image.Image) -> object:
         return 1
 
 
+# PNG of 16 bits a channel and more than one channel, which Pillow would cut to 8
+
+
 def _is_deep_colour_png(data: bytes) -> bool:
-    """A PNG of 16 bits a channel with more than one channel (its header's bit depth and colour type)."""
+    """The header's bit depth and colour type."""
     return data.startswith(_PNG_MAGIC) and len(data) > 25 and data[24] == 16 and data[25] in (2, 4, 6)
+
+
+def _deep_colour_png(data: bytes, name: str) -> Pixels:
+    """(H, W, C) uint16.
+
+    libpng leaves a damaged stream by a long jump, over which imagecodecs drops a reference to None each time; when
+    the last is gone the process dies. So what it gets here is a new file of nothing but sound rows.
+    """
+    stream = b"".join(body for kind, body in _png_chunks(data, name) if kind == b"IDAT")
+    width, height, _, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    if max(width, height) > _PNG_MOST:
+        raise ImageTooLarge(f"{name}: {height}×{width}, over the limit of {_PNG_MOST:,} a side in 16-bit colour PNG")
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    rows = [
+        (-(-(height - top) // down), 1 + -(-(width - left) // right) * _PNG_PIXEL_BYTES[colour])
+        for top, left, down, right in passes
+        if height > top and width > left
+    ]
+    wanted = sum(count * length for count, length in rows)
+    raw = zlib.decompressobj().decompress(stream, wanted)
+    if len(raw) < wanted:
+        raise TruncatedImage(f"{name}: cut short: {len(raw):,} of {wanted:,} bytes of pixels")
+    start = 0
+    for count, length in rows:
+        if max(raw[start : start + count * length : length]) > _PNG_LAST_FILTER:
+            raise TruncatedImage(f"{name}: damaged: a row is filtered by no method of PNG")
+        start += count * length
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, bool(interlaced))
+    stored = zlib.compress(raw, 0)
+    pieces = [(b"IDAT", stored[at : at + _PNG_PIECE]) for at in range(0, len(stored), _PNG_PIECE)]
+    whole = b"".join(_png_chunk(*chunk) for chunk in ((b"IHDR", header), *pieces, (b"IEND", b"")))
+    return np.asarray(imagecodecs.png_decode(data[:8] + whole))
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _png_chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+    """The kind and the body of each chunk up to the last, sums checked where they matter."""
+    at, kind = 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        body, end = data[at + 8 : at + 8 + length], at + 12 + length
+        if end > len(data):
+            raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the image does")
+        if (kind == b"IHDR") != (at == 8):
+            raise TruncatedImage(f"{name}: damaged: its header is not where it belongs")
+        if kind in (b"IHDR", b"IDAT") and data[at:end] != _png_chunk(kind, body):
+            raise TruncatedImage(f"{name}: damaged: the checksum of its {kind.decode()} is wrong")
+        yield kind, body
+        at = end
 
 
 # NumPy
@@ -211,8 +278,10 @@ _JPEG, _CMYK, _YCBCR = 7, 5, 6
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, _JPEG, 8, 32946, 32773, 34925, 34926, 50000})
 #: WhiteIsZero (kept as the file holds it), BlackIsZero, RGB, palette, mask, CMYK; YCbCr only inside JPEG.
 _PHOTOMETRICS = frozenset({0, 1, 2, 3, 4, _CMYK})
+#: Bytes of a strip or tile that are fine whatever the limit: a small image may stand in a larger tile.
+_USUAL_TILE = 16 * 2**20
 # What files of these makers say beyond TIFF is no concern here, and parsing it trusts them.
-_NO_MAKERS = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
+_NO_MAKERS: dict[str, Any] = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
 
 
 def _read_tiff(data: bytes, name: str, limits: ImageLimits) -> Pixels:
@@ -222,18 +291,14 @@ def _read_tiff(data: bytes, name: str, limits: ImageLimits) -> Pixels:
     if tags.get(_DEPTH, 1) > 1:
         raise MultiPageImage(f"{name}: a volume of {tags[_DEPTH]} planes; send each plane by itself")
     _check_size(tags.get(_HEIGHT, 0), tags.get(_WIDTH, 0), name, limits)
-    _check_size(tags.get(_TILE_HEIGHT, 1), tags.get(_TILE_WIDTH, 1) * tags.get(_TILE_DEPTH, 1), name, limits)
     _check_channels(tags.get(_SAMPLES, 1), name)
     _check_kind(tags, name)
     with tifffile.TiffFile(io.BytesIO(data), **_NO_MAKERS) as tiff:
         page = tiff.pages.first
         if page.dtype is None:
             raise NotAnImage(f"{name}: a TIFF with {page.bitspersample} bits a sample, which maskq does not read")
-        if page.nbytes > limits.max_decoded:
-            raise ImageTooLarge(
-                f"{name}: {page.shape} {page.dtype} is {page.nbytes:,} bytes of pixels, "
-                f"over the limit of {limits.max_decoded:,} bytes"
-            )
+        _check_bytes(page.shape, page.dtype, limits.max_decoded, name)
+        _check_bytes(page.chunks, page.dtype, max(limits.max_decoded, _USUAL_TILE), name)
         _check_segments(page, data, name)
         pixels = page.asarray(maxworkers=1)
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
@@ -274,8 +339,14 @@ def _check_kind(tags: Mapping[int, int], name: str) -> None:
         raise NotAnImage(f"{name}: a TIFF of colour space {photometric}, which maskq does not read; try grey or RGB")
 
 
+def _check_bytes(shape: tuple[int, ...], dtype: np.dtype[Any], most: int, name: str) -> None:
+    size = math.prod(shape) * dtype.itemsize
+    if size > most:
+        raise ImageTooLarge(f"{name}: {shape} {dtype} is {size:,} bytes of pixels, over the limit of {most:,} bytes")
+
+
 def _check_segments(page: tifffile.TiffPage, data: bytes, name: str) -> None:
-    """tifffile fills a strip or tile that is not there with zeros; an image with holes is a damaged one."""
+    """Missing pieces are refused: tifffile fills a strip or tile that is not there with zeros."""
     wanted = math.prod(page.chunked)
     segments = list(zip(page.dataoffsets[:wanted], page.databytecounts[:wanted], strict=False))
     if len(segments) < wanted or any(o <= 0 or n <= 0 or o + n > len(data) for o, n in segments):
@@ -294,7 +365,7 @@ def _from_cmyk(pixels: Pixels, name: str) -> Pixels:
     """(H, W, C ≥ 4) unsigned ink → (H, W, 3) light."""
     if pixels.ndim != 3 or pixels.shape[2] < 4 or pixels.dtype.kind != "u":
         raise NotAnImage(f"{name}: a CMYK TIFF of shape {pixels.shape} and type {pixels.dtype}; try RGB")
-    most = np.iinfo(pixels.dtype).max
+    most = 256**pixels.dtype.itemsize - 1
     ink = pixels[..., :4].astype(np.float32) / most
     light: Pixels = np.rint((1 - ink[..., :3]) * (1 - ink[..., 3:]) * most).astype(pixels.dtype)
     return light

@@ -5,14 +5,15 @@
    is repeated, alpha dropped, and what has more than four channels gives its first three.
 2. Range. `percentile`: per image and channel, the 1st percentile becomes 0 and the 99.8th becomes 1, clipped to
    [-1, 3]; so 8-bit, 16-bit and float images of the same scene give the same input. `unit`: integers are divided
-   by their type's maximum, floats are taken as they are.
+   by their type's maximum, floats are taken as they are (but for what float32 cannot hold: its limit), and bool
+   becomes 0 and 1.
 3. Size. Sides grow to the next rung of a small ladder by repeating the last row and column (`padded_side`), so that
    images of nearly the same size share a batch; the fields are cut back to the image afterwards.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,33 +26,52 @@ Normalisation = Literal["percentile", "unit"]
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 #: Percentiles are taken over at most about this many pixels of a regular sub-grid.
 _SAMPLE = 1 << 18
+#: Differences below this part of a float image's values are rounding, not contrast.
+_ROUNDING = 1e-6
+#: Keeps a division from being one by zero; far below any contrast that an image has here.
+_TINY = 1e-30
+#: The largest float32.
+_MOST = float(np.finfo(np.float32).max)
+
+Floats = NDArray[np.floating[Any]]
 
 
 def to_input(pixels: Pixels, channels: Channels, normalisation: Normalisation) -> NDArray[np.float32]:
-    """(H, W, C) pixels of any type → (channels, H, W) float32, normalised."""
-    planes = _select(pixels, channels).astype(np.float32)
-    planes = np.ascontiguousarray(np.moveaxis(planes, -1, 0))
+    """(H, W, C) finite pixels of any type → (channels, H, W) float32, finite, normalised."""
+    planes = np.ascontiguousarray(np.moveaxis(_select(_workable(pixels, normalisation), channels), -1, 0))
+    if normalisation == "percentile":
+        return np.stack([_stretch(plane, _ROUNDING if pixels.dtype.kind == "f" else 0) for plane in planes])
+    most = np.iinfo(pixels.dtype.name).max if pixels.dtype.kind in "iu" else 1
+    return (planes / planes.dtype.type(most)).clip(-_MOST, _MOST).astype(np.float32, copy=False)
+
+
+def _workable(pixels: Pixels, normalisation: Normalisation) -> Floats:
+    """The pixels as floats that neither lose digits nor overflow in what follows."""
+    if pixels.dtype.itemsize <= 2:
+        return pixels.astype(np.float32)
+    values = pixels.astype(np.float64)
     if normalisation == "unit":
-        return planes / np.float32(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "iu" else planes
-    return np.stack([_stretch(plane) for plane in planes])
+        return values.clip(-_MOST, _MOST) if pixels.dtype.kind == "f" else values
+    # A power of two changes no digit, and percentiles don't ask for the scale.
+    return np.ldexp(values, -int(np.frexp(max(values.max(), -values.min()))[1]))
 
 
-def _select(pixels: Pixels, channels: Channels) -> Pixels:
+def _select(pixels: Floats, channels: Channels) -> Floats:
     """The channels wanted, last."""
     count = pixels.shape[2]
     if channels == "rgb":
         return np.repeat(pixels[..., :1], 3, axis=2) if count < 3 else pixels[..., :3]
     if count in (3, 4):
-        return (pixels[..., :3].astype(np.float32) @ _LUMINANCE)[..., None]
-    return pixels[..., :1] if count <= 2 else pixels.mean(axis=2, keepdims=True, dtype=np.float32)
+        return (pixels[..., :3] @ _LUMINANCE.astype(pixels.dtype))[..., None]
+    return pixels[..., :1] if count <= 2 else pixels.mean(axis=2, keepdims=True)
 
 
-def _stretch(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The plane with its 1st and 99.8th percentiles at 0 and 1; a flat plane becomes 0."""
+def _stretch(plane: Floats, rounding: float) -> NDArray[np.float32]:
+    """The plane with its 1st and 99.8th percentiles at 0 and 1; a plane flat but for `rounding` becomes 0."""
     step = max(1, int((plane.size / _SAMPLE) ** 0.5))
     low, high = np.percentile(plane[::step, ::step], (1, 99.8))
-    span = np.float32(max(high - low, 1e-6 * max(abs(high), 1e-6)))
-    return np.clip((plane - np.float32(low)) / span, -1, 3)
+    span = max(high - low, rounding * max(abs(low), abs(high)), _TINY)
+    return ((plane - plane.dtype.type(low)) / plane.dtype.type(span)).clip(-1, 3).astype(np.float32, copy=False)
 
 
 def padded_side(side: int) -> int:

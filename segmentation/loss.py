@@ -9,11 +9,13 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Pixels around an object's box that its Lovász term sees. Farther away φ is 0 and so is the hinge: the same
-#: loss for a tenth of the time.
+#: Pixels around an object's box that its Lovász term sees: as good as the same loss for a tenth of the time. Farther
+#: away φ and the hinge are 0, unless a margin is beyond a dozen pixels or an offset carries a pixel across the window.
 WINDOW = 48
 #: Outside the object, a pixel whose φ is below this adds nothing worth sorting: its hinge is 2φ.
 _ACTIVE = 1e-4
+#: Of 10 σ. Beyond it exp overflows float32, and infinity times a distance of 0 is NaN.
+_STEEPEST = 80.0
 
 
 class Terms(NamedTuple):
@@ -22,10 +24,16 @@ class Terms(NamedTuple):
     instance: Tensor
     variance: Tensor
     seed: Tensor
+    #: Not in the paper: how far the embeddings are from their centres, in starting margins; see `Terms.total`.
+    pull: Tensor
 
-    def total(self) -> Tensor:
-        """Their sum with the published weights, 1, 10 and 1."""
-        return self.instance + 10 * self.variance + self.seed
+    def total(self, pull: float = 0.0) -> Tensor:
+        """Their sum with the published weights, 1, 10 and 1.
+
+        Early in a training the Lovász term hardly tells an offset where to go; `pull` adds a plain regression of the
+        offsets, which does, and is taken back to 0 as the training goes on.
+        """
+        return self.instance + 10 * self.variance + self.seed + pull * self.pull
 
 
 def lovasz_hinge(logits: Tensor, truth: Tensor) -> Tensor:
@@ -58,7 +66,7 @@ def image_loss(raw: Tensor, labels: Tensor, coordinates: Tensor, window: int | N
     height, width = labels.shape
     embedding = torch.tanh(raw[:2]) + coordinates
     sigma, seediness = raw[2:-1], torch.sigmoid(raw[-1])
-    instance = variance = raw.new_zeros(())
+    instance = variance = pull = raw.new_zeros(())
     seed = seediness[labels == 0].square().sum()
     boxes = [(n, box) for n, box in enumerate(ndimage.find_objects(labels.numpy(force=True)), 1) if box is not None]
     for label, box in boxes:
@@ -69,12 +77,13 @@ def image_loss(raw: Tensor, labels: Tensor, coordinates: Tensor, window: int | N
         mean = own.mean(1)
         variance = variance + (own - mean.detach()[:, None]).square().mean()
         distance = (embedding[:, rows, columns] - centre[:, None, None]).square()
-        phi = torch.exp(-(distance * torch.exp(10 * mean)[:, None, None]).sum(0))
+        pull = pull + distance.sum(0)[inside].add(1e-12).sqrt().mean()
+        phi = torch.exp(-(distance * torch.exp((10 * mean).clamp(max=_STEEPEST))[:, None, None]).sum(0))
         active = inside | (phi > _ACTIVE)
         instance = instance + lovasz_hinge(2 * phi[active] - 1, inside[active].float())
         seed = seed + 10 * (seediness[rows, columns][inside] - phi[inside].detach()).square().sum()
     objects = max(len(boxes), 1)
-    return Terms(instance / objects, variance / objects, seed / (height * width))
+    return Terms(instance / objects, variance / objects, seed / (height * width), pull / objects)
 
 
 def _widen(side: slice, by: int | None, length: int) -> slice:
@@ -86,6 +95,7 @@ def _widen(side: slice, by: int | None, length: int) -> slice:
 
 def batch_loss(raw: Tensor, labels: Tensor, unit: float) -> Terms:
     """The mean of `image_loss` over a batch: `raw` (N, C, H, W), `labels` (N, H, W), `unit` pixels per grid unit."""
-    coordinates = grid(*labels.shape[1:], unit).to(raw.device)
+    _, height, width = labels.shape
+    coordinates = grid(height, width, unit).to(raw.device)
     each = [image_loss(r, t, coordinates) for r, t in zip(raw, labels, strict=True)]
     return Terms(*(torch.stack(term).mean() for term in zip(*each, strict=True)))

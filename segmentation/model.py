@@ -6,6 +6,7 @@ The folders inside this package are always there; `MASKQ_MODELS` names a folder 
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class ModelSpec(BaseModel):
     channels: Channels = "grey"
     normalisation: Normalisation = "percentile"
     #: Pixels per unit of the embedding grid; near the objects' size.
-    unit: float = Field(default=64.0, gt=0)
+    unit: float = Field(default=64.0, gt=0, allow_inf_nan=False)
     #: Clustering bandwidths per pixel: 1 (round) or 2 (x and y apart).
     bandwidths: int = Field(default=2, ge=1, le=2)
     #: Seediness below which no pixel becomes a seed.
@@ -64,7 +65,7 @@ class ModelSpec(BaseModel):
 def find(name: str, folders: tuple[Path, ...] = ()) -> Path:
     """The folder of the model `name`, looked for in `folders` and then among the shipped. Raises `UnknownModel`."""
     for folder in (*folders, SHIPPED):
-        if (folder / name / _SPEC).is_file() and name in _names(folder):
+        if name in _names(folder):  # a name out of a listing leads nowhere else
             return folder / name
     known = ", ".join(sorted(set().union(*(_names(f) for f in (*folders, SHIPPED))))) or "none"
     raise UnknownModel(f"no model {name!r}; there are: {known}")
@@ -83,8 +84,8 @@ def available(folders: tuple[Path, ...] = ()) -> list[ModelSpec]:
 def read_spec(folder: Path) -> ModelSpec:
     """The spec of the model in `folder`. Raises `InvalidModel`."""
     try:
-        return ModelSpec.model_validate(tomllib.loads((folder / _SPEC).read_text()))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        return ModelSpec.model_validate(tomllib.loads((folder / _SPEC).read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise InvalidModel(f"{folder / _SPEC}: {error}") from error
 
 
@@ -105,12 +106,11 @@ def write(folder: Path, spec: ModelSpec, weights: bytes) -> ModelSpec:
     spec = spec.model_copy(update={"sha256": hashlib.sha256(weights).hexdigest()})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _WEIGHTS).write_bytes(weights)
-    (folder / _SPEC).write_text("".join(f"{key} = {_toml(value)}\n" for key, value in spec.model_dump().items()))
+    lines = "".join(f"{key} = {_toml(value)}\n" for key, value in spec.model_dump().items())
+    (folder / _SPEC).write_text(lines, "utf-8")
     return spec
 
 
 def _toml(value: Any) -> str:
     """A string or number as TOML writes it (its basic strings are JSON's, but for DEL)."""
-    import json
-
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

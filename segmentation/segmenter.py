@@ -28,7 +28,7 @@ class Segmenter:
     def __init__(self, network: BranchedERFNet, spec: ModelSpec, device: str = "cpu") -> None:
         self.spec, self.device = spec, torch.device(device)
         folded = _fold_norms(network.eval().requires_grad_(False))
-        self._network = folded.to(self.device, memory_format=torch.channels_last)
+        self._network = folded.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Segmenter:

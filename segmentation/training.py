@@ -52,6 +52,8 @@ class Progress:
     instance: float
     variance: float
     seed: float
+    #: Mean distance of the embeddings from their objects' centres, pixels.
+    distance: float
     seconds: float
 
 
@@ -68,9 +70,11 @@ class Trainer:
         self._rng = np.random.default_rng(schedule.seed)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         network.start_at(_MARGIN / spec.unit)
-        self._network = network.to(self.device, memory_format=torch.channels_last)
+        self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self._network).eval().requires_grad_(False)
-        self._adam = torch.optim.Adam(self._network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True)
+        self._adam = torch.optim.Adam(
+            self._network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True
+        )
 
     def run(self, data: list[Pair]) -> Iterator[Progress]:
         """Train to the schedule's last step, reporting each."""
@@ -80,8 +84,9 @@ class Trainer:
             began = time.perf_counter()
             images, labels = crops.batch(self.schedule.batch, self._rng)
             terms = self._advance(torch.from_numpy(images), torch.from_numpy(labels))
-            values = [t.item() for t in terms]
-            yield Progress(self.step, terms.total().item(), *values, time.perf_counter() - began)
+            instance, variance, seed, pull = (t.item() for t in terms)
+            distance, seconds = pull * self.spec.unit, time.perf_counter() - began
+            yield Progress(self.step, terms.total().item(), instance, variance, seed, distance, seconds)
 
     def _advance(self, images: torch.Tensor, labels: torch.Tensor) -> Terms:
         """One step of the optimiser."""
@@ -91,12 +96,16 @@ class Trainer:
             raw = self._network(images.to(self.device, memory_format=torch.channels_last))
         terms = batch_loss(raw.float(), labels.to(self.device), self.spec.unit)
         self._adam.zero_grad()
-        terms.total().backward()  # type: ignore[no-untyped-call]
+        terms.total(self._pull()).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self.schedule.clip)
         self._adam.step()
         self.step += 1
         self._follow()
         return Terms(*(t.detach() for t in terms))
+
+    def _pull(self) -> float:
+        """The weight of the offsets' regression: 1 a starting margin at first, 0 from halfway on."""
+        return max(0.0, 1 - 2 * self.step / self.schedule.steps) * self.spec.unit / _MARGIN
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -113,10 +122,12 @@ class Trainer:
         state = {
             "step": self.step,
             "schedule": json.dumps(asdict(self.schedule)),
+            "sees": json.dumps(self._sees()),
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
             "adam": self._adam.state_dict(),
             "torch_rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "crop_rng": json.dumps(self._rng.bit_generator.state),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,14 +140,32 @@ class Trainer:
         state = self.average.state_dict()
         return save_tensors({n: t.half().contiguous().cpu() for n, t in state.items() if t.is_floating_point()})
 
+    def _sees(self) -> dict[str, str | float]:
+        """What of the model its weights depend on."""
+        spec = self.spec
+        return {
+            "channels": spec.channels,
+            "normalisation": spec.normalisation,
+            "unit": spec.unit,
+            "bandwidths": spec.bandwidths,
+        }
+
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint as if there had been no break."""
+        """Go on from a checkpoint as if there had been no break.
+
+        Raises `ValueError` where it was made by another schedule or for a model that sees images another way.
+        """
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         if state["schedule"] != json.dumps(asdict(self.schedule)):
             raise ValueError(f"{path}: was made by another schedule, {state['schedule']}; remove it to start anew")
+        sees = json.dumps(self._sees())
+        if state.get("sees", sees) != sees:
+            raise ValueError(f"{path}: was made for another model, {state['sees']}; remove it to start anew")
         self.step = state["step"]
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._adam.load_state_dict(state["adam"])
         torch.set_rng_state(state["torch_rng"].cpu())
+        if self.device.type == "cuda" and state.get("device_rng") is not None:  # dropout draws on the device
+            torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)
         self._rng.bit_generator.state = json.loads(state["crop_rng"])

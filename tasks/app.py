@@ -24,7 +24,8 @@ def create_app(settings: Settings) -> Celery:
 def add_stage(app: Celery, stage: Stage, delivery: Delivery, **options: Any) -> None:
     """Make the stage a task of the app: `tasks.embed` or `tasks.cluster`."""
 
-    # `throws`: these have been told to the ledger already; Celery logs a line, not a traceback.
-    @app.task(name=TASKS[stage], throws=(StageFailed, StageReleased), **options)
     def run(job_id: str) -> str:
         return delivery(job_id)
+
+    # `throws`: these have been told to the ledger already; Celery logs a line, not a traceback.
+    app.task(name=TASKS[stage], throws=(StageFailed, StageReleased), **options)(run)

@@ -40,5 +40,13 @@ class Cluster:
         described = Objects(height=size[0], width=size[1], model=f"{spec.name}@{spec.version}", objects=objects)
         self._store.put(job.id, Payload.LABELS, encode(labels))
         self._store.put(job.id, Payload.OBJECTS, described.model_dump_json().encode())
-        self._store.drop(job.id, Payload.FIELDS)
         return f"{len(objects)} objects"
+
+    def finished(self, job: JobStatus) -> None:
+        """Drop the fields; not before, for a second attempt would need them."""
+        self._store.drop(job.id, Payload.FIELDS)
+
+    def discarded(self, job: JobStatus) -> None:
+        """Drop the result."""
+        self._store.drop(job.id, Payload.LABELS)
+        self._store.drop(job.id, Payload.OBJECTS)

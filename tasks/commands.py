@@ -32,7 +32,7 @@ def result(jobs: list[str], out: Path, wait_s: float, as_json: bool) -> int:
                 kind = error.error.type if isinstance(error, JobUnfinished) else type(error).__name__
                 summary.add_failure(Path(job.id), kind, str(error))
                 stderr.print(f"{job.id}: {error}", style="red", highlight=False)
-        named = names(Path(f"{job.id}") / found.job.spec.name for job, found in ready)
+        named = names(Path(job.id) / (Path(found.job.spec.name).name or "image") for job, found in ready)
         for (job, found), name in zip(ready, named.values(), strict=True):
             _write(job, found, out, name, summary, as_json)
     summary.seconds = time.monotonic() - began

@@ -7,18 +7,31 @@ its owner can finish it. The message itself is acknowledged in every case; what 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from typing import Protocol
 
 from producer.broker import Sender
-from producer.contract import Failure, JobStatus, Stage
-from producer.errors import PayloadMissing
+from producer.contract import Failure, JobStatus, Stage, State
+from producer.errors import PayloadMissing, UnknownJob
 from producer.ledger import Ledger
 from segmentation.errors import SegmentationError
 
 from .leases import LeaseKeeper
 
-#: A stage's work: does it for the job, and returns a line for people.
-Work = Callable[[JobStatus], str]
+
+class Work(Protocol):
+    """A stage's work."""
+
+    def __call__(self, job: JobStatus) -> str:
+        """Do it for the job; returns a line for people. May be done twice, at the same time even."""
+        ...
+
+    def finished(self, job: JobStatus) -> None:
+        """It is done and the ledger knows: drop what only this stage needed."""
+        ...
+
+    def discarded(self, job: JobStatus) -> None:
+        """The job ended without it: drop what it stored."""
+        ...
 
 
 class StageFailed(Exception):
@@ -57,10 +70,21 @@ class Delivery:
                 self._give_back(job, owner, error)
                 raise StageReleased(f"{type(error).__name__}: {error}") from error
             if not self._ledger.finish(job_id, self._stage, owner):
-                return f"dropped: the job is {self._ledger.state(job_id)}"
+                return self._too_late(job)
+        self._work.finished(job)
         if self._stage is Stage.EMBED:
             self._sender.send(Stage.CLUSTER, job)
         return said
+
+    def _too_late(self, job: JobStatus) -> str:
+        """The stage is no longer this delivery's: cancelled, or given to another."""
+        try:
+            state = self._ledger.state(job.id)
+        except UnknownJob:
+            state = State.CANCELLED
+        if state.ended and state is not State.DONE:
+            self._work.discarded(job)
+        return f"dropped: the job is {state}"
 
     def _give_back(self, job: JobStatus, owner: str, error: BaseException) -> None:
         """Release the stage and send its message again; the ledger counts the attempts."""

@@ -32,6 +32,13 @@ class Embed:
         height, width = pixels.shape[:2]
         return f"{height}×{width}, fields of {len(fields):,} bytes"
 
+    def finished(self, job: JobStatus) -> None:
+        """Keep the image: overlays are drawn on it."""
+
+    def discarded(self, job: JobStatus) -> None:
+        """Drop the fields."""
+        self._store.drop(job.id, Payload.FIELDS)
+
     def _limits_of(self, job: JobStatus) -> ImageLimits:
         asked = job.spec.limits.max_pixels
         return self._limits if asked is None else replace(self._limits, max_pixels=min(asked, self._limits.max_pixels))

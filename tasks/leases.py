@@ -21,6 +21,7 @@ class LeaseKeeper:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._held: dict[str, str] = {}
+        self._starting = threading.Lock()
         self._pid = 0
 
     @contextmanager
@@ -34,9 +35,10 @@ class LeaseKeeper:
             del self._held[owner]
 
     def _start(self) -> None:
-        if self._pid != os.getpid():
-            self._pid, self._held = os.getpid(), {}
-            threading.Thread(target=self._renew, name="leases", daemon=True).start()
+        with self._starting:
+            if self._pid != os.getpid():
+                self._pid, self._held = os.getpid(), {}
+                threading.Thread(target=self._renew, name="leases", daemon=True).start()
 
     def _renew(self) -> None:
         pause = threading.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 from PIL import Image
 
 from producer.client import Result
-from segmentation.images import decode
+from segmentation.images import ImageLimits, decode
 from segmentation.labels import suffix
 from segmentation.overlay import draw
+
+#: The worker that took the image had the limits.
+_ANY_SIZE = ImageLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
 
 
 def write_result(result: Result, image: bytes, folder: Path, name: str) -> Path:
@@ -22,7 +26,7 @@ def write_result(result: Result, image: bytes, folder: Path, name: str) -> Path:
     _write(folder / f"{name}.labels{suffix(result.label_file)}", result.label_file)
     _write(folder / f"{name}.json", json.dumps(describe(result)).encode())
     picture = io.BytesIO()
-    Image.fromarray(draw(decode(image, name), result.labels)).save(picture, "PNG", compress_level=1)
+    Image.fromarray(draw(decode(image, name, _ANY_SIZE), result.labels)).save(picture, "PNG", compress_level=1)
     overlay = folder / f"{name}.overlay.png"
     _write(overlay, picture.getvalue())
     return overlay

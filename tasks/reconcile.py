@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, Sender, queue_length, queue_of
-from producer.contract import Stage, State
+from producer.contract import Stage
 from producer.errors import UnknownJob
 from producer.ledger import PREFIX, Ledger
 
 log = logging.getLogger(__name__)
 
 _LOCK = f"{PREFIX}reconciler"
+_WAITING = {stage.waiting: stage for stage in Stage}
 
 
 class Reconciler:
@@ -30,36 +30,43 @@ class Reconciler:
     def __init__(self, redis: Redis, ledger: Ledger, sender: Sender, resend_s: float) -> None:
         self._redis, self._ledger, self._sender, self._resend_s = redis, ledger, sender, resend_s
         self._every_s = min(ledger.lease_s, resend_s) / 3
+        self._over = threading.Event()
 
     def start(self) -> None:
-        """Run in the background until the process ends."""
+        """Run in the background until `stop`, or until the process ends."""
         threading.Thread(target=self._run, name="reconciler", daemon=True).start()
 
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+
     def _run(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(self._every_s):
+        while not self._over.wait(self._every_s):
             try:
                 if self._redis.set(_LOCK, "1", nx=True, px=max(int(self._every_s * 900), 1)):
                     self.look()
-            except RedisError as error:  # the broker is away; it will be looked at again
+            except Exception as error:  # the broker is away, as redis or kombu tells it; the next round looks again
                 log.warning("reconciler: %s", error)
 
     def look(self) -> int:
         """One round; returns how many messages were sent."""
-        sent = self._send(self._ledger.reclaim_lost())
+        queues = (*EMBED_QUEUES, CLUSTER_QUEUE)
+        sent = self._send(self._ledger.reclaim_lost(), queues)
         # Where messages wait, a job may just be behind others; where none does, its own is lost.
-        if all(queue_length(self._redis, queue) == 0 for queue in (*EMBED_QUEUES, CLUSTER_QUEUE)):
-            sent += self._send(self._ledger.unheard(self._resend_s))
-        return sent
+        empty = [queue for queue in queues if queue_length(self._redis, queue) == 0]
+        return sent + self._send(self._ledger.unheard(self._resend_s), empty) if empty else sent
 
-    def _send(self, jobs: Iterable[str]) -> int:
+    def _send(self, jobs: Iterable[str], queues: Collection[str]) -> int:
+        """Wake workers for those of the jobs that wait in one of the queues."""
         sent = 0
         for job_id in jobs:
             try:
                 job = self._ledger.status(job_id)
             except UnknownJob:
                 continue
-            stage = Stage.EMBED if job.state is State.QUEUED else Stage.CLUSTER
+            stage = _WAITING.get(job.state)
+            if stage is None or queue_of(stage, job.lane) not in queues:
+                continue
             log.warning("job %s was lost while %s; sent to %s again", job_id, job.state, queue_of(stage, job.lane))
             self._sender.send(stage, job)
             sent += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 from celery.signals import worker_process_init, worker_ready
 
 from producer.broker import CLUSTER_QUEUE
@@ -14,6 +15,7 @@ from producer.client import Connections
 from producer.contract import Stage
 from producer.settings import Settings
 from segmentation.clustering import warm_up
+from segmentation.objects import describe
 from tasks.app import add_stage, create_app
 from tasks.cluster import Cluster
 from tasks.delivery import Delivery
@@ -28,7 +30,7 @@ def main() -> None:
     settings = Settings()
     link = Link(settings.grace_s)
     to = Connections.open(settings)
-    warm_up()
+    compile_kernels()
     app = create_app(settings)
     work = Cluster(to.store, (settings.models,) if settings.models else ())
     delivery = Delivery(Stage.CLUSTER, to.ledger, to.sender, work)
@@ -46,6 +48,12 @@ def main() -> None:
         concurrency=settings.cluster_processes,
         queues=(CLUSTER_QUEUE,),
     )
+
+
+def compile_kernels() -> None:
+    """Compile all that a job runs, or load it from numba's cache: before the fork, or every process would by itself."""
+    warm_up()
+    describe(np.ones((1, 1), np.int32), [1.0])
 
 
 if __name__ == "__main__":

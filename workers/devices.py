@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_ENTRY = re.compile(r"(?P<kind>cpu|cuda:(?P<index>\d+))(=(?P<benchmark>on|off))?")
+_ENTRY = re.compile(r"(cpu|cuda:(?P<index>[0-9]+))(=(?P<benchmark>on|off))?")
 
 
 class InvalidDevices(ValueError):
@@ -47,7 +47,8 @@ def parse(text: str) -> tuple[DeviceSpec, ...]:
         match = _ENTRY.fullmatch(entry.strip())
         if not match:
             raise InvalidDevices(f"devices, entry {place}: {entry!r} is not cpu or cuda:N, with =on or =off after it")
-        spec = DeviceSpec(match["kind"], match["benchmark"] == "on")
+        device = f"cuda:{int(match['index'])}" if match["index"] else "cpu"
+        spec = DeviceSpec(device, match["benchmark"] == "on")
         if spec.device in {other.device for other in found}:
             raise InvalidDevices(f"devices, entry {place}: {spec.device} is there twice")
         found.append(spec)

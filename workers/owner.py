@@ -36,13 +36,11 @@ class DeviceOwner:
     """Runs what threads hand in, oldest first, up to `batch_size` of one model and shape at a time.
 
     A batch that is not full waits `batch_wait_s` seconds for more. Where a batch fails, its images run one by one, so
-    that one bad image fails alone. Where the thread itself dies, everything that waits on it raises `DeviceLost`, and
-    `on_death` is called.
+    that one bad image fails alone. Where the thread itself dies, or `forward` raises `DeviceLost`, everything that
+    waits on it raises `DeviceLost`, and `on_death` is called.
     """
 
-    def __init__(
-        self, forward: Forward, *, batch_size: int, batch_wait_s: float, on_death: Callable[[], None]
-    ) -> None:
+    def __init__(self, forward: Forward, *, batch_size: int, batch_wait_s: float, on_death: Callable[[], None]) -> None:
         self._forward, self._batch_size, self._batch_wait_s = forward, batch_size, batch_wait_s
         self._on_death = on_death
         self._waiting: OrderedDict[Hashable, _Waiting] = OrderedDict()
@@ -70,12 +68,14 @@ class DeviceOwner:
         self._thread.join()
 
     def _live(self) -> None:
+        batch: list[tuple[Floats, Future[Floats]]] = []
         try:
-            while batch := self._next():
-                self._run(*batch)
+            while taken := self._next():
+                model, batch = taken
+                self._run(model, batch)
         except BaseException as error:  # whatever it was, the device is in an unknown state
             log.exception("the thread that owns the device died")
-            self._abandon(error)
+            self._abandon(error, batch)
 
     def _next(self) -> tuple[str, list[tuple[Floats, Future[Floats]]]] | None:
         """The oldest model and shape's inputs, once they are a full batch or have waited long enough."""
@@ -104,6 +104,8 @@ class DeviceOwner:
     def _run(self, model: str, batch: list[tuple[Floats, Future[Floats]]]) -> None:
         try:
             fields = self._forward(model, np.stack([prepared for prepared, _ in batch]))
+        except DeviceLost:
+            raise
         except Exception as error:
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
@@ -114,11 +116,12 @@ class DeviceOwner:
         for (_, answer), own in zip(batch, fields, strict=True):
             answer.set_result(own)
 
-    def _abandon(self, error: BaseException) -> None:
+    def _abandon(self, error: BaseException, in_hand: list[tuple[Floats, Future[Floats]]]) -> None:
         with self._changed:
             self._dead = True
-            left = [answer for waiting in self._waiting.values() for _, answer in waiting.items]
+            items = [*in_hand, *(item for waiting in self._waiting.values() for item in waiting.items)]
             self._waiting.clear()
-        for answer in left:
-            answer.set_exception(DeviceLost(f"the device's thread died: {error}"))
-        self._on_death()
+        self._on_death()  # first, so that this process stops taking jobs before those given back are sent again
+        for _, answer in items:
+            if not answer.done():
+                answer.set_exception(DeviceLost(f"the device's thread died: {error!r}"))

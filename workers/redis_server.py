@@ -28,16 +28,22 @@ def private_redis(folder: Path) -> PrivateRedis:
 
     Raises `NoRedis`, saying what to install.
     """
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     port, password = free_port(), secrets.token_urlsafe(24)
     configuration = folder / "redis.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(
-        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\nappendonly yes\n"
+        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\n"
         f'appendfsync everysec\nsave ""\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
     )
     program = Program("redis", (find_redis_server(), str(configuration)), linked=False)
     return PrivateRedis(program, f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def _quoted(path: Path) -> str:
+    """As redis.conf takes a path with spaces, such as macOS's Application Support."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def find_redis_server() -> str:

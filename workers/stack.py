@@ -38,7 +38,7 @@ class Stack:
 
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
     """The process of one device."""
-    env = settings_env(settings) | _memory_env()
+    env = settings_env(settings) | retained_heap()
     if spec.index:
         env["CUDA_VISIBLE_DEVICES"] = spec.index
     else:
@@ -50,7 +50,7 @@ def device_program(spec: DeviceSpec, settings: Settings) -> Program:
 def cluster_program(settings: Settings) -> Program:
     """The CPU worker."""
     # One thread each: its processes are its parallelism.
-    return python("cluster", "workers.cluster", env=settings_env(settings) | _memory_env() | {"OMP_NUM_THREADS": "1"})
+    return python("cluster", "workers.cluster", env=settings_env(settings) | retained_heap() | {"OMP_NUM_THREADS": "1"})
 
 
 def flower_program(settings: Settings, port: int, address: str = "127.0.0.1") -> Program:
@@ -64,9 +64,10 @@ def settings_env(settings: Settings) -> dict[str, str]:
     return {f"MASKQ_{name.upper()}": str(value) for name, value in found.items()}
 
 
-def _memory_env() -> dict[str, str]:
-    """glibc's malloc, told to keep what it has: by default it hands every large tensor back to the kernel and faults
-    it in again, which makes a CPU forward of 2 megapixels two to three times slower."""
+def retained_heap() -> dict[str, str]:
+    """Glibc's malloc, told to keep what it has: by default it hands every large tensor back to the kernel and faults
+    it in again, which makes a CPU forward of 2 megapixels two to three times slower.
+    """
     return {
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
@@ -142,8 +143,3 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

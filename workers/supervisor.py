@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 #: A process that dies this often within `_WINDOW_S` seconds is given up.
 _MOST_DEATHS, _WINDOW_S = 5, 60.0
-_LOOK_S = 0.05
+_LOOK_S, _RETRY_S = 0.05, 1.0
 
 
 class CrashLoop(RuntimeError):
@@ -101,7 +101,7 @@ class Supervisor:
     def __init__(self, logs: Path | None = None, on_crash_loop: Callable[[], None] = lambda: None) -> None:
         self._logs, self._on_crash_loop = logs, on_crash_loop
         self._processes: list[_Process] = []
-        self._stopping = threading.Event()
+        self._stopping, self._at_rest, self._over = threading.Event(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self.error: CrashLoop | None = None
 
@@ -137,7 +137,7 @@ class Supervisor:
         """SIGTERM to all, last started first to go; SIGKILL to what is left after `grace_s` seconds."""
         self._stopping.set()
         if self._thread:
-            self._thread.join()
+            self._at_rest.wait()
         for process in reversed(self._processes):
             if process.program.linked:
                 process.signal(signal.SIGTERM)
@@ -153,21 +153,36 @@ class Supervisor:
             process.signal(signal.SIGKILL)
             process.popen.wait()
             process.link.close()
+        self._over.set()
+        if self._thread:
+            self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stopping.wait(_LOOK_S):
-            for process in self._processes:
-                self._look_at(process)
+        try:
+            while not self._stopping.wait(_LOOK_S):
+                for process in self._processes:
+                    self._look_at(process)
+        finally:
+            self._at_rest.set()
+            self._over.wait()  # a Redis that this thread has started anew would end with it, before the workers
 
     def _look_at(self, process: _Process) -> None:
         if process.restart_at:
             if time.monotonic() >= process.restart_at:
-                process.restart_at = 0.0
-                process.start()
+                self._restart(process)
         elif process.popen.poll() is not None:
             self._bury(process)
         elif not process.ready:
             process.ready = is_ready(process.link)
+
+    def _restart(self, process: _Process) -> None:
+        try:
+            process.start()
+        except OSError as error:  # no memory or descriptors left, for now
+            log.warning("could not start %s: %s", process.program.name, error)
+            process.restart_at = time.monotonic() + _RETRY_S
+        else:
+            process.restart_at = 0.0
 
     def _bury(self, process: _Process) -> None:
         now = time.monotonic()

@@ -1,0 +1,36 @@
+# From nothing but python3.11 (or 3.12, 3.13) and make:  `make run` does the main job, `make test` checks everything.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+BIN := .venv/bin
+OUT ?= out
+# The images of `make run`: a folder of your own, or those that installed packages ship.
+IMAGES ?=
+
+.PHONY: setup run test check unit integration acceptance docs clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: setup
+	$(BIN)/maskq run $(if $(IMAGES),$(IMAGES),$$($(BIN)/python -m examples.samples)) --out $(OUT)
+	@echo "Look at the pictures: $(OUT)/*.overlay.png"
+
+test: check unit integration acceptance
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit integration acceptance: setup
+	$(BIN)/python -m pytest tests/$@
+
+docs: setup
+	$(BIN)/python -m docs.generate
+
+clean:
+	rm -rf .venv out build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Things to copy from, and pictures to try maskq on."""

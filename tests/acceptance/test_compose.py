@@ -1,0 +1,173 @@
+"""`docker compose up`, for real: images from the host, the masks that `maskq run` makes of them, Flower's figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.samples import samples
+from producer import Client
+from workers.redis_server import free_port
+
+ROOT = Path(__file__).parents[2]
+BUILT = ("device", "cluster", "flower")
+#: How often each picture is submitted.
+ROUNDS = 4
+# Seconds: what a slow machine may need, not what it takes.
+BUILD_S, UP_S, MASKS_S, FLOWER_S, RUN_S, DOWN_S = 1200, 180, 180, 60, 180, 120
+
+needs_samples = pytest.mark.skipif(not samples(), reason="no package here ships a picture: install maskq[samples]")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack of a name, and of ports, of its own."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    broker_url: str
+    flower_url: str
+
+    def compose(self, *arguments: str, timeout_s: float) -> str:
+        """What `docker compose …` prints."""
+        return run([*self.command, *arguments], self.environment, timeout_s)
+
+    def containers(self) -> list[dict[str, str | int]]:
+        """The project's containers, the stopped ones too."""
+        return [json.loads(line) for line in self.compose("ps", "-a", "--format=json", timeout_s=30).splitlines()]
+
+    def flower(self, path: str) -> str:
+        """Flower's answer; empty while it does not answer."""
+        try:
+            with urlopen(self.flower_url + path, timeout=20) as answer:
+                text: str = answer.read().decode()
+                return text
+        except (URLError, ConnectionError, TimeoutError):
+            return ""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if why := no_engine():
+        if os.environ.get("CI") and os.environ.get("WITH_ENGINE") == "1":
+            pytest.fail(f"an engine was promised, but {why}")
+        pytest.skip(why)
+    made = describe(tmp_path_factory.mktemp("compose"))
+    try:
+        made.compose("build", timeout_s=BUILD_S)
+        made.compose("up", "--detach", "--scale=cluster=2", timeout_s=UP_S)
+        yield made
+        made.compose("stop", timeout_s=DOWN_S)
+        ends = {container["Name"]: container["ExitCode"] for container in made.containers()}
+        assert set(ends.values()) == {0}, f"some were killed, or failed: {ends}"
+    except BaseException:
+        print(made.compose("logs", "--no-color", "--tail=50", timeout_s=60))
+        raise
+    finally:
+        made.compose("down", "--volumes", "--rmi=local", "--timeout=10", timeout_s=DOWN_S)
+        assert not made.containers()
+
+
+def no_engine() -> str | None:
+    """Why there is nothing to run containers with."""
+    if not shutil.which("docker"):
+        return "there is no docker on PATH"
+    for question in ("compose version", "info"):
+        asked = subprocess.run(["docker", *question.split()], capture_output=True, text=True, timeout=60, check=False)
+        if asked.returncode:
+            return f"`docker {question}` says: {asked.stderr.strip() or asked.stdout.strip()}"
+    return None
+
+
+def describe(folder: Path) -> Stack:
+    """A stack that meets no other on this host."""
+    redis, flower = free_port(), free_port()
+    settings = folder / "env"
+    settings.write_text(f"MASKQ_REDIS_PORT={redis}\nMASKQ_FLOWER_PORT={flower}\nFLOWER_UNAUTHENTICATED_API=true\n")
+    command = ["docker", "compose", f"--project-name=maskq-test-{os.getpid()}", f"--env-file={settings}"]
+    command.append(f"--file={ROOT / 'compose.yaml'}")
+    if os.environ.get("WITH_ENGINE") == "1":  # its containers have no way out, but builds install packages
+        override = folder / "override.json"
+        override.write_text(json.dumps({"services": {name: {"build": {"network": "host"}} for name in BUILT}}))
+        command.append(f"--file={override}")
+    return Stack(tuple(command), plain(), f"redis://127.0.0.1:{redis}/0", f"http://127.0.0.1:{flower}")
+
+
+def plain() -> dict[str, str]:
+    """This process's environment without settings of maskq."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MASKQ_")}
+
+
+def run(command: list[str], environment: dict[str, str], timeout_s: float) -> str:
+    """The command's output; its errors in the failure where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def eventually(look: Callable[[], Counter[str]], wanted: dict[str, int], timeout_s: float) -> None:
+    """Look until what is wanted is there."""
+    deadline = time.monotonic() + timeout_s
+    while (seen := look()) != wanted:
+        assert time.monotonic() < deadline, f"after {timeout_s} s there is {seen}, not {wanted}"
+        time.sleep(0.5)
+
+
+def online(stack: Stack) -> Counter[str]:
+    """The workers from which Flower hears, counted by what they do: the name before the process id and the host."""
+    nodes = re.findall(r'flower_worker_online\{worker="([a-z]+)[^"]*"\} 1\.0', stack.flower("/metrics"))
+    return Counter(nodes)
+
+
+def succeeded(stack: Stack) -> Counter[str]:
+    """Tasks that Flower has seen succeed."""
+    counts: Counter[str] = Counter()
+    for labels, count in re.findall(r"flower_events_total\{(.*?)\} (\S+)", stack.flower("/metrics")):
+        told = dict(re.findall(r'(\w+)="(.*?)"', labels))
+        if told["type"] == "task-succeeded":
+            counts[told["task"]] += int(float(count))
+    return counts
+
+
+@needs_samples
+def test_a_client_on_the_host_gets_the_masks_of_maskq_run_and_flower_the_throughput(
+    stack: Stack, tmp_path: Path
+) -> None:
+    nodes = {"cpu": 1, "cluster": 2}
+    eventually(lambda: online(stack), nodes, UP_S)
+
+    pictures = samples() * ROUNDS
+    began = time.monotonic()
+    with Client(stack.broker_url) as client:
+        jobs = [client.submit(picture) for picture in pictures]
+        deadline = began + MASKS_S
+        results = [job.wait(timeout=max(1.0, deadline - time.monotonic())) for job in jobs]
+    seconds = time.monotonic() - began
+
+    everything = {"tasks.embed": len(pictures), "tasks.cluster": len(pictures)}
+    eventually(lambda: succeeded(stack), everything, FLOWER_S)
+    workers = json.loads(stack.flower("/api/workers?refresh=1"))
+    assert Counter(re.split("[-@]", node)[0] for node in workers) == nodes
+    print(f"{len(pictures) / seconds:.1f} images/s by Flower's count")
+
+    maskq = str(Path(sys.executable).with_name("maskq"))
+    run([maskq, "run", *map(str, samples()), f"--out={tmp_path}", "--devices=cpu"], plain(), RUN_S)
+    for picture, result in zip(pictures, results, strict=True):
+        with Image.open(tmp_path / f"{picture.stem}.labels.png") as labels:
+            assert np.array_equal(result.labels, np.asarray(labels)), picture.name
+    assert any(result.objects for result in results)

@@ -1,0 +1,125 @@
+"""`maskq up` in one terminal; submit, status, result, cancel and Flower from others."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import uuid
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.acceptance.pictures import ten_pieces
+from tests.acceptance.processes import marked, maskq, start
+from tests.conftest import until
+
+
+class Up:
+    """A running `maskq up` with a state folder of its own."""
+
+    def __init__(self, folder) -> None:
+        self.mark = uuid.uuid4().hex
+        self.env = {"MASKQ_STATE_DIR": str(folder / "state"), "MASKQ_FLOWER_PORT": "0", "MASKQ_TEST_MARK": self.mark}
+        self.log = folder / "up.log"
+        with self.log.open("w") as log:
+            self.process = start("up", "--devices", "cpu", "--cluster-processes", "1", env=self.env, stdout=log)
+        until(lambda: "maskq submit" in self.log.read_text() or self.process.poll() is not None, 120)
+        assert self.process.poll() is None, self.log.read_text()
+        self.flower = re.search(r"Flower: (\S+)", self.log.read_text())[1]
+
+    def maskq(self, *arguments):
+        return maskq(*arguments, env={k: v for k, v in self.env.items() if k != "MASKQ_TEST_MARK"})
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+        until(lambda: not marked(self.mark), 30)
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory):
+    stack = Up(tmp_path_factory.mktemp("up"))
+    try:
+        yield stack
+    finally:
+        stack.process.kill()
+        stack.process.wait()
+        for left in marked(stack.mark):
+            left.kill()
+
+
+def test_submit_status_result_and_flower_see_the_same_jobs(up, tmp_path):
+    pieces = ten_pieces(tmp_path / "in")[:3]
+    submitted = up.maskq("submit", *(path for path, _ in pieces), "--priority", "9")
+    jobs = submitted.stdout.split()
+    assert submitted.returncode == 0 and len(jobs) == 3
+
+    results = up.maskq("result", *jobs, "--out", tmp_path / "out", "--wait", "60", "--json")
+    assert results.returncode == 0, results.stderr
+    assert {json.loads(line)["job_id"] for line in results.stdout.splitlines()} == set(jobs)
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.labels.png")) == [
+        f"{path.stem}.labels.png" for path, _ in pieces
+    ]
+
+    told = [json.loads(line) for line in up.maskq("status", *jobs, "--json").stdout.splitlines()]
+    assert [(t["id"], t["state"], t["spec"]["priority"]) for t in told] == [(job, "done", 9) for job in jobs]
+
+    tasks = until(lambda: succeeded(up.flower, jobs), 30)
+    assert {t["name"] for t in tasks} == {"tasks.embed", "tasks.cluster"}
+    assert all("nuclei" in t["args"] for t in tasks), "Flower shows what a task is about"
+    workers = httpx.get(f"{up.flower}/api/workers?refresh=1").json()
+    assert any(name.startswith("cpu@") for name in workers) and any(name.startswith("cluster") for name in workers)
+    assert 'flower_events_total{task="tasks.embed",type="task-succeeded"' in httpx.get(f"{up.flower}/metrics").text
+
+
+def succeeded(flower: str, jobs: list[str]) -> list[dict] | None:
+    found = [t for t in httpx.get(f"{flower}/api/tasks").json().values() if t["state"] == "SUCCESS"]
+    mine = [t for t in found if any(job[:8] in t["args"] for job in jobs)]
+    return mine if len(mine) == 2 * len(jobs) else None
+
+
+def test_a_failed_job_is_told_with_its_reason(up, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    (job,) = up.maskq("submit", tmp_path / "notes.txt").stdout.split()
+    result = up.maskq("result", job, "--out", tmp_path / "out", "--wait", "60")
+    assert result.returncode == 1 and "notes.txt: not a PNG" in result.stderr
+    status = up.maskq("status", job)
+    assert status.returncode == 1 and "NotAnImage" in status.stdout
+
+
+def test_cancel_ends_a_queued_job(up, tmp_path):
+    for n in range(12):
+        np.save(tmp_path / f"{n}.npy", np.zeros((1024, 1024), np.uint8))
+    jobs = up.maskq("submit", tmp_path, "--priority", "0").stdout.split()
+    cancelled = up.maskq("cancel", jobs[-1], "--json")
+    assert json.loads(cancelled.stdout) == {"job_id": jobs[-1], "state": "cancelled"}
+    again = up.maskq("result", jobs[-1], "--out", tmp_path / "out")
+    assert again.returncode == 1 and "cancelled" in again.stderr
+    assert up.maskq("cancel", "0" * 32).returncode == 1
+
+
+def test_a_second_up_on_the_same_data_is_refused(up):
+    second = up.maskq("up")
+    assert second.returncode == 2 and "running already" in second.stderr
+
+
+def test_ctrl_c_leaves_nothing_and_the_next_up_still_has_the_jobs(tmp_path):
+    first = Up(tmp_path)
+    try:
+        (piece, _), *_ = ten_pieces(tmp_path / "in")
+        (job,) = first.maskq("submit", piece).stdout.split()
+        assert first.maskq("result", job, "--out", tmp_path / "one", "--wait", "60").returncode == 0
+        first.stop()
+        assert first.process.returncode == 0
+        assert first.maskq("status", job).returncode == 2, "no broker is running now"
+        second = Up(tmp_path)
+        assert second.maskq("result", job, "--out", tmp_path / "two").returncode == 0
+        assert (tmp_path / "two" / f"{piece.stem}.labels.png").read_bytes() == (
+            tmp_path / "one" / f"{piece.stem}.labels.png"
+        ).read_bytes()
+        second.stop()
+    finally:
+        for left in marked(first.mark):
+            left.kill()

@@ -1,0 +1,97 @@
+"""A real Redis for those tests that want one, and nothing of the developer's own settings for any."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisDown
+
+from workers.redis_server import NoRedis, private_redis
+from workers.supervisor import Supervisor
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], deadline: float = 20.0) -> T:
+    """What `condition` returns as soon as that is true; fails after `deadline` seconds, with what it returned last."""
+    end = time.monotonic() + deadline
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not so within {deadline:g} s; last seen: {found!r}"
+        time.sleep(0.02)
+    return found
+
+
+def png(pixels: np.ndarray[Any, Any]) -> bytes:
+    """The pixels as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def processes(module: str) -> set[psutil.Process]:
+    """The living processes below this one that run a module, such as `workers.device`."""
+    return {process for process in psutil.Process().children(recursive=True) if module in _command(process)}
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A developer's MASKQ_ variables, or a `maskq up` of theirs, must not be what the tests run on."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MASKQ_")]:
+            patch.delenv(name)
+        patch.setenv("MASKQ_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A private Redis, empty for each test. Without a redis-server it skips at home and fails in CI."""
+    try:
+        server = private_redis(tmp_path_factory.mktemp("redis"))
+    except NoRedis as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    supervisor = Supervisor(tmp_path_factory.mktemp("redis-log"))
+    supervisor.start(server.program)
+    try:
+        until(lambda: _answers(server.url))
+        yield server.url
+    finally:
+        supervisor.stop(grace_s=5)
+
+
+def _answers(url: str) -> bool:
+    with Redis.from_url(url) as redis:
+        try:
+            return bool(redis.ping())
+        except RedisDown:
+            return False
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A connection to it."""
+    with Redis.from_url(redis_url) as connection:
+        yield connection
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(request: pytest.FixtureRequest) -> None:
+    if "redis_url" in request.fixturenames:
+        with Redis.from_url(request.getfixturevalue("redis_url")) as redis:
+            redis.flushall()

@@ -1,0 +1,112 @@
+"""The client alone: what it leaves for the workers, and what it says while there are none."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from producer import (
+    BrokerUnavailable,
+    Client,
+    JobCancelled,
+    QueueFull,
+    ResultNotReady,
+    Settings,
+    State,
+    UnknownJob,
+    WaitTimeout,
+)
+from producer.broker import queue_length
+from tests.conftest import png, until
+
+IMAGE = png(np.zeros((4, 6), np.uint8))
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Client]:
+    with Client(redis_url, settings=Settings(max_queued=3)) as made:
+        yield made
+
+
+def test_a_submitted_image_is_stored_noted_and_queued(client: Client, redis: Redis) -> None:
+    job = client.submit(IMAGE, name="cells.png", priority=9)
+    assert job.state is State.QUEUED
+    assert job.image() == IMAGE
+    assert queue_length(redis, "embed.varied") == 1
+    assert client.job(job.id).status().spec.name == "cells.png"
+
+
+def test_a_path_gives_the_job_its_name_and_pixels_become_a_file(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "cells.png").write_bytes(IMAGE)
+    from_path, from_pixels = client.submit(tmp_path / "cells.png"), client.submit(np.arange(12).reshape(3, 4))
+    assert (from_path.status().spec.name, from_path.image()) == ("cells.png", IMAGE)
+    assert from_pixels.image().startswith(b"\x93NUMPY")
+
+
+def test_a_name_of_any_bytes_and_any_length_can_be_submitted(client: Client, tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"cells-\xff.png")
+    strange.write_bytes(IMAGE)
+    assert client.submit(strange).status().spec.name == "cells-?.png"
+    assert client.submit(IMAGE, name="é" * 300).status().spec.name == "é" * 255
+
+
+def test_a_full_queue_refuses_and_keeps_nothing_of_what_it_refused(client: Client, redis: Redis) -> None:
+    jobs = [client.submit(IMAGE) for _ in range(3)]
+    with pytest.raises(QueueFull, match="3 jobs are unfinished"):
+        client.submit(IMAGE)
+    assert len(redis.keys("maskq:payload:*")) == 3
+    jobs[0].cancel()
+    client.submit(IMAGE)
+
+
+def test_a_cancelled_job_is_over_and_its_image_gone(client: Client, redis: Redis) -> None:
+    job = client.submit(IMAGE)
+    assert job.cancel() is job.cancel() is State.CANCELLED
+    with pytest.raises(JobCancelled, match="cancelled while queued"):
+        job.wait(timeout=5)
+    assert redis.keys("maskq:payload:*") == []
+
+
+def test_who_asks_too_early_is_told_where_the_job_is(client: Client) -> None:
+    job = client.submit(IMAGE)
+    with pytest.raises(ResultNotReady, match="is queued"):
+        job.result()
+    with pytest.raises(WaitTimeout, match="is queued after 0.05 s"):
+        job.wait(timeout=0.05)
+
+
+def test_a_job_that_never_was_is_unknown(client: Client) -> None:
+    for ask in (client.job("x").status, client.job("x").wait, client.job("x").result, client.job("x").cancel):
+        with pytest.raises(UnknownJob, match="no job x"):
+            ask()
+
+
+def test_a_broker_that_does_not_answer_is_told() -> None:
+    with Client("redis://127.0.0.1:1") as nobody, pytest.raises(BrokerUnavailable, match="does not answer"):
+        nobody.check()
+
+
+def test_leaving_a_map_cancels_what_is_in_flight(client: Client, redis: Redis) -> None:
+    results = client.map([IMAGE] * 9, in_flight=3)
+    waiting = threading.Thread(target=lambda: pytest.raises(JobCancelled, next, results))
+    waiting.start()
+    until(lambda: len(redis.zrange("maskq:active", 0, -1)) == 3)
+    first, *others = (client.job(key.decode().rpartition(":")[2]) for key in redis.keys("maskq:job:*"))
+    jobs = {first, *others}
+    oldest = min(jobs, key=lambda job: job.status().times[State.QUEUED])
+    oldest.cancel()
+    waiting.join(20)
+    assert {job.state for job in jobs} == {State.CANCELLED}
+
+
+def test_a_map_yields_what_cant_be_read_at_its_place(client: Client, tmp_path: Path) -> None:
+    outcomes = client.map([tmp_path / "a.png", tmp_path / "b.png"], errors="return")
+    assert [Path(outcome.filename).name for outcome in outcomes if isinstance(outcome, OSError)] == ["a.png", "b.png"]
+    with pytest.raises(FileNotFoundError):
+        list(client.map([tmp_path / "a.png"]))

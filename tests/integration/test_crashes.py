@@ -1,0 +1,115 @@
+"""Processes that are killed without a word: whatever dies, every job is done, once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import psutil
+import pytest
+from skimage import data
+
+from producer import Client, Job, Settings, State
+from producer.client import Connections
+from producer.contract import Stage
+from tests.conftest import processes, until
+from workers.stack import Stack, running
+
+COINS = np.ascontiguousarray(data.coins()[:200, :200])
+WAIT_S = 90
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with running(Settings(devices="cpu", cluster_processes=1, lease_s=2, resend_s=2, max_attempts=9)) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(settings=stack.settings) as made:
+        yield made
+
+
+@contextmanager
+def endings(stack: Stack) -> Iterator[Counter[tuple[str, str]]]:
+    """Counts what is published of each job: (its id, the state it entered)."""
+    to, told, over = Connections.open(stack.settings), Counter[tuple[str, str]](), threading.Event()
+    news = to.redis.pubsub(ignore_subscribe_messages=True)
+    news.psubscribe("maskq:job:*")
+
+    def listen() -> None:
+        while not over.is_set():
+            if message := news.get_message(timeout=0.1):
+                told[message["channel"].decode().rpartition(":")[2], message["data"].decode()] += 1
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        listener.join()
+        news.close()
+        to.close()
+
+
+def kill_and_see_it_replaced(victim: psutil.Process, module: str) -> None:
+    before = processes(module)
+    assert victim in before
+    victim.kill()
+    until(lambda: processes(module) - before, deadline=60)
+
+
+def all_done_once(jobs: list[Job], told: Counter[tuple[str, str]]) -> bool:
+    for job in jobs:
+        assert job.wait(WAIT_S).size == (200, 200)
+    return all(told[job.id, "done"] == 1 for job in jobs)
+
+
+def test_a_device_process_that_is_killed_is_replaced_and_its_jobs_are_done_once(client: Client, stack: Stack) -> None:
+    with endings(stack) as told:
+        jobs = [client.submit(COINS) for _ in range(24)]
+        until(lambda: any(job.state is State.EMBEDDING for job in jobs))
+        (device,) = processes("workers.device")
+        kill_and_see_it_replaced(device, "workers.device")
+        assert any(not job.state.ended for job in jobs)
+        until(lambda: all_done_once(jobs, told))
+    attempts = [job.status().attempts for job in jobs]
+    assert max(count[Stage.EMBED] for count in attempts) > 1
+    assert sum(count[Stage.EMBED] for count in attempts) <= 24 + stack.settings.device_threads
+
+
+def test_a_cluster_child_that_is_killed_is_replaced_and_its_jobs_are_done_once(client: Client, stack: Stack) -> None:
+    with endings(stack) as told:
+        (child,) = (process for process in processes("workers.cluster") if process.children() == [])
+        main = child.parent()
+        child.suspend()
+        jobs = [client.submit(COINS) for _ in range(8)]
+        until(lambda: all(job.state is State.EMBEDDED for job in jobs))
+        kill_and_see_it_replaced(child, "workers.cluster")
+        until(lambda: all_done_once(jobs, told))
+    assert main in processes("workers.cluster")
+
+
+def test_a_cluster_worker_that_is_killed_takes_its_child_along_and_is_replaced(client: Client, stack: Stack) -> None:
+    (main,) = (process for process in processes("workers.cluster") if process.children())
+    old = processes("workers.cluster")
+    kill_and_see_it_replaced(main, "workers.cluster")
+    until(lambda: not processes("workers.cluster") & old)
+    assert client.submit(COINS).wait(WAIT_S).size == (200, 200)
+
+
+def test_a_redis_that_is_killed_is_replaced_and_knows_its_jobs(client: Client, stack: Stack) -> None:
+    done = client.submit(COINS)
+    done.wait(WAIT_S)
+    (redis,) = (process for process in psutil.Process().children() if process.name() == "redis-server")
+    redis.kill()
+    client.check()
+    assert done.state is State.DONE
+    jobs = [client.submit(COINS) for _ in range(4)]
+    for job in jobs:
+        assert job.wait(WAIT_S).size == (200, 200)

@@ -1,0 +1,219 @@
+"""The delivery rules over a real ledger; the work is the test's own, and messages are noted, not sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from producer.contract import JobSpec, JobStatus, Options, Stage, State
+from producer.errors import PayloadMissing
+from producer.ledger import Ledger
+from producer.store import Payload, RedisStore
+from segmentation.errors import NotAnImage
+from segmentation.fields import pack
+from tasks.cluster import Cluster
+from tasks.delivery import Delivery, StageFailed, StageReleased
+from tests.conftest import until
+
+
+@dataclass
+class Work:
+    """Does what the test says, and notes what it is told afterwards."""
+
+    does: Callable[[], str] = lambda: "said"
+    told: list[str] = field(default_factory=list)
+
+    def __call__(self, job: JobStatus) -> str:
+        return self.does()
+
+    def finished(self, job: JobStatus) -> None:
+        self.told.append("finished")
+
+    def discarded(self, job: JobStatus) -> None:
+        self.told.append("discarded")
+
+
+@dataclass
+class Sent:
+    """Stands where the `Sender` would."""
+
+    messages: list[tuple[Stage, str]] = field(default_factory=list)
+
+    def send(self, stage: Stage, job: JobStatus) -> None:
+        self.messages.append((stage, job.id))
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> Ledger:
+    made = Ledger(redis, retention_s=100, max_queued=10, lease_s=0.3, max_attempts=2)
+    made.create("job", JobSpec(), "varied")
+    return made
+
+
+@pytest.fixture
+def sent() -> Sent:
+    return Sent()
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.fixture
+def embed(ledger: Ledger, sent: Sent, work: Work) -> Delivery:
+    return Delivery(Stage.EMBED, ledger, sent, work)  # type: ignore[arg-type]
+
+
+def fails(error: BaseException) -> Callable[[], str]:
+    def fail() -> str:
+        raise error
+
+    return fail
+
+
+def test_a_stage_that_is_done_wakes_the_next(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+    assert embed("job") == "said"
+    assert ledger.state("job") is State.EMBEDDED
+    assert sent.messages == [(Stage.CLUSTER, "job")]
+    assert work.told == ["finished"]
+
+
+def test_the_last_stage_ends_the_job_and_wakes_none(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+    embed("job")
+    sent.messages.clear()
+    Delivery(Stage.CLUSTER, ledger, sent, work)("job")  # type: ignore[arg-type]
+    assert ledger.state("job") is State.DONE
+    assert sent.messages == []
+
+
+def test_a_message_that_comes_twice_is_dropped(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+    embed("job")
+    before = ledger.status("job")
+    work.does = fails(AssertionError("worked on twice"))
+    assert embed("job") == "dropped: the job is embedded"
+    assert embed("no such job") == "dropped: the job is unknown"
+    assert ledger.status("job") == before
+    assert len(sent.messages) == 1
+
+
+@pytest.mark.parametrize("error", [NotAnImage("cells.png: not an image"), PayloadMissing("job: no image")])
+def test_a_fault_of_the_job_fails_it_for_good(
+    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, error: Exception
+) -> None:
+    work.does = fails(error)
+    with pytest.raises(StageFailed, match=f"{type(error).__name__}: {error}"):
+        embed("job")
+    job = ledger.status("job")
+    assert job.state is State.FAILED
+    assert job.error and (job.error.type, job.error.message, job.error.stage) == (
+        type(error).__name__,
+        str(error),
+        Stage.EMBED,
+    )
+    assert sent.messages == []
+
+
+@pytest.mark.parametrize("error", [MemoryError("2 GiB"), ConnectionError("the store is away"), SystemExit(1)])
+def test_a_fault_of_the_worker_gives_the_stage_to_another(
+    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, error: BaseException
+) -> None:
+    work.does = fails(error)
+    with pytest.raises(StageReleased, match=f"{type(error).__name__}: {error}"):
+        embed("job")
+    assert ledger.state("job") is State.QUEUED
+    assert sent.messages == [(Stage.EMBED, "job")]
+    work.does = lambda: "said"
+    assert embed("job") == "said"
+
+
+def test_a_job_that_breaks_every_worker_is_given_up(embed: Delivery, ledger: Ledger, work: Work) -> None:
+    work.does = fails(MemoryError("2 GiB"))
+    for _ in range(2):
+        with pytest.raises(StageReleased):
+            embed("job")
+    assert embed("job") == "dropped: the job is dead"
+    error = ledger.status("job").error
+    assert error and error.message == "gave up after 2 attempts at the embed stage: MemoryError: 2 GiB"
+
+
+def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
+    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
+) -> None:
+    go_on = threading.Event()
+    work.does = lambda: str(go_on.wait(20))
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(embed, "job")
+        first = until(lambda: redis.zscore("maskq:leases", "job"))
+        until(lambda: redis.zscore("maskq:leases", "job") > first + 2 * ledger.lease_s)
+        assert list(ledger.reclaim_lost()) == []
+        go_on.set()
+        assert working.result(20) == "True"
+    assert ledger.state("job") is State.EMBEDDED
+
+
+def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, sent: Sent, redis: Redis) -> None:
+    for n in range(8):
+        ledger.create(f"job{n}", JobSpec(), "varied")
+    all_in = threading.Barrier(9)
+    delivery = Delivery(Stage.EMBED, ledger, sent, Work(lambda: str(all_in.wait(20))))  # type: ignore[arg-type]
+    with ThreadPoolExecutor(8) as pool:
+        working = [pool.submit(delivery, f"job{n}") for n in range(8)]
+        until(lambda: redis.zcard("maskq:leases") == 8)
+        first = max(score for _, score in redis.zrange("maskq:leases", 0, -1, withscores=True))
+        until(lambda: redis.zrange("maskq:leases", 0, 0, withscores=True)[0][1] > first + ledger.lease_s)
+        all_in.wait(20)
+        assert len({answer.result(20) for answer in working}) == 8
+
+
+def test_what_was_cancelled_while_it_was_worked_on_is_thrown_away(
+    embed: Delivery, ledger: Ledger, sent: Sent, work: Work
+) -> None:
+    work.does = lambda: str(ledger.cancel("job"))
+    assert embed("job") == "dropped: the job is cancelled"
+    assert work.told == ["discarded"]
+    assert sent.messages == []
+
+
+def test_what_another_worker_has_meanwhile_is_left_to_it(
+    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, redis: Redis
+) -> None:
+    def lose_the_lease() -> str:
+        redis.zadd("maskq:leases", {"job": 1})
+        assert list(ledger.reclaim_lost()) == ["job"]
+        assert ledger.claim("job", Stage.EMBED, "another") == "ok"
+        return "too late"
+
+    work.does = lose_the_lease
+    assert embed("job") == "dropped: the job is embedding"
+    assert (work.told, sent.messages) == ([], [])
+    assert ledger.finish("job", Stage.EMBED, "another")
+
+
+def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_it(redis: Redis, ledger: Ledger) -> None:
+    """The second attempt at clustering needs what the first one had."""
+    store = RedisStore(redis, 100)
+    raw = np.full((5, 12, 10), -3, np.float32)
+    raw[2:4] = 0.3
+    raw[4, 3:9, 2:8] = 5
+    store.put("job", Payload.FIELDS, pack(raw, unit=64))
+    job = ledger.status("job").model_copy(update={"spec": JobSpec(options=Options(min_pixels=1))})
+    work = Cluster(store, (Path(),))
+    assert work(job) == work(job) == "1 objects"
+    work.finished(job)
+    with pytest.raises(PayloadMissing):
+        store.get("job", Payload.FIELDS)
+    assert store.get("job", Payload.OBJECTS)
+    work.discarded(job)
+    for kind in (Payload.OBJECTS, Payload.LABELS):
+        with pytest.raises(PayloadMissing):
+            store.get("job", kind)

@@ -1,0 +1,353 @@
+"""The client against real workers: one stack, up for the whole module, that no test may hurt."""
+
+from __future__ import annotations
+
+import io
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from celery import Celery
+from PIL import Image
+from skimage import data
+
+from producer import (
+    Client,
+    Job,
+    JobCancelled,
+    JobExpired,
+    JobFailed,
+    JobUnfinished,
+    Limits,
+    Options,
+    Result,
+    Settings,
+    State,
+)
+from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, Sender, celery_settings, queue_length
+from producer.client import Connections
+from producer.contract import JobSpec, Stage
+from producer.store import Payload
+from tests.conftest import png, processes, until
+from workers.stack import Stack, running
+
+COINS = np.ascontiguousarray(data.coins()[:64, :64])
+#: The weakest that counts as an object, so that there are some whatever the model has learnt.
+ANYTHING = Options(seed_threshold=0.5, min_pixels=5)
+WAIT_S = 60
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    settings = Settings(
+        devices="cpu", cluster_processes=1, lease_s=5, resend_s=1, max_pixels=100_000, max_bytes=1_000_000
+    )
+    with running(settings) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(settings=stack.settings.model_copy(update={"max_bytes": 10_000_000})) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def to(stack: Stack) -> Iterator[Connections]:
+    opened = Connections.open(stack.settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_notices(stack: Stack) -> Iterator[None]:
+    """Whatever a test sends, the processes are the same ones afterwards."""
+    before = _processes()
+    yield
+    assert _processes() == before
+
+
+def _processes() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+@contextmanager
+def asleep(module: str) -> Iterator[None]:
+    """No process of the module does anything while the block runs."""
+    found = processes(module)
+    assert found
+    for process in found:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in found:
+            process.send_signal(signal.SIGCONT)
+
+
+def quiet(to: Connections) -> bool:
+    """Every message has been taken and acknowledged."""
+    queued = sum(queue_length(to.redis, queue) for queue in (*EMBED_QUEUES, CLUSTER_QUEUE))
+    return queued == 0 == to.redis.hlen("unacked")
+
+
+def file_of(kind: str, pixels: Any, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def npy(pixels: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, pixels)
+    return stream.getvalue()
+
+
+# What comes back
+
+
+def test_a_path_its_bytes_and_its_pixels_give_the_same_masks(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "coins.png").write_bytes(png(COINS))
+    sources = (tmp_path / "coins.png", str(tmp_path / "coins.png"), png(COINS), COINS, COINS[..., None])
+    results = [client.submit(source, options=ANYTHING).wait(WAIT_S) for source in sources]
+    assert results[0].objects
+    assert {result.label_file for result in results} == {results[0].label_file}
+    assert [result.job.spec.name for result in results] == ["coins.png", "coins.png", "image", "array", "array"]
+
+
+def test_a_result_is_labels_and_objects_that_agree(client: Client) -> None:
+    result = client.submit(COINS, options=ANYTHING).wait(WAIT_S)
+    assert result.size == result.labels.shape == (64, 64)
+    assert result.model.startswith("nuclei@")
+    for found in result.objects:
+        rows, columns = np.nonzero(result.labels == found.id)
+        assert found.area == len(rows)
+        assert found.bbox == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+        assert found.centroid == pytest.approx((columns.mean(), rows.mean()), abs=1e-3)
+        assert found.rle.size == (64, 64)
+        assert 0.5 <= found.score <= 1
+    assert set(np.unique(result.labels)) - {0} == {found.id for found in result.objects}
+
+
+def test_a_done_job_tells_its_way_and_times(client: Client) -> None:
+    job = client.submit(COINS)
+    status = job.wait(WAIT_S).job
+    assert status == job.status()
+    assert list(status.timings) == ["queued", "embedding", "embedded", "clustering", "total"]
+    assert all(spent > 0 for spent in status.timings.values())
+    assert status.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
+    assert status.error is None
+
+
+def test_options_change_the_result_of_their_own_job_only(client: Client) -> None:
+    def objects(options: Options | None) -> tuple[Any, ...]:
+        return client.submit(COINS, options=options).wait(WAIT_S).objects
+
+    plain, everything = objects(None), objects(ANYTHING)
+    assert len(everything) > 0
+    assert objects(Options(seed_threshold=0.5, min_pixels=64 * 64)) == ()
+    assert objects(Options(seed_threshold=1, min_pixels=5)) == ()
+    assert objects(ANYTHING) == everything
+    assert objects(None) == plain
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        file_of("JPEG", COINS),
+        file_of("TIFF", COINS.astype(np.float32)),
+        file_of("BMP", COINS),
+        file_of("WEBP", np.stack([COINS] * 3, axis=2)),
+        npy(COINS.astype(np.uint16)),
+        png(np.zeros((1, 1), np.uint8)),
+    ],
+    ids=["jpeg", "float tiff", "bmp", "colour webp", "16-bit npy", "one pixel"],
+)
+def test_every_kind_of_image_has_masks_of_its_size(client: Client, image: bytes) -> None:
+    result = client.submit(image).wait(WAIT_S)
+    assert result.labels.shape == ((1, 1) if len(image) < 100 else (64, 64))
+
+
+# Many
+
+
+def test_a_map_keeps_the_order_and_its_bound_and_tells_how_far_it_is(client: Client) -> None:
+    taken, far, sizes = 0, [], []
+
+    def images() -> Iterator[np.ndarray[Any, Any]]:
+        nonlocal taken
+        for height in range(20, 32):
+            taken += 1
+            yield COINS[:height]
+
+    for result in client.map(images(), in_flight=3, progress=far.append):
+        sizes.append(result.size[0])
+        assert taken <= len(sizes) + 2
+    assert sizes == list(range(20, 32))
+    assert far == list(range(1, 13))
+
+
+def test_a_map_puts_each_error_where_its_image_was_and_goes_on(client: Client, tmp_path: Path) -> None:
+    sources: list[Any] = [COINS, b"no image", tmp_path / "gone.png", np.array([None]), COINS[:32]]
+    one, bad, gone, odd, two = client.map(sources, errors="return")
+    assert isinstance(one, Result) and isinstance(two, Result)
+    assert (one.size, two.size) == ((64, 64), (32, 64))
+    assert isinstance(bad, JobFailed) and bad.error.type == "NotAnImage"
+    assert isinstance(gone, FileNotFoundError)
+    assert "object is no image" in str(odd)
+
+
+def test_a_map_that_raises_cancels_the_rest(client: Client, to: Connections) -> None:
+    with asleep("workers.cluster"):
+        results = client.map([b"no image", *[COINS] * 5])
+        with pytest.raises(JobFailed, match="image: not a PNG"):
+            next(results)
+        assert to.ledger.unfinished() == 0
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+# What can't be segmented
+
+GIF = file_of("GIF", COINS)
+NAN = np.full((4, 5), np.nan, np.float32)
+TWO_PAGES = file_of("TIFF", COINS, save_all=True, append_images=[Image.fromarray(COINS)])
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "message"),
+    [
+        (b"", "NotAnImage", "not a PNG"),
+        (b"Dear Sir or Madam", "NotAnImage", "not a PNG, JPEG, TIFF, BMP, WebP or NumPy file"),
+        (GIF, "NotAnImage", "not a PNG"),
+        (png(COINS)[:-200], "TruncatedImage", "cut short"),
+        (file_of("JPEG", COINS)[:300], "TruncatedImage", "cut short"),
+        (file_of("TIFF", COINS)[:100], "TruncatedImage", "cut short"),
+        (npy(COINS)[:500], "TruncatedImage", "cut short"),
+        (png(np.zeros((317, 316), np.uint8)), "ImageTooLarge", "317×316 is 100,172 pixels, over the limit of 100,000"),
+        (npy(np.zeros((2, 500_000), bool)), "ImageTooLarge", "1,000,128 bytes, over the limit of 1,000,000 bytes"),
+        (npy(NAN), "NonFiniteImage", "20 values are NaN or infinite"),
+        (npy(np.zeros((0, 5), np.uint8)), "EmptyImage", "0 pixels"),
+        (npy(np.zeros((4, 5), complex)), "NotAnImage", "complex128"),
+        (npy(np.zeros(5, np.uint8)), "NotAnImage", r"shape \(5,\)"),
+        (TWO_PAGES, "MultiPageImage", "more than one page"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_image_fails_by_name_with_its_reason_and_the_next_one_is_segmented(
+    client: Client, image: bytes, kind: str, message: str
+) -> None:
+    with pytest.raises(JobFailed, match=message) as failed:
+        client.submit(image, name="holiday.png").wait(WAIT_S)
+    assert "holiday.png" in str(failed.value)
+    assert (failed.value.error.type, failed.value.error.stage) == (kind, Stage.EMBED)
+    assert client.submit(COINS).wait(WAIT_S).size == (64, 64)
+
+
+def test_a_jobs_own_limit_counts_where_it_is_lower_than_the_workers(client: Client) -> None:
+    with pytest.raises(JobFailed, match="64×64 is 4,096 pixels, over the limit of 4,095 pixels"):
+        client.submit(COINS, limits=Limits(max_pixels=4095)).wait(WAIT_S)
+    with pytest.raises(JobFailed, match="over the limit of 100,000 pixels"):
+        client.submit(np.zeros((400, 400), np.uint8), limits=Limits(max_pixels=10**9)).wait(WAIT_S)
+
+
+def test_a_model_that_is_not_there_fails_with_those_that_are(client: Client) -> None:
+    with pytest.raises(JobFailed, match="no model 'unicorns'; there are: .*nuclei") as failed:
+        client.submit(COINS, model="unicorns").wait(WAIT_S)
+    assert failed.value.error.type == "UnknownModel"
+
+
+def test_a_pickle_is_refused_unopened(client: Client, stack: Stack, to: Connections) -> None:
+    with Celery(broker=stack.settings.broker_url, set_as_current=False) as stranger:
+        stranger.conf.update(celery_settings(3600))
+        stranger.send_task(TASKS[Stage.EMBED], args=["x"], queue=EMBED_QUEUES[0], serializer="pickle")
+    until(lambda: quiet(to))
+    assert client.submit(COINS).wait(WAIT_S)
+
+
+# What ends otherwise
+
+
+def test_a_job_that_is_cancelled_while_it_waits_is_not_begun(client: Client, to: Connections) -> None:
+    with asleep("workers.device"):
+        job = client.submit(COINS)
+        assert job.cancel() is State.CANCELLED
+    with pytest.raises(JobCancelled, match="cancelled while queued"):
+        job.wait(WAIT_S)
+    until(lambda: quiet(to))
+    assert job.status().attempts == {}
+
+
+def test_a_job_that_is_cancelled_between_its_stages_leaves_nothing(client: Client, to: Connections) -> None:
+    with asleep("workers.cluster"):
+        job = client.submit(COINS)
+        until(lambda: job.state is State.EMBEDDED)
+        job.cancel()
+    until(lambda: quiet(to))
+    assert job.state is State.CANCELLED
+    assert to.redis.keys(f"maskq:payload:{job.id}:*") == []
+
+
+def test_a_job_whose_time_is_over_is_not_begun(client: Client) -> None:
+    with asleep("workers.device"):
+        job = client.submit(COINS, limits=Limits(expires_s=0.05))
+        over = time.time() + 0.1
+        until(lambda: time.time() > over)
+    with pytest.raises(JobExpired, match="its time was over before the embed stage began"):
+        job.wait(WAIT_S)
+
+
+def test_a_job_that_has_time_enough_is_done(client: Client) -> None:
+    assert client.submit(COINS, limits=Limits(expires_s=600)).wait(WAIT_S)
+
+
+# Messages
+
+
+def test_another_message_for_a_finished_job_changes_nothing(client: Client, stack: Stack, to: Connections) -> None:
+    job = client.submit(COINS, options=ANYTHING)
+    before = job.wait(WAIT_S)
+    for stage in Stage:
+        to.sender.send(stage, before.job)
+    until(lambda: quiet(to))
+    after = job.result()
+    assert after == before
+    assert after.job.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
+
+
+def test_a_job_whose_message_was_lost_is_found_and_done(to: Connections) -> None:
+    to.store.put("lost", Payload.IMAGE, png(COINS))
+    to.ledger.create("lost", JobSpec(), "fixed")
+    result = Job("lost", to).wait(WAIT_S)
+    assert result.size == (64, 64)
+    assert result.job.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
+
+
+def test_many_clients_at_once_each_get_their_own(stack: Stack) -> None:
+    def one(height: int) -> tuple[int, int]:
+        with Client(settings=stack.settings) as own:
+            return own.submit(COINS[:height]).wait(WAIT_S).size
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(one, range(20, 36))) == [(height, 64) for height in range(20, 36)]
+
+
+def test_when_all_is_done_what_stays_is_bounded_or_has_an_end(client: Client, to: Connections) -> None:
+    """Last in this module, so that it sees what all of it left."""
+    list(client.map([COINS, b"no image"], errors="return"))
+    until(lambda: quiet(to))
+    kept = {key.decode() for key in to.redis.keys()}
+    jobs = {key for key in kept if key.startswith(("maskq:job:", "maskq:payload:"))}
+    assert jobs
+    assert all(0 < to.redis.ttl(key) <= 86_400 for key in jobs)
+    assert not {key for key in jobs if key.endswith(":fields")}
+    ours = {"maskq:shapes", "maskq:reconciler"}
+    assert {key for key in kept - jobs - ours if not key.startswith("_kombu.binding")} == set()
+    assert to.ledger.unfinished() == 0

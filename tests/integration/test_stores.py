@@ -1,0 +1,80 @@
+"""The payload stores: one behaviour, whatever is behind it."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from producer.errors import PayloadMissing
+from producer.store import Payload, PayloadStore, RedisStore, open_store
+
+
+@pytest.fixture(params=["redis", "file", "memory"])
+def store(request: pytest.FixtureRequest, redis: Redis, tmp_path: Path) -> PayloadStore:
+    urls = {"redis": "redis", "file": f"file://{tmp_path}/deep/down", "memory": f"memory://{uuid.uuid4().hex}"}
+    return open_store(urls[request.param], redis, 100)
+
+
+def test_what_was_put_is_got_by_job_and_kind(store: PayloadStore) -> None:
+    put = {(job, kind): f"{job} {kind}".encode() + bytes(range(256)) for job in ("a", "b") for kind in Payload}
+    for (job, kind), data in put.items():
+        store.put(job, kind, data)
+    assert {key: store.get(*key) for key in put} == put
+
+
+def test_putting_again_replaces(store: PayloadStore) -> None:
+    store.put("a", Payload.LABELS, b"long and old")
+    store.put("a", Payload.LABELS, b"new")
+    assert store.get("a", Payload.LABELS) == b"new"
+
+
+def test_nothing_is_something(store: PayloadStore) -> None:
+    store.put("a", Payload.IMAGE, b"")
+    assert store.get("a", Payload.IMAGE) == b""
+
+
+def test_what_was_dropped_or_never_put_is_missing_by_name(store: PayloadStore) -> None:
+    store.put("a", Payload.FIELDS, b"x")
+    store.put("a", Payload.IMAGE, b"y")
+    for _ in range(2):
+        store.drop("a", Payload.FIELDS)
+        with pytest.raises(PayloadMissing, match="job a: the store has no fields"):
+            store.get("a", Payload.FIELDS)
+    assert store.get("a", Payload.IMAGE) == b"y"
+    store.drop("never", Payload.IMAGE)
+    with pytest.raises(PayloadMissing, match="job never"):
+        store.get("never", Payload.IMAGE)
+
+
+def test_who_reads_while_another_writes_gets_the_old_or_the_new(store: PayloadStore) -> None:
+    """A worker whose lease ran out may still write what its successor has written and the next stage reads."""
+    versions = {bytes([n]) * 4_000_000 for n in range(2)}
+    store.put("a", Payload.FIELDS, min(versions))
+    over = threading.Event()
+
+    def write() -> None:
+        for data in sorted(versions) * 10:
+            store.put("a", Payload.FIELDS, data)
+        over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not over.is_set():
+        assert store.get("a", Payload.FIELDS) in versions
+    writer.join()
+
+
+def test_redis_forgets_after_the_retention_time(redis: Redis) -> None:
+    RedisStore(redis, 100).put("a", Payload.IMAGE, b"x")
+    assert {0 < redis.ttl(key) <= 100 for key in redis.keys()} == {True}
+
+
+def test_a_folder_is_left_with_whole_files_only(redis: Redis, tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}", redis, 100)
+    for _ in range(2):
+        store.put("a", Payload.IMAGE, b"x")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["image"]

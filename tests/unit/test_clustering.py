@@ -1,0 +1,140 @@
+"""The kernel gives exactly the labels of the published algorithm, on fields of every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from segmentation.clustering import MARGIN, Clustering, cluster
+from segmentation.fields import select
+from tests.published import cluster_published
+
+UNIT = 32.0
+
+
+def blobs(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    count: int,
+    *,
+    bandwidths: int,
+    noise: float,
+    levels: int | None,
+    touching: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fields of `count` ellipses: offsets off by `noise` radii, seediness in `levels` steps (many ties) if given."""
+    height, width = shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    embedding = np.stack([x, y]) / np.float32(UNIT)
+    precision = np.exp(rng.normal(2, 2, (bandwidths, height, width))).astype(np.float32)
+    seediness = rng.uniform(0, 0.7, shape).astype(np.float32)
+    step = 7.0 if touching else 12.0
+    for n in range(count):
+        cx, cy = (rng.uniform(0, width), rng.uniform(0, height)) if not touching else (4 + step * n, 5.0 + rng.uniform(0, 3))
+        rx, ry = rng.uniform(2, 6, 2)
+        inside = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
+        scatter = rng.normal(0, noise, (2, int(inside.sum()))) * np.array([[rx], [ry]]) / UNIT
+        embedding[:, inside] = np.array([[cx], [cy]]) / UNIT + scatter
+        radii = np.array([rx, ry])[:bandwidths] / UNIT
+        precision[:, inside] = (np.log(2) / radii**2)[:, None]
+        seediness[inside] = rng.uniform(0.8, 1, int(inside.sum()))
+    if levels:
+        seediness = np.round(seediness * levels) / levels
+    return embedding.astype(np.float32), precision, seediness.astype(np.float32)
+
+
+def assert_same(fields: tuple[np.ndarray, np.ndarray, np.ndarray], parameters: Clustering) -> int:
+    """The kernel's and the oracle's labels and scores agree; returns the number of objects."""
+    labels, scores = cluster(select(*fields), parameters)
+    wanted, wanted_scores = cluster_published(
+        *fields,
+        seed_threshold=parameters.seed_threshold,
+        min_pixels=parameters.min_pixels,
+        min_unclustered=parameters.min_unclustered,
+    )
+    np.testing.assert_array_equal(labels, wanted)
+    np.testing.assert_array_equal(scores, np.array(wanted_scores, np.float32))
+    return len(scores)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(1, 48),
+    width=st.integers(1, 64),
+    count=st.integers(0, 12),
+    bandwidths=st.sampled_from([1, 2]),
+    noise=st.sampled_from([0.0, 0.05, 0.3, 1.5]),
+    levels=st.sampled_from([None, 8, 64]),
+    touching=st.booleans(),
+    threshold=st.sampled_from([0.5, 0.8, 0.9, 0.99, 1.0]),
+    min_pixels=st.sampled_from([0, 4, 36]),
+    min_unclustered=st.sampled_from([0, 5, 128]),
+)
+def test_labels_are_those_of_the_published_algorithm(
+    seed, height, width, count, bandwidths, noise, levels, touching, threshold, min_pixels, min_unclustered
+):
+    rng = np.random.default_rng(seed)
+    fields = blobs(
+        rng, (height, width), count, bandwidths=bandwidths, noise=noise, levels=levels, touching=touching
+    )
+    assert_same(fields, Clustering(threshold, min_pixels, min_unclustered))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.51, 0.89, 0.9, 0.95, 1.0]), min_size=1, max_size=40),
+    places=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=8),
+    sharpness=st.lists(st.sampled_from([0.0, 1e-30, 0.1, 0.7, 3.0, 1e30]), min_size=1, max_size=5),
+    bandwidths=st.sampled_from([1, 2]),
+)
+@example(values=[1.0], places=[(0, 0)], sharpness=[1.0], bandwidths=1)
+def test_few_distinct_values_and_so_ties_everywhere(values, places, sharpness, bandwidths):
+    n = len(values)
+    embedding = np.array([places[i % len(places)] for i in range(n)], np.float32).T.reshape(2, 1, n)
+    precision = np.resize(np.array(sharpness, np.float32), (bandwidths, 1, n))
+    assert_same((embedding, precision, np.array(values, np.float32).reshape(1, n)), Clustering(0.9, 0, 0))
+
+
+@pytest.mark.parametrize("bandwidths", [1, 2])
+def test_pure_noise(bandwidths):
+    rng = np.random.default_rng(5)
+    fields = (
+        rng.normal(0, 1, (2, 60, 60)).astype(np.float32),
+        np.exp(rng.normal(1, 2, (bandwidths, 60, 60))).astype(np.float32),
+        rng.uniform(0, 1, (60, 60)).astype(np.float32),
+    )
+    assert assert_same(fields, Clustering(0.6, 3, 0)) > 5
+
+
+def test_an_empty_foreground_has_no_objects():
+    zero = np.zeros((5, 7), np.float32)
+    labels, scores = cluster(select(np.zeros((2, 5, 7), np.float32), zero[None], zero), Clustering())
+    assert labels.shape == (5, 7) and not labels.any() and len(scores) == 0
+
+
+def test_a_full_foreground_that_is_one_object():
+    ones = np.ones((9, 9), np.float32)
+    labels, _ = cluster(select(np.zeros((2, 9, 9), np.float32), ones[None], ones), Clustering())
+    assert (labels == 1).all()
+
+
+def test_more_objects_than_16_bits_can_tell_apart():
+    side = 264  # 264² = 69,696 objects of 2 × 2 pixels
+    block = np.kron(np.arange(side * side).reshape(side, side), np.ones((2, 2), int))
+    y, x = np.divmod(block, side)
+    seediness = np.full(block.shape, 0.95, np.float32)
+    seediness[::2, ::2] = 0.99
+    fields = np.stack([x, y]).astype(np.float32), np.full((1, *block.shape), 4, np.float32), seediness
+    labels, scores = cluster(select(*fields), Clustering(0.9, 3, 0))
+    assert len(scores) == side * side > 65_535
+    np.testing.assert_array_equal(labels, block + 1)
+
+
+def test_the_margin_is_where_torch_and_numpy_see_phi_fall_to_a_half():
+    around = (MARGIN.view(np.int32) + np.arange(-8, 9, dtype=np.int32)).view(np.float32)
+    for phi in (np.exp(-around), torch.exp(-torch.from_numpy(np.tile(around, 64))).numpy()[:17]):
+        np.testing.assert_array_equal(phi > 0.5, around <= MARGIN)

@@ -1,0 +1,54 @@
+"""Who may import whom, and what importing costs."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("producer", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
+        ("producer.cli", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
+        ("producer.commands", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
+        ("tasks.commands", "torch"),
+        ("workers.run", "torch"),
+        ("workers.cluster", "torch"),
+    ],
+)
+def test_a_light_module_stays_light(module: str, heavy: str) -> None:
+    loaded = run(f"import sys, {module}; print(*sys.modules)").split()
+    assert module in loaded
+    assert set(loaded) & set(heavy.split()) == set()
+
+
+def test_importing_the_producer_takes_less_than_half_a_second() -> None:
+    assert _cpu_s("import producer") - _cpu_s("pass") < 0.5
+
+
+def _cpu_s(code: str) -> float:
+    """Seconds of CPU that an interpreter takes for it: the best of five, so that a busy machine is no failure."""
+    costs = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run(code)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        costs.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return min(costs)
+
+
+def test_imports_run_one_way() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    found = subprocess.run([lint], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -1,0 +1,57 @@
+"""Common shapes go one way, all others another."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from redis import Redis
+
+from producer.lanes import FIXED, VARIED, lane_of
+from tests.conftest import png
+
+
+def image(height: int, width: int) -> bytes:
+    return png(np.zeros((height, width), np.uint8))
+
+
+def test_a_shape_is_common_from_its_thirty_second_image_on(redis: Redis) -> None:
+    lanes = [lane_of(redis, image(8, 9)) for _ in range(33)]
+    assert lanes == [VARIED] * 31 + [FIXED] * 2
+
+
+def test_a_shape_that_is_common_no_more_goes_with_the_others(redis: Redis) -> None:
+    for n in range(32 + 33):
+        lane_of(redis, image(8, 9) if n < 32 else image(1 + n, 9))
+    assert lane_of(redis, image(8, 9)) == VARIED
+
+
+def test_one_odd_image_does_not_make_a_common_shape_uncommon(redis: Redis) -> None:
+    for _ in range(40):
+        lane_of(redis, image(8, 9))
+    assert lane_of(redis, image(9, 8)) == VARIED
+    assert lane_of(redis, image(8, 9)) == FIXED
+
+
+def test_arrays_and_files_of_one_shape_are_one_shape(redis: Redis) -> None:
+    array = io.BytesIO()
+    np.save(array, np.zeros((8, 9, 3), np.uint16))
+    tiff = io.BytesIO()
+    Image.new("L", (9, 8)).save(tiff, "TIFF")
+    for n in range(32):
+        lane_of(redis, (array.getvalue(), tiff.getvalue(), image(8, 9))[n % 3])
+    assert {lane_of(redis, each) for each in (array.getvalue(), tiff.getvalue(), image(8, 9))} == {FIXED}
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x93NUMPY\x01\x00", b"\x89PNG\r\n\x1a\n", b"II*\0"])
+def test_what_is_no_image_is_left_to_the_worker_to_refuse(redis: Redis, data: bytes) -> None:
+    assert lane_of(redis, data) == VARIED
+    assert redis.keys() == []
+
+
+def test_what_is_remembered_is_bounded(redis: Redis) -> None:
+    for n in range(70):
+        lane_of(redis, image(1 + n, 1))
+    assert [redis.llen(key) for key in redis.keys()] == [64]

@@ -1,0 +1,55 @@
+"""Files, folders and globs, and the names of what comes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from producer import InvalidJob
+from producer.sources import expand, names
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.png", "a.TIF", "c.npy", "notes.txt", "deep/d.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+def test_a_folder_means_its_images_in_order_and_not_those_below_it(folder: Path) -> None:
+    assert [path.name for path in expand([str(folder)])] == ["a.TIF", "b.png", "c.npy"]
+
+
+def test_a_glob_means_what_it_matches(folder: Path) -> None:
+    assert [path.name for path in expand([f"{folder}/*.p*"])] == ["b.png"]
+    assert [path.name for path in expand([f"{folder}/**/*.jpg"])] == ["d.jpg"]
+
+
+def test_a_named_file_is_taken_whatever_it_is_called_and_each_file_once(folder: Path) -> None:
+    given = [f"{folder}/notes.txt", f"{folder}/b.png", f"{folder}/*.png"]
+    assert [path.name for path in expand(given)] == ["notes.txt", "b.png"]
+
+
+def test_a_name_that_looks_like_a_glob_is_a_file_where_there_is_one(folder: Path) -> None:
+    (folder / "cells[1].png").touch()
+    assert [path.name for path in expand([f"{folder}/cells[1].png"])] == ["cells[1].png"]
+
+
+@pytest.mark.parametrize("missing", ["nowhere.png", "*.webp", "empty"])
+def test_what_leads_to_nothing_is_told_by_name(folder: Path, missing: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(InvalidJob) as told:
+        expand([str(folder / "b.png"), str(folder / missing)])
+    assert str(folder / missing) in str(told.value)
+
+
+def test_results_are_named_by_the_stem() -> None:
+    assert list(names([Path("x/a.png"), Path("x/b.tar.tif")]).values()) == ["a", "b.tar"]
+
+
+def test_images_that_share_a_stem_keep_their_suffix_then_get_a_number() -> None:
+    paths = [Path("x/a.png"), Path("x/a.tif"), Path("y/a.png"), Path("z/a.png.bmp")]
+    assert names(paths) == dict(zip(paths, ["a.png", "a.tif", "a.png-2", "a.png-3"], strict=True))
