@@ -5,6 +5,7 @@ Everything here that both sides must agree on stands here once: queue names, ser
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from .lanes import LANES
 if TYPE_CHECKING:
     from celery import Celery
     from redis import Redis
+
+log = logging.getLogger(__name__)
 
 CLUSTER_QUEUE = "cluster"
 EMBED_QUEUES = tuple(f"embed.{lane}" for lane in LANES)
@@ -79,15 +82,20 @@ class Sender:
         return app
 
     def send(self, stage: Stage, job: JobStatus) -> None:
-        """Wake a worker for the job's stage."""
-        self._app.send_task(
-            TASKS[stage],
-            args=[job.id],
-            argsrepr=f"({job.id[:8]}, {job.spec.model}, {job.spec.name})",
-            kwargsrepr="{}",
-            queue=queue_of(stage, job.lane),
-            priority=broker_priority(job.spec.priority),
-        )
+        """Wake a worker for the job's stage. Where the broker is away, the reconciler does that when it is back."""
+        from kombu.exceptions import OperationalError
+
+        try:
+            self._app.send_task(
+                TASKS[stage],
+                args=[job.id],
+                argsrepr=f"({job.id[:8]}, {job.spec.model}, {job.spec.name})",
+                kwargsrepr="{}",
+                queue=queue_of(stage, job.lane),
+                priority=broker_priority(job.spec.priority),
+            )
+        except OperationalError as error:
+            log.warning("job %s: its message could not be sent now: %s", job.id, error)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -70,11 +70,19 @@ class Connections:
     def open(cls, settings: Settings) -> Self:
         """Connect lazily to `settings.broker_url`. Raises `InvalidJob` where there is none or it is no URL."""
         from redis import Redis
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
 
         if not settings.broker_url:
             raise InvalidJob("no broker: set MASKQ_BROKER_URL (redis://host:6379/0), or start one with `maskq up`")
         try:
-            redis = Redis.from_url(settings.broker_url, health_check_interval=30, socket_connect_timeout=10)
+            redis = Redis.from_url(
+                settings.broker_url,
+                health_check_interval=30,
+                socket_connect_timeout=10,
+                socket_timeout=60,  # for all of a command: a large image takes its time on a slow line
+                retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # a Redis that restarts; from_url has none itself
+            )
         except ValueError as error:
             raise InvalidJob(f"MASKQ_BROKER_URL: {error}") from error
         ledger = Ledger(
@@ -88,13 +96,20 @@ class Connections:
         return cls(redis, ledger, store, Sender(settings.broker_url, settings.visibility_timeout_s))
 
     def check(self) -> None:
-        """Raises `BrokerUnavailable` where nothing answers."""
+        """Ask once. Raises `BrokerUnavailable` where nothing answers."""
+        from redis.backoff import NoBackoff
         from redis.exceptions import RedisError
+        from redis.retry import Retry
 
+        once: Any = self.redis.connection_pool.make_connection()
+        once.retry = Retry(NoBackoff(), 0)
         try:
-            self.redis.ping()
+            once.send_command("PING")
+            once.read_response()
         except RedisError as error:
             raise BrokerUnavailable(f"the broker does not answer: {error}") from error
+        finally:
+            once.disconnect()
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -36,13 +36,13 @@ class Segmenter:
         spec = model.read_spec(folder)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         try:
-            tensors = load_tensors(model.read_weights(folder))
-            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=False)
+            tensors = {name: tensor.float() for name, tensor in load_tensors(model.read_weights(folder)).items()}
+            found = network.load_state_dict(tensors, strict=False)
         except (SafetensorError, RuntimeError) as error:
             raise InvalidModel(f"{folder}: weights that don't fit the network: {error}") from error
-        missing = network.state_dict().keys() - tensors.keys()
-        if unexpected := missing - {name for name in missing if name.endswith("num_batches_tracked")}:
-            raise InvalidModel(f"{folder}: weights without {', '.join(sorted(unexpected))}")
+        missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
+        if missing or found.unexpected_keys:
+            raise InvalidModel(f"{folder}: weights without {missing[:3]} or with unknown {found.unexpected_keys[:3]}")
         return cls(network, spec, device)
 
     def prepare(self, pixels: Pixels) -> Floats:

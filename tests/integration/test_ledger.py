@@ -29,9 +29,7 @@ ENDED_BADLY = {
 
 
 def ledger_of(redis: Redis, lease_s: float = 1000) -> Ledger:
-    return Ledger(
-        redis, retention_s=RETENTION_S, max_queued=MOST_QUEUED, lease_s=lease_s, max_attempts=MOST_ATTEMPTS
-    )
+    return Ledger(redis, retention_s=RETENTION_S, max_queued=MOST_QUEUED, lease_s=lease_s, max_attempts=MOST_ATTEMPTS)
 
 
 @dataclass

@@ -24,14 +24,13 @@ from producer import (
     JobCancelled,
     JobExpired,
     JobFailed,
-    JobUnfinished,
     Limits,
     Options,
     Result,
     Settings,
     State,
 )
-from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, Sender, celery_settings, queue_length
+from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings, queue_length
 from producer.client import Connections
 from producer.contract import JobSpec, Stage
 from producer.store import Payload
@@ -343,7 +342,7 @@ def test_when_all_is_done_what_stays_is_bounded_or_has_an_end(client: Client, to
     """Last in this module, so that it sees what all of it left."""
     list(client.map([COINS, b"no image"], errors="return"))
     until(lambda: quiet(to))
-    kept = {key.decode() for key in to.redis.keys()}
+    kept = {key.decode() for key in to.redis.scan_iter()}
     jobs = {key for key in kept if key.startswith(("maskq:job:", "maskq:payload:"))}
     assert jobs
     assert all(0 < to.redis.ttl(key) <= 86_400 for key in jobs)

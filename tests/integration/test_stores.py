@@ -70,7 +70,7 @@ def test_who_reads_while_another_writes_gets_the_old_or_the_new(store: PayloadSt
 
 def test_redis_forgets_after_the_retention_time(redis: Redis) -> None:
     RedisStore(redis, 100).put("a", Payload.IMAGE, b"x")
-    assert {0 < redis.ttl(key) <= 100 for key in redis.keys()} == {True}
+    assert {0 < redis.ttl(key) <= 100 for key in redis.scan_iter()} == {True}
 
 
 def test_a_folder_is_left_with_whole_files_only(redis: Redis, tmp_path: Path) -> None:

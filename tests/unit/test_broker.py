@@ -71,12 +71,12 @@ def test_messages_are_served_by_priority_and_then_by_age(sender: Sender, redis_u
     served: list[str] = []
     app = Celery(broker=redis_url, set_as_current=False)
     app.conf.update(celery_settings(77))
-    with app.connection_for_read() as connection:
-        with connection.Consumer([Queue(queue) for queue in EMBED_QUEUES], accept=["json"]) as consumer:
-            consumer.qos(prefetch_count=1)
-            consumer.register_callback(lambda _, message: (served.append(message.headers["argsrepr"]), message.ack()))
-            while len(served) < 4:
-                connection.drain_events(timeout=20)
+    queues = [Queue(queue) for queue in EMBED_QUEUES]
+    with app.connection_for_read() as connection, connection.Consumer(queues, accept=["json"]) as consumer:
+        consumer.qos(prefetch_count=1)
+        consumer.register_callback(lambda _, message: (served.append(message.headers["argsrepr"]), message.ack()))
+        while len(served) < 4:
+            connection.drain_events(timeout=20)
     assert [said.rpartition(" ")[2] for said in served] == ["1)", "3)", "2)", "0)"]
 
 

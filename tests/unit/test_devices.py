@@ -22,7 +22,8 @@ def test_a_device_is_written_as_it_is_read() -> None:
 
 
 def test_processes_are_told_apart_by_name() -> None:
-    assert [(spec.node, spec.index) for spec in parse("cuda:0,cuda:12,cpu")] == [("gpu0", "0"), ("gpu12", "12"), ("cpu", "")]
+    specs = parse("cuda:0,cuda:12,cpu")
+    assert [(spec.node, spec.index) for spec in specs] == [("gpu0", "0"), ("gpu12", "12"), ("cpu", "")]
 
 
 @pytest.mark.parametrize(

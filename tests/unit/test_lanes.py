@@ -54,4 +54,4 @@ def test_what_is_no_image_is_left_to_the_worker_to_refuse(redis: Redis, data: by
 def test_what_is_remembered_is_bounded(redis: Redis) -> None:
     for n in range(70):
         lane_of(redis, image(1 + n, 1))
-    assert [redis.llen(key) for key in redis.keys()] == [64]
+    assert [redis.llen(key) for key in redis.scan_iter()] == [64]

@@ -22,9 +22,7 @@ from tests.conftest import png
 
 def result_of(labels: NDArray[np.int32], described: bool = True) -> Result:
     times = {State.QUEUED: 1.0, State.EMBEDDING: 2.0, State.EMBEDDED: 4.0, State.CLUSTERING: 7.0, State.DONE: 11.0}
-    job = JobStatus(
-        id="j1", state=State.DONE, spec=JobSpec(name="cells.png"), lane="varied", times=times, attempts={}
-    )
+    job = JobStatus(id="j1", state=State.DONE, spec=JobSpec(name="cells.png"), lane="varied", times=times, attempts={})
     objects = tuple(
         MaskObject(
             id=o.id, score=o.score, bbox=o.bbox, area=o.area, centroid=o.centroid, rle=Rle(size=o.size, counts=o.rle)

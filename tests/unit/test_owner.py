@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,10 +45,18 @@ def device() -> Device:
     return Device()
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as pool:
-        yield pool
+def call(what: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Call it in a thread that holds nobody up, should it never return."""
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(what(*arguments))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer
 
 
 def own(device: Device, batch_size: int = 4, batch_wait_s: float = 0) -> DeviceOwner:
@@ -58,14 +67,12 @@ def image(value: float, side: int = 8) -> Floats:
     return np.full((1, side, side), value, np.float32)
 
 
-def queue(
-    owner: DeviceOwner, device: Device, threads: ThreadPoolExecutor, images: list[Floats], model: str = "m"
-) -> list[Future[Floats]]:
-    """Hand the images in, in this order, while the device is held; then let it go."""
+def queue(owner: DeviceOwner, images: list[Floats], model: str = "m") -> list[Future[Floats]]:
+    """Hand the images in, in this order, while the device is held."""
     answers = []
     for given in images:
         before = _waiting(owner)
-        answers.append(threads.submit(owner.run, model, given))
+        answers.append(call(owner.run, model, given))
         until(lambda before=before: _waiting(owner) == before + 1)
     return answers
 
@@ -74,29 +81,27 @@ def _waiting(owner: DeviceOwner) -> int:
     return sum(len(waiting.items) for waiting in list(owner._waiting.values()))
 
 
-def hold(owner: DeviceOwner, device: Device, threads: ThreadPoolExecutor) -> Future[Floats]:
+def hold(owner: DeviceOwner, device: Device) -> Future[Floats]:
     """Keep the device at work on an image of its own until `device.free` is set."""
     device.free.clear()
-    held = threads.submit(owner.run, "m", image(0, side=24))
+    held = call(owner.run, "m", image(0, side=24))
     assert device.busy.wait(20)
     return held
 
 
-def test_each_caller_gets_the_answer_to_its_own_image(device: Device, threads: ThreadPoolExecutor) -> None:
+def test_each_caller_gets_the_answer_to_its_own_image(device: Device) -> None:
     owner = own(device)
     values = [float(n) for n in range(100) if n not in (13, 66, 77)]
-    answers = threads.map(lambda value: owner.run("m", image(value)), values)
-    assert [float(answer[0, 0, 0]) for answer in answers] == [value + 1 for value in values]
+    answers = [call(owner.run, "m", image(value)) for value in values]
+    assert [float(answer.result(20)[0, 0, 0]) for answer in answers] == [value + 1 for value in values]
 
 
-def test_images_of_one_shape_and_model_run_together_up_to_the_batch_size(
-    device: Device, threads: ThreadPoolExecutor
-) -> None:
+def test_images_of_one_shape_and_model_run_together_up_to_the_batch_size(device: Device) -> None:
     owner = own(device)
-    held = hold(owner, device, threads)
-    answers = queue(owner, device, threads, [image(n) for n in range(6)])
-    answers += queue(owner, device, threads, [image(6, side=16)])
-    answers += queue(owner, device, threads, [image(7)], model="other")
+    held = hold(owner, device)
+    answers = queue(owner, [image(n) for n in range(6)])
+    answers += queue(owner, [image(6, side=16)])
+    answers += queue(owner, [image(7)], model="other")
     device.free.set()
     assert [answer.result(20)[0, 0, 0] for answer in answers] == [n + 1 for n in range(8)]
     held.result(20)
@@ -108,9 +113,9 @@ def test_images_of_one_shape_and_model_run_together_up_to_the_batch_size(
     ]
 
 
-def test_a_batch_waits_for_more_and_goes_as_soon_as_it_is_full(device: Device, threads: ThreadPoolExecutor) -> None:
+def test_a_batch_waits_for_more_and_goes_as_soon_as_it_is_full(device: Device) -> None:
     owner = own(device, batch_size=3, batch_wait_s=600)
-    answers = [threads.submit(owner.run, "m", image(n)) for n in range(3)]
+    answers = [call(owner.run, "m", image(n)) for n in range(3)]
     assert [answer.result(20)[0, 0, 0] for answer in answers] == [1, 2, 3]
     assert device.batches == [("m", (3, 1, 8, 8))]
 
@@ -119,19 +124,19 @@ def test_a_batch_that_is_not_full_goes_when_it_has_waited(device: Device) -> Non
     assert own(device, batch_wait_s=0.01).run("m", image(1))[0, 0, 0] == 2
 
 
-def test_no_shape_starves_another(device: Device, threads: ThreadPoolExecutor) -> None:
+def test_no_shape_starves_another(device: Device) -> None:
     owner = own(device, batch_size=2)
-    hold(owner, device, threads)
-    queue(owner, device, threads, [image(n) for n in range(8)] + [image(0, side=16)])
+    hold(owner, device)
+    queue(owner, [image(n) for n in range(8)] + [image(0, side=16)])
     device.free.set()
     until(lambda: len(device.batches) == 6)
     assert [shape[-1] for _, shape in device.batches[1:]] == [8, 16, 8, 8, 8]
 
 
-def test_one_bad_image_fails_alone(device: Device, threads: ThreadPoolExecutor) -> None:
+def test_one_bad_image_fails_alone(device: Device) -> None:
     owner = own(device)
-    hold(owner, device, threads)
-    one, bad, two = queue(owner, device, threads, [image(1), image(13), image(2)])
+    hold(owner, device)
+    one, bad, two = queue(owner, [image(1), image(13), image(2)])
     device.free.set()
     assert (one.result(20)[0, 0, 0], two.result(20)[0, 0, 0]) == (2, 3)
     with pytest.raises(ValueError, match="thirteen"):
@@ -141,12 +146,10 @@ def test_one_bad_image_fails_alone(device: Device, threads: ThreadPoolExecutor) 
 
 
 @pytest.mark.parametrize("poison", [66, 77])
-def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(
-    device: Device, threads: ThreadPoolExecutor, poison: float
-) -> None:
+def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(device: Device, poison: float) -> None:
     owner = own(device, batch_size=2)
-    hold(owner, device, threads)
-    answers = queue(owner, device, threads, [image(1), image(poison), image(2), image(3, side=16)])
+    hold(owner, device)
+    answers = queue(owner, [image(1), image(poison), image(2), image(3, side=16)])
     device.free.set()
     for answer in answers:
         with pytest.raises(DeviceLost, match="driver is gone|illegal memory access"):
@@ -156,13 +159,11 @@ def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(
     assert device.deaths == 1
 
 
-def test_closing_finishes_what_waits_and_takes_no_more(device: Device, threads: ThreadPoolExecutor) -> None:
+def test_closing_finishes_what_waits_and_takes_no_more(device: Device) -> None:
     owner = own(device, batch_wait_s=600)
-    device.free.clear()
-    answers = queue(owner, device, threads, [image(n) for n in range(3)])
-    closing = threads.submit(owner.close)
-    device.free.set()
-    closing.result(20)
-    assert [answer.result(0)[0, 0, 0] for answer in answers] == [1, 2, 3]
+    answers = queue(owner, [image(n) for n in range(3)])
+    call(owner.close).result(20)
+    assert device.batches == [("m", (3, 1, 8, 8))]
+    assert [answer.result(20)[0, 0, 0] for answer in answers] == [1, 2, 3]
     with pytest.raises(DeviceLost):
         owner.run("m", image(4))

@@ -1,0 +1,259 @@
+"""A folder of labelled images is read as a whole or refused with what is wrong; crops show what their labels say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from segmentation.dataset import Crops, InvalidDataset, Pair, pairs
+from segmentation.errors import NotAnImage
+
+Array = NDArray[Any]
+
+
+def squares(height: int = 96, width: int = 120, every: int = 24) -> Array:
+    """(H, W) labels of separate squares, unlike under any turn."""
+    labels = np.zeros((height, width), np.uint16)
+    for number, (row, column) in enumerate(np.ndindex(height // every, width // every), 1):
+        if (row * 3 + column * 5) % 4:
+            labels[row * every + 3 : row * every + 17, column * every + 5 : column * every + 19] = number
+    return labels
+
+
+def write(folder: Path, name: str, labels: Array, image: Array | None = None) -> None:
+    """One image, bright where there is an object, and its labels."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    np.save(folder / "labels" / f"{name}.npy", labels)
+    np.save(folder / "images" / f"{name}.npy", (labels > 0) * np.uint8(200) if image is None else image)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b", "a", "c"):
+        write(tmp_path, name, squares())
+    (tmp_path / "index.csv").write_text("id,split,site\na,train,1\nb,train,2\nc,val,3\n")
+    return tmp_path
+
+
+def crops(folder: Path, size: int = 64) -> Crops:
+    return Crops(pairs(folder), "grey", "percentile", size)
+
+
+# Folders
+
+
+def test_images_and_labels_are_paired_by_stem_and_sorted(folder: Path) -> None:
+    (folder / "images" / "a.npy").rename(folder / "images" / "a.other")
+    found = pairs(folder)
+    assert [pair.name for pair in found] == ["a", "b", "c"]
+    assert found[0] == Pair("a", folder / "images" / "a.other", folder / "labels" / "a.npy")
+
+
+def test_a_split_is_what_the_index_says(folder: Path) -> None:
+    assert [pair.name for pair in pairs(folder, "train")] == ["a", "b"]
+    assert [pair.name for pair in pairs(folder, "val")] == ["c"]
+
+
+def test_an_index_out_of_a_spreadsheet_is_read_too(folder: Path) -> None:
+    (folder / "index.csv").write_bytes(b"\xef\xbb\xbfid,split\r\na,train\r\n\xc3\xa9,train\r\n")
+    assert [pair.name for pair in pairs(folder, "train")] == ["a"]
+
+
+def test_what_has_no_partner_is_left_out(folder: Path) -> None:
+    (folder / "images" / "a.npy").unlink()
+    (folder / "labels" / "b.npy").unlink()
+    assert [pair.name for pair in pairs(folder)] == ["c"]
+
+
+def test_hidden_files_and_folders_are_no_images(folder: Path) -> None:
+    for part in ("images", "labels"):
+        (folder / part / ".DS_Store").write_bytes(b"Mac")
+        (folder / part / "thumbnails").mkdir()
+    assert [pair.name for pair in pairs(folder)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("missing", ["images", "labels"])
+def test_a_folder_without_images_or_labels_is_no_data_set(folder: Path, missing: str) -> None:
+    (folder / missing).rename(folder / "elsewhere")
+    with pytest.raises(InvalidDataset, match=rf"^{folder}: needs the folders images/ and labels/$"):
+        pairs(folder)
+
+
+def test_a_folder_without_any_pair_is_no_data_set(tmp_path: Path) -> None:
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(InvalidDataset, match="no image with labels$"):
+        pairs(tmp_path)
+
+
+def test_a_split_without_an_index_or_without_members_is_refused(folder: Path) -> None:
+    with pytest.raises(InvalidDataset, match="no image with labels in split 'tset'"):
+        pairs(folder, "tset")
+    (folder / "index.csv").unlink()
+    with pytest.raises(InvalidDataset, match="no index.csv"):
+        pairs(folder, "train")
+
+
+@pytest.mark.parametrize("column", ["id", "split"])
+def test_an_index_that_lacks_a_column_is_refused_with_its_name(folder: Path, column: str) -> None:
+    index = folder / "index.csv"
+    index.write_text(index.read_text().replace(column, "other"))
+    with pytest.raises(InvalidDataset, match=rf"index\.csv: no column '{column}'"):
+        pairs(folder, "train")
+
+
+def test_an_index_that_is_no_text_is_refused(folder: Path) -> None:
+    (folder / "index.csv").write_bytes(b"id,split\n\xff\xfe\x00\n")
+    with pytest.raises(InvalidDataset, match=r"index\.csv: not a CSV file"):
+        pairs(folder, "train")
+
+
+def test_two_images_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "images" / "a.png").write_bytes(b"")
+    with pytest.raises(InvalidDataset, match=r"a\.npy and a\.png have one name, 'a'"):
+        pairs(folder)
+
+
+# Labels
+
+
+@pytest.mark.parametrize("kind", ["?", "u1", "u2", "i4", "u4", "i8"])
+def test_labels_of_any_integers_are_read(tmp_path: Path, kind: str) -> None:
+    labels = (squares() % 50).astype(kind)
+    write(tmp_path, "a", labels)
+    read = pairs(tmp_path)[0].read_labels()
+    assert read.dtype == np.int32
+    np.testing.assert_array_equal(read, labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (np.zeros((9, 9, 3), np.uint8), "3 channels of uint8"),
+        (np.zeros((9, 9)), "1 channels of float64"),
+        (np.full((9, 9), -1), "labels from -1 to -1"),
+        (np.full((9, 9), 2**31), "labels from 2147483648 to 2147483648, outside 0 to 2147483647"),
+    ],
+    ids=["colours", "floats", "negative", "huge"],
+)
+def test_what_is_no_label_image_is_refused(tmp_path: Path, labels: Array, why: str) -> None:
+    write(tmp_path, "a", labels)
+    with pytest.raises(InvalidDataset, match=rf"labels/a\.npy: {why}"):
+        pairs(tmp_path)[0].read_labels()
+
+
+def test_labels_saved_as_a_palette_are_refused_and_not_taken_for_their_colours(tmp_path: Path) -> None:
+    write(tmp_path, "a", squares())
+    (tmp_path / "labels" / "a.npy").unlink()
+    Image.fromarray(squares().astype(np.uint8)).quantize(16).save(tmp_path / "labels" / "a.png")
+    with pytest.raises(InvalidDataset, match=r"a\.png: 3 channels"):
+        pairs(tmp_path)[0].read_labels()
+
+
+def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
+    (folder / "images" / "b.npy").write_text("no image")
+    with pytest.raises(NotAnImage, match=r"^b\.npy: "):
+        crops(folder)
+
+
+def test_labels_of_another_size_than_their_image_are_refused(folder: Path) -> None:
+    write(folder, "b", squares(), image=squares(96, 96))
+    with pytest.raises(InvalidDataset, match=r"images/b\.npy has \(96, 96\) pixels, but .*labels/b\.npy \(96, 120\)"):
+        crops(folder)
+
+
+def test_a_data_set_without_a_single_object_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", np.zeros((50, 50), np.uint8))
+    with pytest.raises(InvalidDataset, match="no label image has an object"):
+        crops(tmp_path)
+
+
+# Crops
+
+
+def test_a_batch_has_the_shapes_and_types_that_training_wants(folder: Path) -> None:
+    images, labels = Crops(pairs(folder), "rgb", "percentile", 40).batch(3, np.random.default_rng(0))
+    assert images.shape == (3, 3, 40, 40) and images.dtype == np.float32 and images.flags.c_contiguous
+    assert labels.shape == (3, 40, 40) and labels.dtype == np.int32 and labels.flags.c_contiguous
+    assert np.isfinite(images).all()
+
+
+def test_crops_are_the_same_for_the_same_seed_and_others_for_another(folder: Path) -> None:
+    one, again, other = (crops(folder).batch(4, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    for mine, theirs in zip(one, again, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert not np.array_equal(one[1], other[1])
+
+
+def test_every_crop_shows_an_object(folder: Path) -> None:
+    _, labels = crops(folder, 32).batch(40, np.random.default_rng(0))
+    assert all(crop.any() for crop in labels)
+
+
+def test_an_image_without_objects_gives_no_crops(tmp_path: Path) -> None:
+    write(tmp_path, "empty", np.zeros((96, 96), np.uint8), image=np.full((96, 96), 9, np.uint8))
+    write(tmp_path, "full", squares())
+    _, labels = crops(tmp_path, 32).batch(40, np.random.default_rng(0))
+    assert all(crop.any() for crop in labels)
+
+
+SHAPES = {"large": (96, 120), "small": (40, 50), "narrow": (20, 200), "thin": (1, 60), "one-pixel": (1, 1)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_a_crop_has_its_size_whatever_the_size_of_the_image(tmp_path: Path, shape: tuple[int, int]) -> None:
+    labels = np.zeros(shape, np.uint16)
+    labels[: max(1, shape[0] // 2), : max(1, shape[1] // 2)] = 1
+    write(tmp_path, "a", labels)
+    images, truths = crops(tmp_path, 64).batch(8, np.random.default_rng(0))
+    assert images.shape[1:] == (1, 64, 64) and truths.shape[1:] == (64, 64)
+    assert set(np.unique(truths)) <= {0, 1} and (truths == 1).any(axis=(1, 2)).all() and np.isfinite(images).all()
+
+
+@pytest.mark.parametrize("shape", [(96, 120), (72, 96)], ids=["large", "smaller-than-the-crop"])
+def test_image_and_labels_stay_aligned_through_turns_zoom_and_light(tmp_path: Path, shape: tuple[int, int]) -> None:
+    write(tmp_path, "a", squares(*shape))
+    images, labels = crops(tmp_path, 64).batch(60, np.random.default_rng(0))
+    for image, truth in zip(images[:, 0], labels > 0, strict=True):
+        assert np.corrcoef(image.ravel(), truth.ravel())[0, 1] > 0.8
+        assert np.median(image[truth]) > np.median(image[~truth]) + 0.3
+
+
+def test_an_object_is_one_piece_in_its_crop_also_at_the_border_of_the_image(tmp_path: Path) -> None:
+    write(tmp_path, "a", squares(48, 48))
+    _, labels = crops(tmp_path, 64).batch(60, np.random.default_rng(0))
+    for truth in labels:
+        for label in np.unique(truth[truth > 0]):
+            assert ndimage.label(truth == label)[1] == 1
+
+
+def test_objects_of_one_crop_come_at_several_sizes_and_in_all_turns(tmp_path: Path) -> None:
+    labels = np.zeros((160, 160), np.uint16)
+    labels[70:90, 75:82] = 1  # upright
+    labels[70:75, 75:90] = 1  # with an arm at its top right
+    write(tmp_path, "a", labels)
+    _, truths = crops(tmp_path, 96).batch(80, np.random.default_rng(0))
+    areas = (truths > 0).sum(axis=(1, 2))
+    assert areas.max() > 2 * areas.min()
+    seen = set()
+    for truth in truths > 0:
+        rows, columns = np.nonzero(truth)
+        middle = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
+        seen.add((np.ptp(rows) > np.ptp(columns), rows.mean() < middle[0], columns.mean() < middle[1]))
+    assert len(seen) == 8
+
+
+def test_labels_with_huge_numbers_make_crops_like_any_others(tmp_path: Path) -> None:
+    for name, factor in (("small", 1), ("huge", 50_000_000)):
+        write(tmp_path / name, "a", squares().astype(np.int64) * factor)
+    small, huge = (crops(tmp_path / name).batch(4, np.random.default_rng(0)) for name in ("small", "huge"))
+    np.testing.assert_array_equal(small[0], huge[0])
+    np.testing.assert_array_equal(small[1] > 0, huge[1] > 0)
+    assert huge[1].max() <= squares().size

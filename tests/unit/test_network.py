@@ -1,0 +1,107 @@
+"""The network is the published one: its size, its shapes, where its training starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from segmentation.network import STRIDE, BranchedERFNet, Down, NonBottleneck1D, Up
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(("bandwidths", "published"), [(1, 2_252_644), (2, 2_252_838)])
+def test_it_has_the_published_number_of_parameters_but_for_the_layer_that_nothing_uses(
+    bandwidths: int, published: int
+) -> None:
+    # The published encoder carries a classifier that is never called: 1x1, from 128 features to all output channels.
+    unused = nn.Conv2d(128, 2 + bandwidths + 1, 1)
+    assert parameters(BranchedERFNet(3, bandwidths)) + parameters(unused) == published
+
+
+def test_a_grey_network_is_smaller_by_the_first_convolution_alone() -> None:
+    # 16 - channels filters of 3x3xchannels, each with a bias: the rest of the 16 come from the max-pool.
+    assert parameters(BranchedERFNet(3, 2)) - parameters(BranchedERFNet(1, 2)) == 13 * (27 + 1) - 15 * (9 + 1)
+
+
+@pytest.mark.parametrize("bandwidths", [0, 3])
+def test_no_other_number_of_bandwidths_is_taken(bandwidths: int) -> None:
+    with pytest.raises(ValueError, match=f"1 or 2, not {bandwidths}"):
+        BranchedERFNet(1, bandwidths)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bandwidths", [1, 2])
+@pytest.mark.parametrize("shape", [(8, 8), (40, 24)])
+@torch.no_grad()
+def test_fields_have_the_size_of_the_image(channels: int, bandwidths: int, shape: tuple[int, int]) -> None:
+    network = BranchedERFNet(channels, bandwidths).eval()
+    assert network(torch.rand(2, channels, *shape)).shape == (2, 2 + bandwidths + 1, *shape)
+
+
+@pytest.mark.parametrize("side", [s for s in range(1, 25) if s % STRIDE])
+@torch.no_grad()
+def test_a_side_that_is_no_multiple_of_8_is_an_error_and_not_a_shifted_result(side: int) -> None:
+    with pytest.raises(RuntimeError):
+        BranchedERFNet(1, 2).eval()(torch.rand(1, 1, 16, side))
+
+
+@pytest.mark.parametrize(
+    ("block", "channels", "scale"),
+    [(Down(16, 64), 64, 0.5), (Up(16, 8), 8, 2), *((NonBottleneck1D(16, 0.3, d), 16, 1) for d in (1, 2, 16))],
+    ids=["down", "up", "residual-1", "residual-2", "residual-16"],
+)
+@torch.no_grad()
+def test_each_block_scales_as_it_says_and_ends_in_a_relu(block: nn.Module, channels: int, scale: float) -> None:
+    y = block.eval()(torch.randn(1, 16, 16, 24))
+    assert y.shape == (1, channels, 16 * scale, 24 * scale) and y.min() == 0
+
+
+@pytest.mark.parametrize("bandwidths", [1, 2])
+@pytest.mark.parametrize("margin", [0.01, 0.125, 1.0])
+@torch.no_grad()
+def test_a_training_starts_with_no_offsets_and_the_margin_asked_for(bandwidths: int, margin: float) -> None:
+    network = BranchedERFNet(1, bandwidths).eval()
+    network.start_at(margin)
+    raw = network(torch.randn(1, 1, 16, 16))[0]
+    assert not raw[:2].any()
+    phi = torch.exp(-(margin**2) * torch.exp(10 * raw[2:-1].double()))
+    assert phi.numpy() == pytest.approx(0.5, abs=1e-5)
+    assert raw[-1].std() > 0  # the seed map starts as it was
+
+
+def test_the_published_start_is_a_margin_of_5_7_pixels_on_the_grid_of_1024() -> None:
+    network = BranchedERFNet(1, 1)
+    network.start_at(math.sqrt(math.log(2) / math.exp(10)))
+    last = network.instance[-1]
+    assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
+    assert last.bias.tolist() == pytest.approx([0, 0, 1])
+    assert math.sqrt(math.log(2) / math.exp(10)) * 1024 == pytest.approx(5.7, abs=0.05)
+
+
+def test_every_parameter_is_reached_by_the_gradient() -> None:
+    network = BranchedERFNet(1, 2)
+    network(torch.randn(2, 1, 16, 16)).square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+@torch.no_grad()
+def test_dropout_is_only_for_training() -> None:
+    network, image = BranchedERFNet(1, 2), torch.randn(1, 1, 32, 32)
+    assert torch.equal(network.eval()(image), network(image))
+    network.train()
+    assert not torch.equal(network(image), network(image))

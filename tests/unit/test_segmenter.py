@@ -1,0 +1,80 @@
+"""A model ready to run: what loading checks, and what may not change a result."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from segmentation import model
+from segmentation.errors import InvalidModel
+from segmentation.model import ModelSpec
+from segmentation.network import BranchedERFNet
+from segmentation.segmenter import Segmenter
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    net = BranchedERFNet(1, 2)
+    for block in net.modules():
+        if isinstance(block, torch.nn.BatchNorm2d):
+            block.running_mean.normal_()
+            block.running_var.uniform_(0.5, 2)
+    return net.eval()
+
+
+def half(net):
+    return save({n: t.half().contiguous() for n, t in net.state_dict().items() if t.is_floating_point()})
+
+
+@pytest.fixture
+def inputs():
+    return np.random.default_rng(0).normal(0, 1, (3, 1, 48, 64)).astype(np.float32)
+
+
+def test_folding_the_norms_changes_nothing_but_rounding(network, inputs):
+    with torch.inference_mode():
+        plain = network(torch.from_numpy(inputs)).numpy()
+    folded = Segmenter(copy.deepcopy(network), ModelSpec(name="x")).forward(inputs)
+    np.testing.assert_allclose(folded, plain, atol=2e-5)
+
+
+def test_an_image_in_a_batch_gives_what_it_gives_alone(network, inputs):
+    segmenter = Segmenter(copy.deepcopy(network), ModelSpec(name="x"))
+    alone = np.concatenate([segmenter.forward(one[None]) for one in inputs])
+    np.testing.assert_allclose(segmenter.forward(inputs), alone, atol=2e-5)
+
+
+def test_a_written_model_is_loaded_and_runs_as_it_was(network, inputs, tmp_path):
+    model.write(tmp_path, ModelSpec(name="x"), half(network))
+    loaded, exact = Segmenter.load(tmp_path), Segmenter(copy.deepcopy(network), ModelSpec(name="x"))
+    np.testing.assert_allclose(loaded.forward(inputs), exact.forward(inputs), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("weights", "complaint"),
+    [
+        (b"no tensors", "don't fit"),
+        (save({"encoder.0.conv.weight": torch.zeros(3, 3)}), "don't fit"),
+        (save({"unheard.of": torch.zeros(3)}), "unheard.of"),
+        (save({}), "encoder.0.conv.weight"),
+    ],
+)
+def test_weights_that_are_not_this_networks_are_refused(tmp_path, weights, complaint):
+    model.write(tmp_path, ModelSpec(name="x"), weights)
+    with pytest.raises(InvalidModel, match=complaint):
+        Segmenter.load(tmp_path)
+
+
+def test_the_shipped_weights_are_small_half_precision_and_whole():
+    folder = model.find("nuclei")
+    data = model.read_weights(folder)
+    assert len(data) < 5_000_000
+    assert {tensor.dtype for tensor in load(data).values()} == {torch.float16}
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in load(data).values())
+    labels, scores = Segmenter.load(folder).segment(np.zeros((40, 50, 1), np.uint8))
+    assert labels.shape == (40, 50) and len(scores) == labels.max() == 0
