@@ -37,8 +37,9 @@ def celery_settings(visibility_timeout_s: int) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,
+        # Of two lanes that have work of one priority, a worker takes in turn: else the first would starve the second.
         "broker_transport_options": visibility
-        | {"priority_steps": list(range(_PRIORITIES)), "queue_order_strategy": "priority"},
+        | {"priority_steps": list(range(_PRIORITIES)), "queue_order_strategy": "round_robin"},
         "result_backend_transport_options": visibility,
         "visibility_timeout": visibility_timeout_s,
         "task_send_sent_event": True,

@@ -69,9 +69,9 @@ class Delivery:
             except BaseException as error:
                 self._give_back(job, owner, error)
                 raise StageReleased(f"{type(error).__name__}: {error}") from error
-            self._work.finished(job)
             if not self._ledger.finish(job_id, self._stage, owner):
                 return self._too_late(job)
+        self._work.finished(job)
         if self._stage is Stage.EMBED:
             self._sender.send(Stage.CLUSTER, job)
         return said

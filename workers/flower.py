@@ -5,7 +5,6 @@ Run as `python -m workers.flower ADDRESS PORT`. It takes the app's visibility ti
 
 from __future__ import annotations
 
-import os
 import sys
 
 from producer.settings import Settings
@@ -17,8 +16,6 @@ from .link import Link
 def main(address: str, port: str) -> None:
     """Serve Flower until told to stop."""
     settings = Settings()
-    # Read-only, and whoever reaches the pages sees the same: the API may be read without a password of its own.
-    os.environ.setdefault("FLOWER_UNAUTHENTICATED_API", "true")
     link = Link(settings.grace_s)
     app = create_app(settings)
     link.ready()

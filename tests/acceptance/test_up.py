@@ -21,7 +21,12 @@ class Up:
 
     def __init__(self, folder) -> None:
         self.mark = uuid.uuid4().hex
-        self.env = {"MASKQ_STATE_DIR": str(folder / "state"), "MASKQ_FLOWER_PORT": "0", "MASKQ_TEST_MARK": self.mark}
+        self.env = {
+            "MASKQ_STATE_DIR": str(folder / "state"),
+            "MASKQ_FLOWER_PORT": "0",
+            "MASKQ_TEST_MARK": self.mark,
+            "FLOWER_UNAUTHENTICATED_API": "true",
+        }
         self.log = folder / "up.log"
         with self.log.open("w") as log:
             self.process = start("up", "--devices", "cpu", "--cluster-processes", "1", env=self.env, stdout=log)

@@ -257,6 +257,7 @@ def test_a_job_that_is_given_up_says_why(redis: Redis) -> None:
     assert died.message == "gave up after 2 attempts at the embed stage: its worker stopped renewing the lease"
     assert gave_up.message == "gave up after 2 attempts at the embed stage: MemoryError: 2 GiB"
     assert died.stage is gave_up.stage is Stage.EMBED
+    assert ledger.status("crashed").attempts == {Stage.EMBED: MOST_ATTEMPTS}
 
 
 def test_the_times_of_a_job_that_was_tried_again_still_add_up(redis: Redis) -> None:

@@ -68,16 +68,29 @@ def test_a_message_is_json_holds_only_the_id_and_reads_well_in_flower(sender: Se
 def test_messages_are_served_by_priority_and_then_by_age(sender: Sender, redis_url: str) -> None:
     for number, priority in enumerate((0, 9, 5, 9)):
         sender.send(Stage.EMBED, job(str(number), priority=priority, lane=(FIXED, VARIED)[number % 2]))
-    served: list[str] = []
+    assert served(redis_url, 4) == ["1", "3", "2", "0"]
+
+
+def test_a_busy_lane_does_not_starve_the_other(sender: Sender, redis_url: str) -> None:
+    for name, lane in (("a", FIXED), ("b", FIXED), ("c", FIXED), ("d", FIXED), ("x", VARIED), ("y", VARIED)):
+        sender.send(Stage.EMBED, job(name, lane=lane))
+    order = served(redis_url, 6)
+    assert order.index("x") < order.index("c")
+    assert order.index("y") < order.index("d")
+
+
+def served(redis_url: str, count: int) -> list[str]:
+    """The names of the jobs that a worker is given, one after the other."""
+    found: list[str] = []
     app = Celery(broker=redis_url, set_as_current=False)
     app.conf.update(celery_settings(77))
     queues = [Queue(queue) for queue in EMBED_QUEUES]
     with app.connection_for_read() as connection, connection.Consumer(queues, accept=["json"]) as consumer:
         consumer.qos(prefetch_count=1)
-        consumer.register_callback(lambda _, message: (served.append(message.headers["argsrepr"]), message.ack()))
-        while len(served) < 4:
+        consumer.register_callback(lambda _, message: (found.append(message.headers["argsrepr"]), message.ack()))
+        while len(found) < count:
             connection.drain_events(timeout=20)
-    assert [said.rpartition(" ")[2] for said in served] == ["1)", "3)", "2)", "0)"]
+    return [said.strip("()").rpartition(", ")[2] for said in found]
 
 
 def test_queues_are_counted_over_all_priorities(sender: Sender, redis: Redis) -> None:

@@ -95,8 +95,13 @@ def perfect_fields(labels: NDArray[np.int32], bandwidths: int = 2) -> Tensor:
     return torch.tensor(raw, dtype=torch.float32)
 
 
+def coordinates_of(labels: NDArray[np.int32]) -> Tensor:
+    height, width = labels.shape
+    return grid(height, width, UNIT)
+
+
 def terms(raw: Tensor, labels: NDArray[np.int32], window: int | None = None) -> Terms:
-    return image_loss(raw, torch.from_numpy(labels), grid(*labels.shape, UNIT), window)
+    return image_loss(raw, torch.from_numpy(labels), coordinates_of(labels), window)
 
 
 def test_the_grid_counts_units_from_the_first_pixel_x_first() -> None:
@@ -140,7 +145,7 @@ def test_the_window_changes_nothing_that_matters(
 
 def image_terms_default(raw: Tensor, labels: NDArray[np.int32]) -> Terms:
     """With the window that training uses."""
-    return image_loss(raw, torch.from_numpy(labels), grid(*labels.shape, UNIT))
+    return image_loss(raw, torch.from_numpy(labels), coordinates_of(labels))
 
 
 @settings(deadline=None, max_examples=25)
@@ -219,7 +224,7 @@ def test_labels_may_have_gaps_and_touch_the_border(kind: torch.dtype) -> None:
     labels = blobs(7, 10)
     raw = raw_fields(7, labels.shape, 2, margin=6, reach=4)
     spread = torch.from_numpy(labels).to(kind) * 7
-    plain, gaps = image_terms_default(raw, labels), image_loss(raw, spread, grid(*labels.shape, UNIT))
+    plain, gaps = image_terms_default(raw, labels), image_loss(raw, spread, coordinates_of(labels))
     assert [t.item() for t in plain] == [t.item() for t in gaps]
 
 

@@ -41,7 +41,7 @@ def test_writing_again_replaces_the_model(tmp_path: Path) -> None:
     assert read_weights(tmp_path) == b"better"
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.fixed_dictionaries(
         {

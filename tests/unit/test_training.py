@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def straight(data: list[Pair]) -> tuple[Trainer, list[Progress]]:
 def stopped_at(step: int, data: list[Pair], path: Path) -> list[Progress]:
     """Train up to a step, write the checkpoint, and forget the rest."""
     trainer = Trainer(SPEC, SCHEDULE)
-    reports = [report for report, _ in zip(trainer.run(data), range(step), strict=False)] if step else []
+    reports = list(islice(trainer.run(data), step))
     trainer.checkpoint(path)
     return reports
 
