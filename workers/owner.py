@@ -36,13 +36,22 @@ class DeviceOwner:
     """Runs what threads hand in, oldest first, up to `batch_size` of one model and shape at a time.
 
     A batch that is not full waits `batch_wait_s` seconds for more. Where a batch fails, its images run one by one, so
-    that one bad image fails alone. Where the thread itself dies, or `forward` raises `DeviceLost`, everything that
-    waits on it raises `DeviceLost`, and `on_death` is called.
+    that one bad image fails alone. Where the thread itself dies, or `forward` raises `DeviceLost`, `on_death` is called
+    and, `parting_s` seconds later, everything that waits raises `DeviceLost`: by then the process has stopped taking
+    jobs, and takes none of those that are given back.
     """
 
-    def __init__(self, forward: Forward, *, batch_size: int, batch_wait_s: float, on_death: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        *,
+        batch_size: int,
+        batch_wait_s: float,
+        on_death: Callable[[], None],
+        parting_s: float = 1.5,
+    ) -> None:
         self._forward, self._batch_size, self._batch_wait_s = forward, batch_size, batch_wait_s
-        self._on_death = on_death
+        self._on_death, self._parting_s = on_death, parting_s
         self._waiting: OrderedDict[Hashable, _Waiting] = OrderedDict()
         self._changed = threading.Condition()
         self._stopping = self._dead = False
@@ -117,11 +126,12 @@ class DeviceOwner:
             answer.set_result(own)
 
     def _abandon(self, error: BaseException, in_hand: list[tuple[Floats, Future[Floats]]]) -> None:
+        self._on_death()
+        threading.Event().wait(self._parting_s)
         with self._changed:
             self._dead = True
             items = [*in_hand, *(item for waiting in self._waiting.values() for item in waiting.items)]
             self._waiting.clear()
-        self._on_death()  # first, so that this process stops taking jobs before those given back are sent again
         for _, answer in items:
             if not answer.done():
                 answer.set_exception(DeviceLost(f"the device's thread died: {error!r}"))

@@ -60,7 +60,7 @@ def call(what: Callable[..., Any], *arguments: Any) -> Future[Any]:
 
 
 def own(device: Device, batch_size: int = 4, batch_wait_s: float = 0) -> DeviceOwner:
-    return DeviceOwner(device, batch_size=batch_size, batch_wait_s=batch_wait_s, on_death=device.died)
+    return DeviceOwner(device, batch_size=batch_size, batch_wait_s=batch_wait_s, on_death=device.died, parting_s=0.1)
 
 
 def image(value: float, side: int = 8) -> Floats:
@@ -157,6 +157,20 @@ def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(device: 
     with pytest.raises(DeviceLost):
         owner.run("m", image(4))
     assert device.deaths == 1
+
+
+def test_who_waits_is_told_of_the_loss_only_after_the_process_was(device: Device) -> None:
+    answers: list[Future[Floats]] = []
+    told: list[bool] = []
+    owner = DeviceOwner(
+        device, batch_size=1, batch_wait_s=0, on_death=lambda: told.append(answers[0].done()), parting_s=0.1
+    )
+    device.free.clear()
+    answers.append(call(owner.run, "m", image(66)))
+    device.free.set()
+    with pytest.raises(DeviceLost):
+        answers[0].result(20)
+    assert told == [False]
 
 
 def test_closing_finishes_what_waits_and_takes_no_more(device: Device) -> None:
