@@ -75,7 +75,9 @@ def discs(height: int, width: int, objects: int, scatter: float = 0.15) -> Field
     rows = round(np.sqrt(objects * height / width))
     columns = -(-objects // rows)
     for n in range(objects):
-        cy, cx = ((n // columns + 0.5) * height / rows, (n % columns + 0.5) * width / columns) + rng.normal(0, radius / 20, 2)
+        row, column = divmod(n, columns)
+        jitter = rng.normal(0, radius / 20, 2)
+        cy, cx = (row + 0.5) * height / rows + jitter[0], (column + 0.5) * width / columns + jitter[1]
         top, left = max(int(cy - radius), 0), max(int(cx - radius), 0)
         box = np.s_[top : int(cy + radius) + 2, left : int(cx + radius) + 2]
         inside = (y[box] - cy) ** 2 + (x[box] - cx) ** 2 < radius**2

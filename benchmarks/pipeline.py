@@ -54,9 +54,10 @@ def run(quick: bool, images: Path | None) -> list[Case]:
 
 @contextmanager
 def _queue() -> Iterator[Callable[[list[bytes]], None]]:
-    with running(Settings(broker_url=None, devices="cpu", cluster_processes=1)) as stack, Client(
-        settings=stack.settings
-    ) as client:
+    with (
+        running(Settings(broker_url=None, devices="cpu", cluster_processes=1)) as stack,
+        Client(settings=stack.settings) as client,
+    ):
 
         def turn(images: list[bytes]) -> None:
             for result in client.map(images):

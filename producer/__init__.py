@@ -8,7 +8,7 @@
 Importing this imports no torch, no numba, no scipy and no celery.
 """
 
-from .client import Client, Job, Result
+from .client import Client
 from .contract import Failure, JobStatus, Limits, MaskObject, Options, State
 from .errors import (
     BrokerUnavailable,
@@ -26,6 +26,7 @@ from .errors import (
     UnknownJob,
     WaitTimeout,
 )
+from .job import Job, Result
 from .settings import Settings
 
 __all__ = [

@@ -8,12 +8,13 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 
 from .contract import readable
+from .settings import Settings
 
 app = typer.Typer(
     name="maskq",
@@ -128,7 +129,7 @@ def cancel(jobs: JobIds, json: Json = False) -> None:
 @app.command()
 def models(json: Json = False) -> None:
     """List the models that there are."""
-    _call("segmentation.commands", "models", as_json=json)
+    _call("segmentation.commands", "models", folders=_model_folders(), as_json=json)
 
 
 @app.command()
@@ -140,7 +141,16 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on labelled images: AP at IoU .5 to .95, pooled and as the mean over images."""
-    _call("segmentation.commands", "evaluate", data=data, model=model, split=split, baseline=baseline, as_json=json)
+    _call(
+        "segmentation.commands",
+        "evaluate",
+        data=data,
+        model=model,
+        folders=_model_folders(),
+        split=split,
+        baseline=baseline,
+        as_json=json,
+    )
 
 
 @app.command()
@@ -208,7 +218,15 @@ def _call(module: str, function: str, **arguments: Any) -> None:
         _fail(str(error), 2)
 
 
-def _fail(message: str, status: int) -> None:
+def _model_folders() -> tuple[Path, ...]:
+    """Where a user's own models are."""
+    try:
+        return Settings().model_folders
+    except ValidationError as error:
+        _fail(readable(error), 2)
+
+
+def _fail(message: str, status: int) -> NoReturn:
     print(f"maskq: {message}", file=sys.stderr)
     raise typer.Exit(status)
 

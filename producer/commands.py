@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,8 @@ from .contract import JobStatus, Options, State
 from .errors import InvalidJob, UnknownJob
 from .settings import Settings
 from .sources import expand
+
+T = TypeVar("T")
 
 console = Console()
 stderr = Console(stderr=True)
@@ -32,6 +35,11 @@ def connect(settings: Settings | None = None) -> Client:
     return client
 
 
+def complain(message: str) -> None:
+    """Say on standard error what went wrong with one image or job, in red."""
+    stderr.print(message, style="red", highlight=False)
+
+
 def submit(paths: list[str], model: str, priority: int, options: dict[str, Any], as_json: bool) -> int:
     """Queue every image; 1 if one could not be queued."""
     failed = 0
@@ -41,7 +49,7 @@ def submit(paths: list[str], model: str, priority: int, options: dict[str, Any],
                 job = client.submit(path, model=model, priority=priority, options=Options(**options))
             except (InvalidJob, OSError) as error:
                 failed = 1
-                stderr.print(f"{path}: {error}", style="red", highlight=False)
+                complain(f"{path}: {error}")
                 continue
             print(json.dumps({"job_id": job.id, "image": str(path)}) if as_json else job.id, flush=True)
     return failed
@@ -53,11 +61,8 @@ def status(jobs: list[str], as_json: bool) -> int:
     table = Table("job", "image", "model", "state", "seconds", "error")
     with connect() as client:
         for job_id in jobs:
-            try:
-                found = client.job(job_id).status()
-            except UnknownJob as error:
+            if (found := _known(client.job(job_id).status)) is None:
                 failed = 1
-                stderr.print(str(error), style="red", highlight=False)
                 continue
             failed |= found.state.ended and found.state is not State.DONE
             if as_json:
@@ -79,12 +84,18 @@ def cancel(jobs: list[str], as_json: bool) -> int:
     failed = 0
     with connect() as client:
         for job_id in jobs:
-            try:
-                state = client.job(job_id).cancel()
-            except UnknownJob as error:
+            if (state := _known(client.job(job_id).cancel)) is None:
                 failed = 1
-                stderr.print(str(error), style="red", highlight=False)
                 continue
             failed |= state is not State.CANCELLED
             print(json.dumps({"job_id": job_id, "state": state}) if as_json else f"{job_id} {state}", flush=True)
     return failed
+
+
+def _known(ask: Callable[[], T]) -> T | None:
+    """The answer to a question about one job; None, and a complaint, where the job is not known."""
+    try:
+        return ask()
+    except UnknownJob as error:
+        complain(str(error))
+        return None

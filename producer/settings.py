@@ -67,3 +67,8 @@ class Settings(BaseSettings):
     """Where `maskq up` keeps its Redis's data."""
     log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """What workers log: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Where to look for models before those that come with maskq."""
+        return (self.models,) if self.models else ()

@@ -73,7 +73,9 @@ def warm_up() -> None:
 
 
 @njit(cache=True, nogil=True)
-def _cluster(x, y, extent, precision_x, precision_y, seediness, index, threshold, min_pixels, min_unclustered, margin, labels):  # type: ignore[no-untyped-def]
+def _cluster(  # type: ignore[no-untyped-def]
+    x, y, extent, precision_x, precision_y, seediness, index, threshold, min_pixels, min_unclustered, margin, labels
+):
     """Fill the flat `labels`; return the scores."""
     count = len(x)
     cell, left, top, columns, rows = _grid(extent, precision_x, precision_y)
@@ -125,7 +127,7 @@ def _cluster(x, y, extent, precision_x, precision_y, seediness, index, threshold
 
 @njit(cache=True, nogil=True)
 def _grid(extent, precision_x, precision_y):  # type: ignore[no-untyped-def]
-    """Cell size, left, top, columns, rows: cells of half a typical ellipse's half-axis, at most about a cell a pixel."""
+    """Cell size, left, top, columns, rows: cells of half a typical half-axis, at most about a cell a pixel."""
     left, right, top, bottom = extent
     count = len(precision_x)
     step = max(1, count // 1024)
@@ -134,7 +136,7 @@ def _grid(extent, precision_x, precision_y):  # type: ignore[no-untyped-def]
     for pixel in range(0, count, step):
         product = float(precision_x[pixel]) * float(precision_y[pixel])
         if 0 < product < math.inf:
-            total += product ** -0.25
+            total += product**-0.25
             samples += 1
     half_axis = math.sqrt(math.log(2)) * total / max(samples, 1)
     width, height = right - left, bottom - top

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,10 @@ class UnknownBaseline(SegmentationError):
     """There is no baseline of that name."""
 
 
-def own_models() -> tuple[Path, ...]:
-    """The folder of the user's own models, where `MASKQ_MODELS` names one."""
-    folder = os.environ.get("MASKQ_MODELS")
-    return (Path(folder),) if folder else ()
-
-
-def models(as_json: bool) -> int:
+def models(folders: tuple[Path, ...], as_json: bool) -> int:
     """List every model."""
     table = Table("model", "what it is for", "input", "trained on", "licence")
-    for spec in models_.available(own_models()):
+    for spec in models_.available(folders):
         if as_json:
             print(json.dumps(spec.model_dump()))
         else:
@@ -43,7 +36,9 @@ def models(as_json: bool) -> int:
     return 0
 
 
-def evaluate(data: Path, model: str, split: str | None, baseline: str | None, as_json: bool) -> int:
+def evaluate(
+    data: Path, model: str, folders: tuple[Path, ...], split: str | None, baseline: str | None, as_json: bool
+) -> int:
     """Score a model on labelled images, and a baseline beside it."""
     from .baseline import otsu_watershed
     from .evaluation import Evaluation, evaluate_with
@@ -52,7 +47,7 @@ def evaluate(data: Path, model: str, split: str | None, baseline: str | None, as
 
     if baseline not in (None, "otsu"):
         raise UnknownBaseline(f"no baseline {baseline!r}; there is: otsu")
-    segmenter = Segmenter.load(models_.find(model, own_models()))
+    segmenter = Segmenter.load(models_.find(model, folders))
     methods = {f"{segmenter.spec.name}@{segmenter.spec.version}": lambda pixels: segmenter.segment(pixels)[0]}
     if baseline:
         methods["otsu"] = lambda pixels: otsu_watershed(to_input(pixels, "grey", "percentile")[0])

@@ -6,16 +6,12 @@ import json
 import time
 from pathlib import Path
 
-from rich.console import Console
-
-from producer.client import Job, Result
-from producer.commands import connect
+from producer.commands import complain, connect
 from producer.errors import JobUnfinished, PayloadMissing, ResultNotReady, UnknownJob, WaitTimeout
+from producer.job import Job, Result
 from producer.sources import names
 
-from .outputs import Summary, write_result
-
-stderr = Console(stderr=True)
+from .outputs import Summary, failure_kind, write_result
 
 
 def result(jobs: list[str], out: Path, wait_s: float, as_json: bool) -> int:
@@ -29,9 +25,8 @@ def result(jobs: list[str], out: Path, wait_s: float, as_json: bool) -> int:
                 left = max(0.0, wait_s - (time.monotonic() - began))
                 ready.append((job, job.wait(left) if wait_s else job.result()))
             except (JobUnfinished, ResultNotReady, UnknownJob, WaitTimeout) as error:
-                kind = error.error.type if isinstance(error, JobUnfinished) else type(error).__name__
-                summary.add_failure(Path(job.id), kind, str(error))
-                stderr.print(f"{job.id}: {error}", style="red", highlight=False)
+                summary.add_failure(Path(job.id), failure_kind(error), str(error))
+                complain(f"{job.id}: {error}")
         named = names(Path(job.id) / (Path(found.job.spec.name).name or "image") for job, found in ready)
         for (job, found), name in zip(ready, named.values(), strict=True):
             _write(job, found, out, name, summary, as_json)
@@ -44,8 +39,8 @@ def _write(job: Job, found: Result, out: Path, name: str, summary: Summary, as_j
     try:
         overlay = write_result(found, job.image(), out, name)
     except PayloadMissing as error:
-        summary.add_failure(Path(job.id), "PayloadMissing", str(error))
-        stderr.print(f"{job.id}: {error}", style="red", highlight=False)
+        summary.add_failure(Path(job.id), failure_kind(error), str(error))
+        complain(f"{job.id}: {error}")
         return
     summary.done += 1
     summary.objects += len(found.objects)

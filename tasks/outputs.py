@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from producer.client import Result
+from producer.errors import JobUnfinished
+from producer.job import Result
 from segmentation.images import ImageLimits, decode
 from segmentation.labels import suffix
 from segmentation.overlay import draw
@@ -44,6 +45,11 @@ def describe(result: Result) -> dict[str, Any]:
         "timings": result.job.timings,
         "objects": [found.model_dump(mode="json") for found in result.objects],
     }
+
+
+def failure_kind(error: Exception) -> str:
+    """The name of what went wrong: the type of the worker's error where the job ended without a result."""
+    return error.error.type if isinstance(error, JobUnfinished) else type(error).__name__
 
 
 def _write(path: Path, data: bytes) -> None:

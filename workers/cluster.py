@@ -11,7 +11,7 @@ import numpy as np
 from celery.signals import worker_process_init, worker_ready
 
 from producer.broker import CLUSTER_QUEUE
-from producer.client import Connections
+from producer.connections import Connections
 from producer.contract import Stage
 from producer.settings import Settings
 from segmentation.clustering import warm_up
@@ -32,7 +32,7 @@ def main() -> None:
     to = Connections.open(settings)
     compile_kernels()
     app = create_app(settings)
-    work = Cluster(to.store, (settings.models,) if settings.models else ())
+    work = Cluster(to.store, settings.model_folders)
     delivery = Delivery(Stage.CLUSTER, to.ledger, to.sender, work)
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
     Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()

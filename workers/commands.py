@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from producer.client import Connections
+from producer.connections import Connections
 from producer.settings import Settings
 
 from .devices import parse

@@ -15,7 +15,7 @@ import torch
 from celery.signals import worker_ready
 
 from producer.broker import EMBED_QUEUES
-from producer.client import Connections
+from producer.connections import Connections
 from producer.contract import Stage
 from producer.settings import Settings
 from segmentation import model
@@ -30,7 +30,7 @@ from tasks.reconcile import Reconciler
 from .devices import DeviceSpec, parse
 from .link import Link
 from .node import start
-from .owner import DeviceOwner
+from .owner import DeviceLost, DeviceOwner
 
 
 class Device:
@@ -41,21 +41,34 @@ class Device:
         torch.backends.cudnn.benchmark = spec.benchmark
         if not spec.index:
             torch.set_num_threads(settings.torch_threads or os.cpu_count() or 1)
-        self._models = (settings.models,) if settings.models else ()
-        self.load = lru_cache(maxsize=8)(self._load)
+        self._models = settings.model_folders
+        self._loading = threading.Lock()
+        self._cached = lru_cache(maxsize=8)(lambda name: Segmenter.load(model.find(name, self._models), self._where))
         self._owner = DeviceOwner(
-            lambda name, batch: self.load(name).forward(batch),
+            self._forward,
             batch_size=settings.batch_size if spec.index else 1,
             batch_wait_s=settings.batch_wait_ms / 1000 if spec.index else 0,
             on_death=_end_process,
         )
 
     def _load(self, name: str) -> Segmenter:
-        return Segmenter.load(model.find(name, self._models), self._where)
+        with self._loading:  # the first jobs come together, and one load serves them all
+            return self._cached(name)
+
+    def _forward(self, name: str, batch: Floats) -> Floats:
+        try:
+            return self._load(name).forward(batch)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            raise
+        except RuntimeError as error:
+            if "CUDA error" in str(error):  # the context is lost, and with it every later call
+                raise DeviceLost(str(error)) from error
+            raise
 
     def fields(self, name: str, pixels: Pixels) -> bytes:
         """The packed fields of (H, W, C) pixels."""
-        segmenter = self.load(name)
+        segmenter = self._load(name)
         height, width = pixels.shape[:2]
         raw: Floats = self._owner.run(name, segmenter.prepare(pixels))
         return segmenter.pack(raw, height, width)
@@ -80,7 +93,9 @@ def main(argument: str) -> None:
     to = Connections.open(settings)
     limits = ImageLimits(settings.max_bytes, settings.max_pixels)
     app = create_app(settings)
-    add_stage(app, Stage.EMBED, Delivery(Stage.EMBED, to.ledger, to.sender, Embed(to.store, Device(spec, settings), limits)))
+    add_stage(
+        app, Stage.EMBED, Delivery(Stage.EMBED, to.ledger, to.sender, Embed(to.store, Device(spec, settings), limits))
+    )
     Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()
     worker_ready.connect(lambda **_: link.ready(), weak=False)
     start(app, settings, node=spec.node, pool="threads", concurrency=settings.device_threads, queues=EMBED_QUEUES)

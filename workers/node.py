@@ -10,9 +10,7 @@ from celery import Celery
 from producer.settings import Settings
 
 
-def start(
-    app: Celery, settings: Settings, *, node: str, pool: str, concurrency: int, queues: Sequence[str]
-) -> None:
+def start(app: Celery, settings: Settings, *, node: str, pool: str, concurrency: int, queues: Sequence[str]) -> None:
     """Run a worker in this process until SIGTERM; then it finishes what it has in hand.
 
     Gossip and mingle are off: maskq's workers need not know of each other, and starting is a second faster.

@@ -17,13 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from producer.client import Client, Result
+from producer.client import Client
 from producer.contract import Options
-from producer.errors import JobUnfinished
+from producer.job import Result
 from producer.settings import Settings
 from producer.sources import expand, names
 from segmentation.model import find
-from tasks.outputs import Summary, write_result
+from tasks.outputs import Summary, failure_kind, write_result
 
 from .commands import given
 from .stack import Stack, running
@@ -45,7 +45,7 @@ def run(
     chosen = given(settings)
     images = expand(paths)
     if chosen.broker_url is None:
-        find(model, (chosen.models,) if chosen.models else ())  # an unknown model is told before anything starts
+        find(model, chosen.model_folders)  # an unknown model is told before anything starts
     asked = {"model": model, "options": Options(**options)}
     console = Console(stderr=True, highlight=False)
     summary = Summary(images=len(images))
@@ -103,10 +103,12 @@ def _start(settings: Settings, flower: bool, console: Console, until_done: ExitS
     return stack
 
 
-def _take(path: Path, outcome: Result | Exception, target: Path, summary: Summary, console: Console, as_json: bool) -> None:
+def _take(
+    path: Path, outcome: Result | Exception, target: Path, summary: Summary, console: Console, as_json: bool
+) -> None:
     """Write one image's result, or note why there is none."""
     if isinstance(outcome, Exception):
-        kind = outcome.error.type if isinstance(outcome, JobUnfinished) else type(outcome).__name__
+        kind = failure_kind(outcome)
         summary.add_failure(path, kind, str(outcome))
         if as_json:
             print(json.dumps({"image": str(path), "error": {"type": kind, "message": str(outcome)}}), flush=True)

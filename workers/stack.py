@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import tempfile
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.client import Connections
+from producer.connections import Connections
 from producer.errors import BrokerUnavailable
 from producer.settings import Settings
 

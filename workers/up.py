@@ -16,6 +16,7 @@ from producer.settings import Settings
 
 from .commands import given
 from .stack import running
+from .supervisor import Supervisor
 
 console = Console(highlight=False)
 
@@ -28,20 +29,23 @@ def up(settings: dict[str, Any]) -> int:
     """Bring the stack up, say where it is, and stay."""
     chosen = given(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _alone(chosen.state_dir), console.status("starting …"):
-        with running(chosen, folder=chosen.state_dir / "redis", flower=True, logs=False) as stack:
-            with _announced(stack.settings):
-                console.print(f"[bold green]up[/]  Flower: {stack.flower_url}")
-                console.print(f"broker: export MASKQ_BROKER_URL={stack.settings.broker_url}", soft_wrap=True)
-                console.print("queue images:  maskq submit IMAGES...    Ctrl-C stops it; unfinished jobs are kept")
-                _stay(stack.supervisor.wait)
-            console.print("stopping …")
+    console.print("starting Redis, workers and Flower …")
+    with (
+        _alone(chosen.state_dir),
+        running(chosen, folder=chosen.state_dir / "redis", flower=True, logs=False) as stack,
+        _announced(stack.settings),
+    ):
+        console.print(f"[bold green]up[/]  Flower: {stack.flower_url}")
+        console.print(f"broker: export MASKQ_BROKER_URL={stack.settings.broker_url}", soft_wrap=True)
+        console.print("queue images:  maskq submit IMAGES...    Ctrl-C stops it; unfinished jobs are kept")
+        _stay(stack.supervisor)
+        console.print("stopping …")
     return 0
 
 
-def _stay(wait: Any) -> None:
+def _stay(supervisor: Supervisor) -> None:
     try:
-        wait()
+        supervisor.wait()
     except KeyboardInterrupt:
         return
 

@@ -1,9 +1,9 @@
 """A web backend that accepts an upload, queues it, and serves its masks.
 
-    pip install maskq fastapi uvicorn python-multipart
-    maskq up                                    # in another terminal; prints MASKQ_BROKER_URL
-    uvicorn examples.backend.app:app
-    curl -F file=@cells.png localhost:8000/images
+pip install maskq fastapi uvicorn python-multipart
+maskq up                                    # in another terminal; prints MASKQ_BROKER_URL
+uvicorn examples.backend.app:app
+curl -F file=@cells.png localhost:8000/images
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ import psutil
 MASKQ = [str(Path(sys.executable).with_name("maskq"))]
 
 
-def maskq(*arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+def maskq(
+    *arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 180
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [*MASKQ, *map(str, arguments)], env=plain(env), capture_output=True, text=True, timeout=timeout, check=False

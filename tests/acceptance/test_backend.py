@@ -25,7 +25,16 @@ def backend() -> Iterator[httpx.Client]:
         broker = stack.settings.broker_url
         assert broker
         server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "examples.backend.app:app", "--port", str(port), "--log-level", "warning"],
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "examples.backend.app:app",
+                "--port",
+                str(port),
+                "--log-level",
+                "warning",
+            ],
             env=plain({"MASKQ_BROKER_URL": broker}),
         )
         try:

@@ -13,7 +13,7 @@ import pytest
 from skimage import data
 
 from producer import Client, Job, Settings, State
-from producer.client import Connections
+from producer.connections import Connections
 from producer.contract import Stage
 from tests.conftest import processes, until
 from workers.stack import Stack, running
@@ -64,6 +64,15 @@ def kill_and_see_it_replaced(victim: psutil.Process, module: str) -> None:
     until(lambda: processes(module) - before, deadline=60)
 
 
+def caught_at_work(device: psutil.Process, jobs: list[Job]) -> bool:
+    """Stop the process if it has one of the jobs in hand."""
+    device.suspend()
+    if any(job.state is State.EMBEDDING for job in jobs):
+        return True
+    device.resume()
+    return False
+
+
 def all_done_once(jobs: list[Job], told: Counter[tuple[str, str]]) -> bool:
     for job in jobs:
         assert job.wait(WAIT_S).size == (200, 200)
@@ -73,8 +82,8 @@ def all_done_once(jobs: list[Job], told: Counter[tuple[str, str]]) -> bool:
 def test_a_device_process_that_is_killed_is_replaced_and_its_jobs_are_done_once(client: Client, stack: Stack) -> None:
     with endings(stack) as told:
         jobs = [client.submit(COINS) for _ in range(24)]
-        until(lambda: any(job.state is State.EMBEDDING for job in jobs))
         (device,) = processes("workers.device")
+        until(lambda: caught_at_work(device, jobs))
         kill_and_see_it_replaced(device, "workers.device")
         assert any(not job.state.ended for job in jobs)
         until(lambda: all_done_once(jobs, told))

@@ -31,7 +31,7 @@ from producer import (
     State,
 )
 from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings, queue_length
-from producer.client import Connections
+from producer.connections import Connections
 from producer.contract import JobSpec, Stage
 from producer.store import Payload
 from tests.conftest import png, processes, until
@@ -201,6 +201,12 @@ def test_a_map_puts_each_error_where_its_image_was_and_goes_on(client: Client, t
     assert isinstance(bad, JobFailed) and bad.error.type == "NotAnImage"
     assert isinstance(gone, FileNotFoundError)
     assert "object is no image" in str(odd)
+
+
+def test_a_map_waits_where_the_queue_is_full(to: Connections, stack: Stack) -> None:
+    with Client(settings=stack.settings.model_copy(update={"max_queued": 2})) as narrow:
+        sizes = [result.size[0] for result in narrow.map([COINS[:height] for height in range(20, 27)], in_flight=5)]
+    assert sizes == list(range(20, 27))
 
 
 def test_a_map_that_raises_cancels_the_rest(client: Client, to: Connections) -> None:

@@ -33,7 +33,9 @@ def blobs(
     seediness = rng.uniform(0, 0.7, shape).astype(np.float32)
     step = 7.0 if touching else 12.0
     for n in range(count):
-        cx, cy = (rng.uniform(0, width), rng.uniform(0, height)) if not touching else (4 + step * n, 5.0 + rng.uniform(0, 3))
+        cx, cy = rng.uniform(0, width), rng.uniform(0, height)
+        if touching:
+            cx, cy = 4 + step * n, 5 + 3 * cy / height
         rx, ry = rng.uniform(2, 6, 2)
         inside = ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
         scatter = rng.normal(0, noise, (2, int(inside.sum()))) * np.array([[rx], [ry]]) / UNIT
@@ -78,9 +80,7 @@ def test_labels_are_those_of_the_published_algorithm(
     seed, height, width, count, bandwidths, noise, levels, touching, threshold, min_pixels, min_unclustered
 ):
     rng = np.random.default_rng(seed)
-    fields = blobs(
-        rng, (height, width), count, bandwidths=bandwidths, noise=noise, levels=levels, touching=touching
-    )
+    fields = blobs(rng, (height, width), count, bandwidths=bandwidths, noise=noise, levels=levels, touching=touching)
     assert_same(fields, Clustering(threshold, min_pixels, min_unclustered))
 
 

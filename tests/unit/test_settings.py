@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
 from producer import Settings
+from producer.cli import app
 from workers.stack import settings_env
 
 
@@ -43,6 +45,14 @@ def test_a_value_out_of_bounds_is_refused_by_its_name(monkeypatch: pytest.Monkey
     monkeypatch.setenv(f"MASKQ_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
+
+
+def test_the_command_line_tells_a_bad_value_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKQ_LEASE_S", "soon")
+    told = CliRunner().invoke(app, ["status", "x"])
+    assert told.exit_code == 2
+    assert told.stderr.startswith("maskq: lease_s: ") and told.stderr.endswith("(given 'soon')\n")
+    assert told.stderr.count("\n") == 1
 
 
 def test_a_process_that_is_started_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:

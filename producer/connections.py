@@ -1,0 +1,75 @@
+"""What a broker's address opens up: shared by the client and the workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from .broker import Sender
+from .errors import BrokerUnavailable, InvalidJob
+from .ledger import Ledger
+from .settings import Settings
+from .store import PayloadStore, open_store
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+@dataclass(frozen=True)
+class Connections:
+    """To the broker's Redis, and what stands on it."""
+
+    redis: Redis
+    ledger: Ledger
+    store: PayloadStore
+    sender: Sender
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Connect lazily to `settings.broker_url`. Raises `InvalidJob` where there is none or it is no URL."""
+        from redis import Redis
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
+
+        if not settings.broker_url:
+            raise InvalidJob("no broker: set MASKQ_BROKER_URL (redis://host:6379/0), or start one with `maskq up`")
+        try:
+            redis = Redis.from_url(
+                settings.broker_url,
+                health_check_interval=30,
+                socket_connect_timeout=10,
+                socket_timeout=60,  # for all of a command: a large image takes its time on a slow line
+                retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # a Redis that restarts; from_url has none itself
+            )
+        except ValueError as error:
+            raise InvalidJob(f"MASKQ_BROKER_URL: {error}") from error
+        ledger = Ledger(
+            redis,
+            retention_s=settings.retention_s,
+            max_queued=settings.max_queued,
+            lease_s=settings.lease_s,
+            max_attempts=settings.max_attempts,
+        )
+        store = open_store(settings.store_url, redis, settings.retention_s)
+        return cls(redis, ledger, store, Sender(settings.broker_url, settings.visibility_timeout_s))
+
+    def check(self) -> None:
+        """Ask once. Raises `BrokerUnavailable` where nothing answers."""
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+        from redis.retry import Retry
+
+        once: Any = self.redis.connection_pool.make_connection()
+        once.retry = Retry(NoBackoff(), 0)
+        try:
+            once.send_command("PING")
+            once.read_response()
+        except RedisError as error:
+            raise BrokerUnavailable(f"the broker does not answer: {error}") from error
+        finally:
+            once.disconnect()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.sender.close()
+        self.redis.close()

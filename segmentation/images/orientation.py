@@ -1,0 +1,17 @@
+"""Which way up: the turns and flips of the Exif orientation, which TIFF has as a tag of its own."""
+
+from __future__ import annotations
+
+from .checks import Pixels
+
+#: The tag's number, the same in Exif and TIFF.
+EXIF_ORIENTATION = 0x112
+
+
+def upright(pixels: Pixels, orientation: object) -> Pixels:
+    """(H, W, …) pixels turned as the Exif orientation, 1 to 8, says; any other value leaves them."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels

@@ -1,0 +1,68 @@
+"""PNG, JPEG, BMP and WebP, by Pillow."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from ..errors import MultiPageImage, NotAnImage, TruncatedImage
+from . import png
+from .checks import ImageLimits, Pixels, check_size
+from .orientation import EXIF_ORIENTATION, upright
+
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+
+
+def read(data: bytes, name: str, limits: ImageLimits) -> Pixels:
+    """(H, W) or (H, W, C) pixels, upright. Raises an `ImageError`, or anything on damaged bytes."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
+        check_size(*_webp_size(data), name, limits)
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if _begins_well(data):
+            raise TruncatedImage(f"{name}: damaged or cut short in its header ({error})") from error
+        raise NotAnImage(f"{name}: not a PNG, JPEG, TIFF, BMP, WebP or NumPy file") from error
+    with image:
+        check_size(image.height, image.width, name, limits)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise MultiPageImage(f"{name}: {frames} frames; send each frame as an image of its own")
+        pixels = png.read_deep_colour(data, name) if png.is_deep_colour(data) else np.asarray(_expanded(image))
+        return upright(pixels, _orientation(image))
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Height and width that the header of a WebP file claims: Pillow allocates the canvas on opening it."""
+    if data[12:16] == b"VP8X":
+        return int.from_bytes(data[27:30], "little") + 1, int.from_bytes(data[24:27], "little") + 1
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    return int.from_bytes(data[28:30], "little") & 0x3FFF, int.from_bytes(data[26:28], "little") & 0x3FFF
+
+
+def _begins_well(data: bytes) -> bool:
+    """Whether the first bytes are those of a format that Pillow reads for us."""
+    if data.startswith(b"BM"):  # two letters that text may begin with: a bitmap's next words end in zeros
+        return data[6:10] == bytes(4)
+    return data.startswith((png.MAGIC, b"\xff\xd8\xff")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+
+
+def _expanded(image: Image.Image) -> Image.Image:
+    """The image in a mode whose values are intensities, not a palette's indices or another colour space."""
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
+    return image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else image
+
+
+def _orientation(image: Image.Image) -> object:
+    """The Exif orientation; 1 where the Exif block is damaged, which is no reason to refuse the pixels."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:
+        return 1
