@@ -23,12 +23,25 @@ def cluster_published(
     min_unclustered: int = 0,
 ) -> tuple[NDArray[np.int32], list[float]]:
     """Labels (H, W) and scores of dense fields: (2, H, W), (1 or 2, H, W) and (H, W)."""
-    seed_map = torch.from_numpy(seediness)
-    mask = seed_map > 0.5
-    labels = torch.zeros(seed_map.shape, dtype=torch.int32)
-    e = torch.from_numpy(embedding)[:, mask]
-    s = torch.from_numpy(precision)[:, mask]
-    seeds = seed_map[mask]
+    mask = seediness > 0.5
+    found, scores = cluster_foreground(
+        embedding[:, mask], precision[:, mask], seediness[mask], seed_threshold, min_pixels, min_unclustered
+    )
+    labels = np.zeros(seediness.shape, np.int32)
+    labels[mask] = found
+    return labels, scores
+
+
+def cluster_foreground(
+    embedding: Floats,
+    precision: Floats,
+    seediness: Floats,
+    seed_threshold: float = 0.9,
+    min_pixels: int = 36,
+    min_unclustered: int = 0,
+) -> tuple[NDArray[np.int32], list[float]]:
+    """The labels of the foreground pixels alone, (N,), and the scores: what the published loop works on."""
+    e, s, seeds = torch.from_numpy(embedding), torch.from_numpy(precision), torch.from_numpy(seediness)
     unclustered = torch.ones(len(seeds), dtype=torch.bool)
     found = torch.zeros(len(seeds), dtype=torch.int32)
     scores: list[float] = []
@@ -46,5 +59,4 @@ def cluster_published(
             scores.append(float(best))
             found[proposal] = len(scores)
         unclustered[proposal] = False
-    labels[mask] = found
-    return labels.numpy(), scores
+    return found.numpy(), scores
