@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from functools import lru_cache
+from queue import Queue
 
 import torch
 from celery.signals import worker_ready
@@ -34,28 +35,44 @@ from .owner import DeviceLost, DeviceOwner
 
 
 class Device:
-    """Runs models on this process's device. Threads share it; models are loaded at their first use."""
+    """Runs models on this process's device. Threads share it; models are loaded at their first use.
+
+    A GPU has one owner, which batches. A CPU has one owner a core, each running one image on one thread: two images
+    side by side take less time than one after the other on two threads (43 ms an image against 50 at 256², and 79
+    where the threads sleep while they wait). An image that is alone gets all the cores.
+    """
 
     def __init__(self, spec: DeviceSpec, settings: Settings) -> None:
         self._where = "cuda:0" if spec.index else "cpu"  # CUDA_VISIBLE_DEVICES leaves just one
         torch.backends.cudnn.benchmark = spec.benchmark
-        if not spec.index:
-            torch.set_num_threads(settings.torch_threads or os.cpu_count() or 1)
+        self._cores = settings.torch_threads or os.cpu_count() or 1
         self._models = settings.model_folders
         self._loading = threading.Lock()
         self._cached = lru_cache(maxsize=8)(lambda name: Segmenter.load(model.find(name, self._models), self._where))
-        self._owner = DeviceOwner(
-            self._forward,
-            batch_size=settings.batch_size if spec.index else 1,
-            batch_wait_s=settings.batch_wait_ms / 1000 if spec.index else 0,
-            on_death=_end_process,
+        #: Whoever takes a turn may hand one input to its owner.
+        self._turns: Queue[DeviceOwner] = Queue()
+        owners = [self._owner(settings) for _ in range(1 if spec.index else self._cores)]
+        for owner in owners * (settings.device_threads if spec.index else 1):
+            self._turns.put(owner)
+
+    def _owner(self, settings: Settings) -> DeviceOwner:
+        if self._where == "cpu":
+            return DeviceOwner(self._forward_cpu, batch_size=1, batch_wait_s=0, on_death=_end_process)
+        wait_s = settings.batch_wait_ms / 1000
+        return DeviceOwner(
+            self._forward_gpu, batch_size=settings.batch_size, batch_wait_s=wait_s, on_death=_end_process
         )
 
     def _load(self, name: str) -> Segmenter:
         with self._loading:  # the first jobs come together, and one load serves them all
             return self._cached(name)
 
-    def _forward(self, name: str, batch: Floats) -> Floats:
+    def _forward_cpu(self, name: str, batch: Floats) -> Floats:
+        busy = self._cores - self._turns.qsize()
+        torch.set_num_threads(max(1, self._cores // max(1, busy)))  # of the calling thread
+        return self._load(name).forward(batch)
+
+    def _forward_gpu(self, name: str, batch: Floats) -> Floats:
         try:
             return self._load(name).forward(batch)
         except torch.OutOfMemoryError:
@@ -70,7 +87,12 @@ class Device:
         """The packed fields of (H, W, C) pixels."""
         segmenter = self._load(name)
         height, width = pixels.shape[:2]
-        raw: Floats = self._owner.run(name, segmenter.prepare(pixels))
+        prepared = segmenter.prepare(pixels)
+        owner = self._turns.get()
+        try:
+            raw = owner.run(name, prepared)
+        finally:
+            self._turns.put(owner)
         return segmenter.pack(raw, height, width)
 
 

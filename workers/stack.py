@@ -41,8 +41,7 @@ def device_program(spec: DeviceSpec, settings: Settings) -> Program:
     if spec.index:
         env["CUDA_VISIBLE_DEVICES"] = spec.index
     else:
-        # Threads that spin while they wait take the core from the processes that decode and cluster.
-        env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
+        env["CUDA_VISIBLE_DEVICES"] = ""
     return python(spec.node, "workers.device", str(spec), env=env)
 
 
