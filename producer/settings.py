@@ -36,9 +36,9 @@ class Settings(BaseSettings):
     device_threads: int = Field(default=4, ge=1, le=256)
     """Jobs that a device process has in hand at once: the others fetch and decode while one is on the device."""
     torch_threads: int = Field(default=0, ge=0, le=1024)
-    """Threads of the network on a `cpu` device; 0 takes one per core."""
+    """Images that a `cpu` device runs side by side, each on one thread; one that is alone gets them all. 0: one a core."""
     batch_size: int = Field(default=8, ge=1, le=1024)
-    """Images of one shape in a batch on a GPU at most. A `cpu` device runs them one by one, which is faster there."""
+    """Images of one shape in a batch on a GPU at most. A `cpu` device takes no batches: see `MASKQ_TORCH_THREADS`."""
     batch_wait_ms: float = Field(default=3.0, ge=0, le=1000)
     """How long a GPU waits for a batch to fill, milliseconds."""
     max_bytes: int = Field(default=256 * 1024**2, ge=1)
