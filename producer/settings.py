@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     device_threads: int = Field(default=4, ge=1, le=256)
     """Jobs that a device process has in hand at once: the others fetch and decode while one is on the device."""
     torch_threads: int = Field(default=0, ge=0, le=1024)
-    """Images that a `cpu` device runs side by side, each on one thread; one that is alone gets them all. 0: one a core."""
+    """Images that a `cpu` device runs side by side, each on one thread; one that is alone gets all of them. 0 takes
+    one per core."""
     batch_size: int = Field(default=8, ge=1, le=1024)
     """Images of one shape in a batch on a GPU at most. A `cpu` device takes no batches: see `MASKQ_TORCH_THREADS`."""
     batch_wait_ms: float = Field(default=3.0, ge=0, le=1000)
