@@ -129,7 +129,7 @@ def cancel(jobs: JobIds, json: Json = False) -> None:
 @app.command()
 def models(json: Json = False) -> None:
     """List the models that there are."""
-    _call("segmentation.commands", "models", folders=_model_folders(), as_json=json)
+    _call("segmentation.commands.models", "models", folders=_model_folders(), as_json=json)
 
 
 @app.command()
@@ -142,7 +142,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled images: AP at IoU .5 to .95, pooled and as the mean over images."""
     _call(
-        "segmentation.commands",
+        "segmentation.commands.evaluate",
         "evaluate",
         data=data,
         model=model,
@@ -165,7 +165,7 @@ def train(
 ) -> None:
     """Train a model on labelled images; started again, it goes on where it was stopped."""
     _call(
-        "segmentation.commands",
+        "segmentation.commands.train",
         "train",
         data=data,
         name=model,

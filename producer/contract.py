@@ -66,6 +66,10 @@ class Options(_Frozen):
     """Seediness below which no pixel becomes a seed: higher gives fewer, surer objects."""
     min_pixels: int | None = Field(default=None, ge=0, le=1_000_000_000)
     """Objects have more pixels than this."""
+    tta: bool = False
+    """Test-time augmentation: the network sees the image in all eight turns and flips, for eight times the work."""
+    diameter: float | None = Field(default=None, gt=0, le=100_000)
+    """The objects' usual diameter, pixels: the image is resized so that they have that of the model's training."""
 
 
 class Limits(_Frozen):

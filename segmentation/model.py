@@ -35,6 +35,12 @@ class ModelSpec(BaseModel):
     normalisation: Normalisation = "percentile"
     #: Pixels per unit of the embedding grid; near the objects' size.
     unit: float = Field(default=64.0, gt=0, allow_inf_nan=False)
+    #: Images are resized by this before the network sees them.
+    scale: float = Field(default=1.0, gt=0.01, le=16, allow_inf_nan=False)
+    #: The objects' median diameter in the training images, image pixels (2·√(area/π)); 0 where it is not known.
+    diameter: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    #: Micrometres that a pixel of the training images is wide; 0 where it is not known or they differ.
+    pixel_size: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     #: Clustering bandwidths per pixel: 1 (round) or 2 (x and y apart).
     bandwidths: int = Field(default=2, ge=1, le=2)
     #: Seediness below which no pixel becomes a seed.

@@ -1,4 +1,4 @@
-"""What `maskq models`, `evaluate` and `train` do."""
+"""What `maskq evaluate` does."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from . import model as models_
-from .dataset import pairs
-from .errors import SegmentationError
+from .. import model as models_
+from ..dataset import pairs
+from ..errors import SegmentationError
 
 console = Console()
 stderr = Console(stderr=True, highlight=False)
@@ -22,28 +22,14 @@ class UnknownBaseline(SegmentationError):
     """There is no baseline of that name."""
 
 
-def models(folders: tuple[Path, ...], as_json: bool) -> int:
-    """List every model."""
-    table = Table("model", "what it is for", "input", "trained on", "licence")
-    for spec in models_.available(folders):
-        if as_json:
-            print(json.dumps(spec.model_dump()))
-        else:
-            wants = f"{spec.channels}, {spec.normalisation}"
-            table.add_row(f"{spec.name}@{spec.version}", spec.summary, wants, spec.trained_on, spec.licence)
-    if not as_json:
-        console.print(table)
-    return 0
-
-
 def evaluate(
     data: Path, model: str, folders: tuple[Path, ...], split: str | None, baseline: str | None, as_json: bool
 ) -> int:
     """Score a model on labelled images, and a baseline beside it."""
-    from .baseline import otsu_watershed
-    from .evaluation import Evaluation, evaluate_with
-    from .inputs import to_input
-    from .segmenter import Segmenter
+    from ..baseline import otsu_watershed
+    from ..evaluation import Evaluation, evaluate_with
+    from ..inputs import to_input
+    from ..segmenter import Segmenter
 
     if baseline not in (None, "otsu"):
         raise UnknownBaseline(f"no baseline {baseline!r}; there is: otsu")
@@ -79,28 +65,3 @@ def _show(results: dict[str, Any]) -> None:
             f"{name}: {s.images} images, {s.truths} objects, {s.found} found; at IoU .5 precision "
             f"{s.pooled[0].precision:.3f}, recall {s.pooled[0].recall:.3f}, PQ {s.pooled[0].panoptic_quality:.3f}"
         )
-
-
-def train(data: Path, name: str, out: Path, split: str | None, steps: int, device: str, seed: int) -> int:
-    """Train a model and write its folder; a checkpoint beside it lets a stopped training go on."""
-    from rich.progress import Progress
-
-    from .training import Schedule, Trainer
-
-    spec = models_.ModelSpec(name=name, trained_on=data.name)
-    trainer = Trainer(spec, Schedule(steps=steps, seed=seed), device)
-    checkpoint = out / name / "checkpoint.pt"
-    if checkpoint.is_file():
-        trainer.resume(checkpoint)
-        stderr.print(f"going on at step {trainer.step:,} of {steps:,}")
-    with Progress(console=stderr) as progress:
-        bar = progress.add_task("training", total=steps, completed=trainer.step)
-        for report in trainer.run(pairs(data, split)):
-            terms = f"instance {report.instance:.3f}  variance {report.variance:.4f}  seed {report.seed:.3f}"
-            progress.update(bar, completed=report.step, description=f"loss {report.loss:.3f}  {terms}")
-            if report.step % 250 == 0:
-                trainer.checkpoint(checkpoint)
-    trainer.checkpoint(checkpoint)
-    written = models_.write(out / name, spec, trainer.weights())
-    stderr.print(f"{out / name}: {written.sha256[:12]}; use it with MASKQ_MODELS={out}")
-    return 0

@@ -1,0 +1,1 @@
+"""What `maskq models`, `evaluate` and `train` do, one file each."""
