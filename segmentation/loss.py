@@ -1,10 +1,12 @@
-"""The three-term loss of Neven et al. 2019 (equations 5 to 11), its Lovász term over windows."""
+"""The three-term loss of Neven et al. 2019 (equations 5 to 11), its Lovász term over windows, all objects at once."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,8 +14,8 @@ from torch.nn import functional as F
 #: Pixels around an object's box that its Lovász term sees: as good as the same loss for a tenth of the time. Farther
 #: away φ and the hinge are 0, unless a margin is beyond a dozen pixels or an offset carries a pixel across the window.
 WINDOW = 48
-#: Outside the object, a pixel whose φ is below this adds nothing worth sorting: its hinge is 2φ.
-_ACTIVE = 1e-4
+#: Outside the object, a pixel whose φ is below 1e-4 adds nothing worth sorting: its hinge is 2φ. This is -ln φ.
+_FARTHEST = 9.21
 #: Of 10 σ. Beyond it exp overflows float32, and infinity times a distance of 0 is NaN.
 _STEEPEST = 80.0
 
@@ -24,30 +26,57 @@ class Terms(NamedTuple):
     instance: Tensor
     variance: Tensor
     seed: Tensor
-    #: Not in the paper: how far the embeddings are from their centres, in starting margins; see `Terms.total`.
-    pull: Tensor
 
-    def total(self, pull: float = 0.0) -> Tensor:
-        """Their sum with the published weights, 1, 10 and 1.
-
-        Early in a training the Lovász term hardly tells an offset where to go; `pull` adds a plain regression of the
-        offsets, which does, and is taken back to 0 as the training goes on.
-        """
-        return self.instance + 10 * self.variance + self.seed + pull * self.pull
+    def total(self) -> Tensor:
+        """Their sum with the published weights, 1, 10 and 1."""
+        return self.instance + 10 * self.variance + self.seed
 
 
-def lovasz_hinge(logits: Tensor, truth: Tensor) -> Tensor:
-    """The Lovász extension of the Jaccard loss, on hinge errors (Berman et al., CVPR 2018, algorithm 1).
+class _Windows(NamedTuple):
+    """The pixels in the windows of K objects, one object after another."""
 
-    `logits`: (P,) float, > 0 means inside; `truth`: (P,) float, 0 or 1.
+    #: (P,) int64: where in the flattened batch.
+    pixel: Tensor
+    #: (P,) int64: whose window, 0 to K - 1.
+    owner: Tensor
+    #: (P,) bool: whether the pixel is the owner's.
+    inside: Tensor
+    #: (K,) int64: the image that the object is in.
+    image: Tensor
+
+
+def lovasz_hinge(logits: Tensor, truth: Tensor, owner: Tensor, count: int) -> Tensor:
+    """(count,) the Lovász extension of the Jaccard loss, on hinge errors, of each owner's pixels.
+
+    `logits`: (P,) float, > 0 means inside; `truth`: (P,) float, 0 or 1; `owner`: (P,) int64, 0 to count - 1.
+    Berman et al., CVPR 2018, algorithm 1, for all owners in one sort.
     """
     errors = 1 - logits * (2 * truth - 1)
-    errors, order = torch.sort(errors, descending=True)
-    inside = truth[order]
-    total = inside.sum()
-    jaccard = 1 - (total - inside.cumsum(0)) / (total + (1 - inside).cumsum(0))
-    gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
-    return F.relu(errors) @ gradient
+    order = _by_owner_then_largest(errors.detach(), owner)
+    errors, inside, owner = F.relu(errors[order]), truth[order], owner[order]
+    gradient = _jaccard_steps(inside, owner, count)
+    return errors.new_zeros(count).index_add(0, owner, errors * gradient)
+
+
+def _by_owner_then_largest(errors: Tensor, owner: Tensor) -> Tensor:
+    if not len(errors):
+        return owner
+    span = (errors.max() - errors.min()).double() + 1
+    return torch.argsort(owner * span - errors)
+
+
+def _jaccard_steps(inside: Tensor, owner: Tensor, count: int) -> Tensor:
+    """(P,) by how much each pixel of a sorted row, taken as wrong, raises its owner's Jaccard loss."""
+    sizes = torch.bincount(owner, minlength=count)
+    totals = inside.new_zeros(count, dtype=torch.float64).index_add(0, owner, inside.double())
+    before = (totals.cumsum(0) - totals)[owner]
+    first = (sizes.cumsum(0) - sizes)[owner]
+    place = torch.arange(1, len(owner) + 1, device=owner.device)
+    wrong_inside = inside.double().cumsum(0) - before
+    wrong_outside = place - first - wrong_inside
+    jaccard = 1 - (totals[owner] - wrong_inside) / (totals[owner] + wrong_outside)
+    steps = jaccard.diff(prepend=jaccard.new_zeros(1))
+    return torch.where(place == first + 1, jaccard, steps).to(inside.dtype)
 
 
 def grid(height: int, width: int, unit: float) -> Tensor:
@@ -56,46 +85,77 @@ def grid(height: int, width: int, unit: float) -> Tensor:
     return torch.stack([x, y]).float() / unit
 
 
-def image_loss(raw: Tensor, labels: Tensor, coordinates: Tensor, window: int | None = WINDOW) -> Terms:
-    """The loss of one image.
+def batch_loss(raw: Tensor, labels: Tensor, unit: float, window: int | None = WINDOW) -> Terms:
+    """The mean of the images' losses.
 
-    `raw`: (2 + bandwidths + 1, H, W) as BranchedERFNet gives; `labels`: (H, W) int, 0 is background;
-    `coordinates`: (2, H, W) from `grid`. An object's centre is its mean pixel coordinate. `window=None` takes the
-    Lovász term over the full image.
+    `raw`: (N, 2 + bandwidths + 1, H, W) as BranchedERFNet gives; `labels`: (N, H, W) int, 0 is background; `unit`:
+    pixels per grid unit. An object's centre is its mean pixel coordinate. `window=None` takes the Lovász term over
+    the full images.
     """
-    height, width = labels.shape
-    embedding = torch.tanh(raw[:2]) + coordinates
-    sigma, seediness = raw[2:-1], torch.sigmoid(raw[-1])
-    instance = variance = pull = raw.new_zeros(())
-    seed = seediness[labels == 0].square().sum()
-    boxes = [(n, box) for n, box in enumerate(ndimage.find_objects(labels.numpy(force=True)), 1) if box is not None]
-    for label, box in boxes:
-        rows, columns = (_widen(s, window, n) for s, n in zip(box, (height, width), strict=True))
-        inside = labels[rows, columns] == label
-        centre = coordinates[:, rows, columns][:, inside].mean(1)
-        own = sigma[:, rows, columns][:, inside]
-        mean = own.mean(1)
-        variance = variance + (own - mean.detach()[:, None]).square().mean()
-        distance = (embedding[:, rows, columns] - centre[:, None, None]).square()
-        pull = pull + distance.sum(0)[inside].add(1e-12).sqrt().mean()
-        phi = torch.exp(-(distance * torch.exp((10 * mean).clamp(max=_STEEPEST))[:, None, None]).sum(0))
-        active = inside | (phi > _ACTIVE)
-        instance = instance + lovasz_hinge(2 * phi[active] - 1, inside[active].float())
-        seed = seed + 10 * (seediness[rows, columns][inside] - phi[inside].detach()).square().sum()
-    objects = max(len(boxes), 1)
-    return Terms(instance / objects, variance / objects, seed / (height * width), pull / objects)
+    number, _, height, width = raw.shape
+    fields = raw.permute(0, 2, 3, 1).flatten(0, 2)
+    coordinates = grid(height, width, unit).to(raw.device).flatten(1).T.repeat(number, 1)
+    embedding = torch.tanh(fields[:, :2]) + coordinates
+    sigma, seediness = fields[:, 2:-1], torch.sigmoid(fields[:, -1])
+    near = _windows(labels, window)
+    count = len(near.image)
+    own, whose = near.pixel[near.inside], near.owner[near.inside]
+    own_sigma = sigma.index_select(0, own)
+    mean = _means(own_sigma, whose, count)
+    spread = (own_sigma - mean.detach().index_select(0, whose)).square().mean(1, keepdim=True)
+    centre, precision = _means(coordinates[own], whose, count), torch.exp((10 * mean).clamp(max=_STEEPEST))
+    near = _active(near, embedding, centre, precision)
+    phi = torch.exp(-_apart(near, embedding, centre, precision))
+    instance = lovasz_hinge(2 * phi - 1, near.inside.to(phi.dtype), near.owner, count)
+    share = 1 / (torch.bincount(near.image, minlength=number)[near.image] * number)
+    wrong = seediness.index_select(0, own) - phi[near.inside].detach()
+    seed = (seediness * (labels.flatten() == 0)).square().sum() + 10 * wrong.square().sum()
+    variance = _means(spread, whose, count)[:, 0]
+    return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel())
 
 
-def _widen(side: slice, by: int | None, length: int) -> slice:
-    """The slice with `by` more on both ends, inside [0, length)."""
-    if by is None:
-        return slice(0, length)
-    return slice(max(side.start - by, 0), min(side.stop + by, length))
-
-
-def batch_loss(raw: Tensor, labels: Tensor, unit: float) -> Terms:
-    """The mean of `image_loss` over a batch: `raw` (N, C, H, W), `labels` (N, H, W), `unit` pixels per grid unit."""
+def _windows(labels: Tensor, window: int | None) -> _Windows:
+    """Every object's box with `window` pixels more on each side, cut at the image's border."""
     _, height, width = labels.shape
-    coordinates = grid(height, width, unit).to(raw.device)
-    each = [image_loss(r, t, coordinates) for r, t in zip(raw, labels, strict=True)]
-    return Terms(*(torch.stack(term).mean() for term in zip(*each, strict=True)))
+    pixels: list[NDArray[np.int64]] = []
+    images: list[int] = []
+    values: list[int] = []
+    for image, own in enumerate(labels.numpy(force=True)):
+        for value, box in enumerate(ndimage.find_objects(own), 1):
+            if box is not None:
+                rows, columns = (_widen(s, window, n) for s, n in zip(box, (height, width), strict=True))
+                pixels.append(((image * height + rows)[:, None] * width + columns).ravel())
+                images.append(image)
+                values.append(value)
+    sizes = [len(p) for p in pixels]
+    pixel = torch.from_numpy(np.concatenate(pixels or [np.zeros(0, np.int64)])).to(labels.device)
+    owner = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(labels.device)
+    value = torch.tensor(values, dtype=labels.dtype, device=labels.device)
+    image_of = torch.tensor(images, dtype=torch.int64, device=labels.device)
+    return _Windows(pixel, owner, labels.flatten()[pixel] == value[owner], image_of)
+
+
+def _widen(side: slice, by: int | None, length: int) -> NDArray[np.int64]:
+    """The slice's places with `by` more on both ends, inside [0, length)."""
+    if by is None:
+        return np.arange(length)
+    return np.arange(max(side.start - by, 0), min(side.stop + by, length))
+
+
+@torch.no_grad()
+def _active(near: _Windows, embedding: Tensor, centre: Tensor, precision: Tensor) -> _Windows:
+    """Only the pixels that can have a hinge error: the objects' own, and those that embed near the centre."""
+    keep = (near.inside | (_apart(near, embedding, centre, precision) < _FARTHEST)).nonzero()[:, 0]
+    return _Windows(near.pixel[keep], near.owner[keep], near.inside[keep], near.image)
+
+
+def _apart(near: _Windows, embedding: Tensor, centre: Tensor, precision: Tensor) -> Tensor:
+    """(P,) -ln φ: the squared distance of each pixel's embedding from its owner's centre, in bandwidths."""
+    away = embedding.index_select(0, near.pixel) - centre.index_select(0, near.owner)
+    return (away.square() * precision.index_select(0, near.owner)).sum(1)
+
+
+def _means(values: Tensor, owner: Tensor, count: int) -> Tensor:
+    """(P, C) values → (count, C) means over each owner's."""
+    sizes = torch.bincount(owner, minlength=count).clamp(min=1)
+    return values.new_zeros(count, values.shape[1]).index_add(0, owner, values) / sizes[:, None]

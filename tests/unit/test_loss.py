@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segmentation.loss import Terms, batch_loss, grid, image_loss, lovasz_hinge
+from segmentation.loss import WINDOW, Terms, batch_loss, grid, lovasz_hinge
 
 UNIT = 64.0
 
@@ -34,12 +34,17 @@ def lovasz_by_definition(errors: list[float], truth: list[bool]) -> float:
     return total
 
 
+def one_lovasz(logits: Tensor, truth: Tensor) -> Tensor:
+    """Of one owner's pixels."""
+    return lovasz_hinge(logits, truth, torch.zeros(len(logits), dtype=torch.int64), 1)[0]
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(st.floats(-3, 3), st.booleans()), min_size=1, max_size=12))
 def test_lovasz_hinge_is_the_extension_by_its_definition(pixels: list[tuple[float, bool]]) -> None:
     logits, truth = [p for p, _ in pixels], [t for _, t in pixels]
     hinges = [max(0.0, 1 - logit * (1 if t else -1)) for logit, t in pixels]
-    found = lovasz_hinge(torch.tensor(logits, dtype=torch.float64), torch.tensor(truth, dtype=torch.float64))
+    found = one_lovasz(torch.tensor(logits, dtype=torch.float64), torch.tensor(truth, dtype=torch.float64))
     assert found.item() == pytest.approx(lovasz_by_definition(hinges, truth), abs=1e-9)
 
 
@@ -49,12 +54,22 @@ def test_lovasz_of_whole_mistakes_is_the_jaccard_loss(pixels: list[tuple[bool, b
     truth = frozenset(i for i, (t, _) in enumerate(pixels) if t)
     wrong = frozenset(i for i, (_, w) in enumerate(pixels) if w)
     logits = torch.tensor([0.0 if w else (1.0 if t else -1.0) for t, w in pixels])
-    found = lovasz_hinge(logits, torch.tensor([float(t) for t, _ in pixels]))
+    found = one_lovasz(logits, torch.tensor([float(t) for t, _ in pixels]))
     assert found.item() == pytest.approx(jaccard_loss(wrong, truth), abs=1e-6)
 
 
+@given(st.lists(st.tuples(st.floats(-3, 3), st.booleans(), st.integers(0, 3)), max_size=30))
+def test_many_owners_at_once_are_each_on_their_own(pixels: list[tuple[float, bool, int]]) -> None:
+    logits = torch.tensor([p for p, _, _ in pixels], dtype=torch.float64)
+    truth = torch.tensor([t for _, t, _ in pixels], dtype=torch.float64)
+    owner = torch.tensor([o for _, _, o in pixels], dtype=torch.int64)
+    together = lovasz_hinge(logits, truth, owner, 4)
+    for number, found in enumerate(together):
+        assert found.item() == pytest.approx(one_lovasz(logits[owner == number], truth[owner == number]).item())
+
+
 def test_lovasz_of_no_pixels_is_0() -> None:
-    assert lovasz_hinge(torch.zeros(0), torch.zeros(0)).item() == 0
+    assert one_lovasz(torch.zeros(0), torch.zeros(0)).item() == 0
 
 
 def blobs(seed: int, count: int, shape: tuple[int, int] = (96, 128)) -> NDArray[np.int32]:
@@ -95,13 +110,8 @@ def perfect_fields(labels: NDArray[np.int32], bandwidths: int = 2) -> Tensor:
     return torch.tensor(raw, dtype=torch.float32)
 
 
-def coordinates_of(labels: NDArray[np.int32]) -> Tensor:
-    height, width = labels.shape
-    return grid(height, width, UNIT)
-
-
 def terms(raw: Tensor, labels: NDArray[np.int32], window: int | None = None) -> Terms:
-    return image_loss(raw, torch.from_numpy(labels), coordinates_of(labels), window)
+    return batch_loss(raw[None], torch.from_numpy(labels)[None], UNIT, window)
 
 
 def test_the_grid_counts_units_from_the_first_pixel_x_first() -> None:
@@ -145,7 +155,7 @@ def test_the_window_changes_nothing_that_matters(
 
 def image_terms_default(raw: Tensor, labels: NDArray[np.int32]) -> Terms:
     """With the window that training uses."""
-    return image_loss(raw, torch.from_numpy(labels), coordinates_of(labels))
+    return terms(raw, labels, WINDOW)
 
 
 @settings(deadline=None, max_examples=25)
@@ -181,14 +191,14 @@ def test_gradients_are_finite_even_far_from_sense(sigma: float) -> None:
     raw[-1, :20] = 1e4
     raw.requires_grad_()
     found = image_terms_default(raw, labels)
-    found.total(pull=1.0).backward()  # type: ignore[no-untyped-call]
+    found.total().backward()  # type: ignore[no-untyped-call]
     assert raw.grad is not None and torch.isfinite(raw.grad).all() and all(torch.isfinite(t) for t in found)
 
 
 def test_gradients_are_finite_where_everything_is_perfect() -> None:
     labels = blobs(3, 6)
     raw = perfect_fields(labels).requires_grad_()
-    terms(raw, labels).total(pull=1.0).backward()  # type: ignore[no-untyped-call]
+    terms(raw, labels).total().backward()  # type: ignore[no-untyped-call]
     assert raw.grad is not None and torch.isfinite(raw.grad).all()
 
 
@@ -213,7 +223,7 @@ def test_an_empty_image_costs_only_its_seediness() -> None:
     labels = np.zeros((16, 24), np.int32)
     raw = raw_fields(6, labels.shape, 2, margin=6, reach=4).requires_grad_()
     found = image_terms_default(raw, labels)
-    found.total(pull=1.0).backward()  # type: ignore[no-untyped-call]
+    found.total().backward()  # type: ignore[no-untyped-call]
     assert found.instance.item() == found.variance.item() == 0
     assert found.seed.item() == pytest.approx(torch.sigmoid(raw[-1]).square().mean().item())
     assert raw.grad is not None and torch.isfinite(raw.grad).all() and raw.grad[-1].all()
@@ -224,7 +234,7 @@ def test_labels_may_have_gaps_and_touch_the_border(kind: torch.dtype) -> None:
     labels = blobs(7, 10)
     raw = raw_fields(7, labels.shape, 2, margin=6, reach=4)
     spread = torch.from_numpy(labels).to(kind) * 7
-    plain, gaps = image_terms_default(raw, labels), image_loss(raw, spread, coordinates_of(labels))
+    plain, gaps = image_terms_default(raw, labels), batch_loss(raw[None], spread[None], UNIT)
     assert [t.item() for t in plain] == [t.item() for t in gaps]
 
 
