@@ -8,8 +8,15 @@
     │   ├── ImageTooLarge
     │   ├── MultiPageImage
     │   └── NonFiniteImage
+    ├── InvalidDiameter
     ├── UnknownModel
     ├── InvalidModel
+    ├── InvalidCheckpoint
+    ├── ModelExists
+    ├── ModelNotWritable
+    ├── InvalidSchedule
+    ├── StaleCheckpoint
+    ├── NoSuchDevice
     └── InvalidFields
 
 Each knows the HTTP status that a gateway answers it with; the message says what happened and what to do.
@@ -58,6 +65,12 @@ class NonFiniteImage(ImageError):
     """A floating-point image holds NaN or infinity."""
 
 
+class InvalidDiameter(SegmentationError):
+    """The model can't see an image at the size that the job's diameter asks for."""
+
+    status = 422
+
+
 class UnknownModel(SegmentationError):
     """There is no model of that name."""
 
@@ -66,6 +79,34 @@ class UnknownModel(SegmentationError):
 
 class InvalidModel(SegmentationError):
     """A model's folder is incomplete, damaged or was changed."""
+
+
+class InvalidCheckpoint(SegmentationError):
+    """A file that is no checkpoint of the network, as it was published or as a program."""
+
+    status = 422
+
+
+class ModelExists(SegmentationError):
+    """There is a model already where one was to be written."""
+
+    status = 409
+
+
+class InvalidSchedule(SegmentationError):
+    """A training was asked for that can't be run."""
+
+
+class StaleCheckpoint(SegmentationError):
+    """A checkpoint of another training: its schedule, its model or its data differ."""
+
+
+class ModelNotWritable(SegmentationError):
+    """A model's folder is one that this user may not change."""
+
+
+class NoSuchDevice(SegmentationError):
+    """This machine has no device of that name."""
 
 
 class InvalidFields(SegmentationError):

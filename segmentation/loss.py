@@ -88,16 +88,16 @@ def grid(height: int, width: int, unit: float) -> Tensor:
 def batch_loss(raw: Tensor, labels: Tensor, unit: float, window: int | None = WINDOW) -> Terms:
     """The mean of the images' losses.
 
-    `raw`: (N, 2 + bandwidths + 1, H, W) as BranchedERFNet gives; `labels`: (N, H, W) int, 0 is background; `unit`:
-    pixels per grid unit. An object's centre is its mean pixel coordinate. `window=None` takes the Lovász term over
-    the full images.
+    `raw`: (N, 2 + bandwidths + 1, H, W) as BranchedERFNet gives; `labels`: (N, H, W) int on the CPU, 0 is
+    background; `unit`: pixels per grid unit. An object's centre is its mean pixel coordinate. `window=None` takes the
+    Lovász term over the full images.
     """
     number, _, height, width = raw.shape
     fields = raw.permute(0, 2, 3, 1).flatten(0, 2)
     coordinates = grid(height, width, unit).to(raw.device).flatten(1).T.repeat(number, 1)
     embedding = torch.tanh(fields[:, :2]) + coordinates
     sigma, seediness = fields[:, 2:-1], torch.sigmoid(fields[:, -1])
-    near = _windows(labels, window)
+    near = _windows(labels, window, raw.device)
     count = len(near.image)
     own, whose = near.pixel[near.inside], near.owner[near.inside]
     own_sigma = sigma.index_select(0, own)
@@ -109,18 +109,18 @@ def batch_loss(raw: Tensor, labels: Tensor, unit: float, window: int | None = WI
     instance = lovasz_hinge(2 * phi - 1, near.inside.to(phi.dtype), near.owner, count)
     share = 1 / (torch.bincount(near.image, minlength=number)[near.image] * number)
     wrong = seediness.index_select(0, own) - phi[near.inside].detach()
-    seed = (seediness * (labels.flatten() == 0)).square().sum() + 10 * wrong.square().sum()
+    seed = (seediness * (labels.flatten() == 0).to(raw.device)).square().sum() + 10 * wrong.square().sum()
     variance = _means(spread, whose, count)[:, 0]
     return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel())
 
 
-def _windows(labels: Tensor, window: int | None) -> _Windows:
+def _windows(labels: Tensor, window: int | None, device: torch.device) -> _Windows:
     """Every object's box with `window` pixels more on each side, cut at the image's border."""
     _, height, width = labels.shape
     pixels: list[NDArray[np.int64]] = []
     images: list[int] = []
     values: list[int] = []
-    for image, own in enumerate(labels.numpy(force=True)):
+    for image, own in enumerate(labels.numpy()):
         for value, box in enumerate(ndimage.find_objects(own), 1):
             if box is not None:
                 rows, columns = (_widen(s, window, n) for s, n in zip(box, (height, width), strict=True))
@@ -128,11 +128,11 @@ def _windows(labels: Tensor, window: int | None) -> _Windows:
                 images.append(image)
                 values.append(value)
     sizes = [len(p) for p in pixels]
-    pixel = torch.from_numpy(np.concatenate(pixels or [np.zeros(0, np.int64)])).to(labels.device)
-    owner = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(labels.device)
-    value = torch.tensor(values, dtype=labels.dtype, device=labels.device)
-    image_of = torch.tensor(images, dtype=torch.int64, device=labels.device)
-    return _Windows(pixel, owner, labels.flatten()[pixel] == value[owner], image_of)
+    pixel = torch.from_numpy(np.concatenate(pixels or [np.zeros(0, np.int64)]))
+    owner = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
+    inside = labels.flatten()[pixel] == torch.tensor(values, dtype=labels.dtype)[owner]
+    found = (pixel, owner, inside, torch.tensor(images, dtype=torch.int64))
+    return _Windows(*(tensor.to(device) for tensor in found))
 
 
 def _widen(side: slice, by: int | None, length: int) -> NDArray[np.int64]:

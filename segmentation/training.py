@@ -6,19 +6,23 @@ import copy
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from .dataset import Crops, Pair
+from . import hardware
+from .crops import Crops
+from .errors import InvalidModel, InvalidSchedule, StaleCheckpoint
 from .loss import Terms, batch_loss
 from .model import ModelSpec
-from .network import BranchedERFNet
+from .network import STRIDE, BranchedERFNet
 
 _EMA = 0.999
 _MARGIN = 8.0  # pixels: every object's margin at the start, about a small nucleus's radius
@@ -26,7 +30,7 @@ _MARGIN = 8.0  # pixels: every object's margin at the start, about a small nucle
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast."""
+    """How long and how fast. Raises `InvalidSchedule`."""
 
     #: Optimiser steps.
     steps: int = 12_000
@@ -42,70 +46,84 @@ class Schedule:
     clip: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.crop % STRIDE:
+            raise InvalidSchedule(f"the sides of a crop are a multiple of {STRIDE}, not {self.crop}")
+
 
 @dataclass(frozen=True)
 class Progress:
-    """What `train` reports after each step."""
+    """What `run` reports after each step."""
 
     step: int
     loss: float
     instance: float
     variance: float
     seed: float
-    #: Mean distance of the embeddings from their objects' centres, pixels.
-    distance: float
     seconds: float
 
 
 class Trainer:
-    """One training: the network, its average, the optimiser and the random states. Lives for one `maskq train`.
+    """One training: the network, its average and the optimiser. Lives for one `maskq train`.
 
-    `checkpoint` and `resume` keep and restore all of it.
+    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed and the step alone.
     """
 
-    def __init__(self, spec: ModelSpec, schedule: Schedule, device: str = "cpu") -> None:
+    def __init__(self, spec: ModelSpec, schedule: Schedule, device: str = "cpu", *, compiled: bool = False) -> None:
         torch.manual_seed(schedule.seed)
-        self.spec, self.schedule, self.device = spec, schedule, torch.device(device)
+        self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
         self.step = 0
-        self._rng = np.random.default_rng(schedule.seed)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         network.start_at(_MARGIN / spec.unit)
         self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._forward = torch.compile(self._network) if compiled else self._network
         self.average = copy.deepcopy(self._network).eval().requires_grad_(False)
         self._adam = torch.optim.Adam(
             self._network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True
         )
 
-    def run(self, data: list[Pair]) -> Iterator[Progress]:
-        """Train to the schedule's last step, reporting each."""
-        crops = Crops(data, self.spec.channels, self.spec.normalisation, self.schedule.crop)
+    def start_from(self, weights: bytes) -> None:
+        """Begin with another model's weights. Raises `InvalidModel` where they don't fit."""
+        tensors = {name: tensor.float() for name, tensor in load_tensors(weights).items()}
+        for network in (self._network, self.average):
+            try:
+                network.load_state_dict(tensors, strict=False)
+            except RuntimeError as error:
+                raise InvalidModel(f"these weights are another network's: {error}") from error
+
+    def run(self, crops: Crops) -> Iterator[Progress]:
+        """Train to the schedule's last step, reporting each. The next step's crops are cut meanwhile."""
         self._network.train()
-        while self.step < self.schedule.steps:
-            began = time.perf_counter()
-            images, labels = crops.batch(self.schedule.batch, self._rng)
-            terms = self._advance(torch.from_numpy(images), torch.from_numpy(labels))
-            instance, variance, seed, pull = (t.item() for t in terms)
-            distance, seconds = pull * self.spec.unit, time.perf_counter() - began
-            yield Progress(self.step, terms.total().item(), instance, variance, seed, distance, seconds)
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self._crops, crops, self.step)
+            while self.step < self.schedule.steps:
+                began = time.perf_counter()
+                images, labels = coming.result()
+                coming = pool.submit(self._crops, crops, self.step + 1)
+                terms = self._advance(images, labels)
+                instance, variance, seed = (t.item() for t in terms)
+                seconds = time.perf_counter() - began
+                yield Progress(self.step, terms.total().item(), instance, variance, seed, seconds)
+
+    def _crops(self, crops: Crops, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng((self.schedule.seed, step))
+        images, labels = crops.batch(self.schedule.batch, rng)
+        return torch.from_numpy(images), torch.from_numpy(labels)
 
     def _advance(self, images: torch.Tensor, labels: torch.Tensor) -> Terms:
         """One step of the optimiser."""
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate * (1 - self.step / self.schedule.steps) ** 0.9
-        with torch.autocast(self.device.type, torch.bfloat16):
-            raw = self._network(images.to(self.device, memory_format=torch.channels_last))
-        terms = batch_loss(raw.float(), labels.to(self.device), self.spec.unit)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=hardware.half_helps(self.device)):
+            raw = self._forward(images.to(self.device, memory_format=torch.channels_last))
+        terms = batch_loss(raw.float(), labels, self.spec.unit)
         self._adam.zero_grad()
-        terms.total(self._pull()).backward()  # type: ignore[no-untyped-call]
+        terms.total().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self.schedule.clip)
         self._adam.step()
         self.step += 1
         self._follow()
         return Terms(*(t.detach() for t in terms))
-
-    def _pull(self) -> float:
-        """The weight of the offsets' regression: 1 a starting margin at first, 0 from halfway on."""
-        return max(0.0, 1 - 2 * self.step / self.schedule.steps) * self.spec.unit / _MARGIN
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -128,7 +146,6 @@ class Trainer:
             "adam": self._adam.state_dict(),
             "torch_rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "crop_rng": json.dumps(self._rng.bit_generator.state),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -146,6 +163,7 @@ class Trainer:
         return {
             "channels": spec.channels,
             "normalisation": spec.normalisation,
+            "scale": spec.scale,
             "unit": spec.unit,
             "bandwidths": spec.bandwidths,
         }
@@ -153,14 +171,14 @@ class Trainer:
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint as if there had been no break.
 
-        Raises `ValueError` where it was made by another schedule or for a model that sees images another way.
+        Raises `StaleCheckpoint` where it was made by another schedule or for a model that sees images another way.
         """
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         if state["schedule"] != json.dumps(asdict(self.schedule)):
-            raise ValueError(f"{path}: was made by another schedule, {state['schedule']}; remove it to start anew")
+            raise StaleCheckpoint(f"{path}: was made by another schedule, {state['schedule']}; remove it to start anew")
         sees = json.dumps(self._sees())
         if state.get("sees", sees) != sees:
-            raise ValueError(f"{path}: was made for another model, {state['sees']}; remove it to start anew")
+            raise StaleCheckpoint(f"{path}: was made for another model, {state['sees']}; remove it to start anew")
         self.step = state["step"]
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -168,4 +186,3 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"].cpu())
         if self.device.type == "cuda" and state.get("device_rng") is not None:  # dropout draws on the device
             torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)
-        self._rng.bit_generator.state = json.loads(state["crop_rng"])

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from segmentation.dataset import Crops, InvalidDataset, Pair, pairs
+from segmentation.crops import Crops
+from segmentation.dataset import InvalidDataset, Pair, divide, pairs, write_index
 from segmentation.errors import NotAnImage
+from segmentation.model import ModelSpec
 
 Array = NDArray[Any]
 
@@ -43,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def crops(folder: Path, size: int = 64) -> Crops:
-    return Crops(pairs(folder), "grey", "percentile", size)
+    return Crops(pairs(folder), ModelSpec(name="any"), size)
 
 
 # Folders
@@ -59,6 +61,27 @@ def test_images_and_labels_are_paired_by_stem_and_sorted(folder: Path) -> None:
 def test_a_split_is_what_the_index_says(folder: Path) -> None:
     assert [pair.name for pair in pairs(folder, "train")] == ["a", "b"]
     assert [pair.name for pair in pairs(folder, "val")] == ["c"]
+
+
+def test_an_index_may_stand_elsewhere(folder: Path, tmp_path: Path) -> None:
+    write_index(tmp_path / "split.csv", train=pairs(folder, "val"), val=pairs(folder, "train"))
+    train, val = divide(folder, tmp_path / "split.csv")
+    assert [p.name for p in train] == ["c"] and [p.name for p in val] == ["a", "b"]
+    assert [p.name for p in pairs(folder, "train", tmp_path / "split.csv")] == ["c"]
+
+
+def test_data_are_divided_by_their_index(folder: Path) -> None:
+    train, val = divide(folder)
+    assert [p.name for p in train] == ["a", "b"] and [p.name for p in val] == ["c"]
+    (folder / "index.csv").write_text("id,split\na,train\n")
+    assert [len(part) for part in divide(folder)] == [1, 0]
+
+
+def test_without_an_index_every_fifth_image_is_held_out(tmp_path: Path) -> None:
+    for name in "abcdefghijk":
+        write(tmp_path, name, squares())
+    train, val = divide(tmp_path)
+    assert [p.name for p in val] == ["e", "j"] and len(train) == 9
 
 
 def test_an_index_out_of_a_spreadsheet_is_read_too(folder: Path) -> None:
@@ -97,7 +120,7 @@ def test_a_split_without_an_index_or_without_members_is_refused(folder: Path) ->
     with pytest.raises(InvalidDataset, match="no image with labels in split 'tset'"):
         pairs(folder, "tset")
     (folder / "index.csv").unlink()
-    with pytest.raises(InvalidDataset, match="no index.csv"):
+    with pytest.raises(InvalidDataset, match="index.csv: no such file"):
         pairs(folder, "train")
 
 
@@ -179,7 +202,7 @@ def test_a_data_set_without_a_single_object_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_batch_has_the_shapes_and_types_that_training_wants(folder: Path) -> None:
-    images, labels = Crops(pairs(folder), "rgb", "percentile", 40).batch(3, np.random.default_rng(0))
+    images, labels = Crops(pairs(folder), ModelSpec(name="any", channels="rgb"), 40).batch(3, np.random.default_rng(0))
     assert images.shape == (3, 3, 40, 40) and images.dtype == np.float32 and images.flags.c_contiguous
     assert labels.shape == (3, 40, 40) and labels.dtype == np.int32 and labels.flags.c_contiguous
     assert np.isfinite(images).all()
@@ -257,3 +280,14 @@ def test_labels_with_huge_numbers_make_crops_like_any_others(tmp_path: Path) -> 
     np.testing.assert_array_equal(small[0], huge[0])
     np.testing.assert_array_equal(small[1] > 0, huge[1] > 0)
     assert huge[1].max() <= squares().size
+
+
+def test_a_model_that_sees_images_smaller_is_trained_on_smaller_ones(folder: Path) -> None:
+    rng = np.random.default_rng
+    _, full = Crops(pairs(folder), ModelSpec(name="any"), 64).batch(8, rng(0))
+    _, half = Crops(pairs(folder), ModelSpec(name="any", scale=0.5), 64).batch(8, rng(0))
+
+    def largest(labels: Array) -> float:
+        return float(np.median([np.bincount(one[one > 0]).max() for one in labels]))
+
+    assert 2.5 < largest(full) / largest(half) < 6  # a quarter of the area, but for where borders cut

@@ -1,0 +1,125 @@
+"""The crops that a network is trained on: centred on objects, turned, flipped, scaled, and changed in intensity."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional as F
+
+from .dataset import InvalidDataset, Labels, Pair
+from .images import decode
+from .inputs import to_input
+from .model import ModelSpec
+
+
+def _numbered(labels: Labels) -> Labels:
+    """The labels as they are, or numbered anew where some are far beyond the number of pixels: what walks through
+    1 to the highest would walk for ever.
+    """
+    if labels.max() <= labels.size:
+        return labels
+    values, numbers = np.unique(labels, return_inverse=True)
+    return np.asarray(numbers.reshape(labels.shape) + (values[0] > 0), np.int32)
+
+
+class Crops:
+    """Endless augmented crops, each centred on some object; every image is read once."""
+
+    def __init__(self, data: list[Pair], spec: ModelSpec, size: int) -> None:
+        self._size = size
+        read = [_read(pair, spec) for pair in data]
+        self._images, self._labels = [image for image, _ in read], [labels for _, labels in read]
+        self._centres = [
+            np.array([[(s.start + s.stop) / 2 for s in box] for box in ndimage.find_objects(labels) if box])
+            for labels in self._labels
+        ]
+        # An image with ten times the objects is not worth ten times the crops, but it is worth more than one.
+        weights = np.sqrt([len(c) for c in self._centres])
+        if weights.sum() == 0:
+            raise InvalidDataset("no label image has an object")
+        self._chances = weights / weights.sum()
+
+    def batch(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
+        """(count, C, size, size) inputs and (count, size, size) labels."""
+        crops = [self._crop(rng) for _ in range(count)]
+        return np.stack([c for c, _ in crops]), np.stack([t for _, t in crops])
+
+    def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
+        number = rng.choice(len(self._images), p=self._chances)
+        image, labels, centres = self._images[number], self._labels[number], self._centres[number]
+        scale = np.exp(rng.uniform(np.log(0.6), np.log(1.7)))
+        span = self._size / scale
+        corner = centres[rng.integers(len(centres))] - span / 2 + rng.uniform(-span / 8, span / 8, 2)
+        rows, columns = (self._positions(c, scale, n) for c, n in zip(corner, labels.shape, strict=True))
+        crop = _bilinear(image, rows, columns)
+        truth = _nearest(labels, rows, columns)
+        crop, truth = _turn(crop, truth, rng)
+        return _intensity(crop, rng), np.ascontiguousarray(truth)
+
+    def _positions(self, corner: float, scale: float, length: int) -> NDArray[np.float64]:
+        """Where the crop's rows (or columns) lie in the image: inside it, or beyond its end where it is too small."""
+        last = length - 1 - (self._size - 1) / scale
+        return np.asarray(np.clip(corner, 0, max(last, 0)) + np.arange(self._size) / scale)
+
+
+def _read(pair: Pair, spec: ModelSpec) -> tuple[NDArray[np.float32], Labels]:
+    """The pair as the network sees it: (C, H, W) input and (H, W) labels, at the model's scale."""
+    image = to_input(decode(pair.image.read_bytes(), pair.image.name), spec.channels, spec.normalisation)
+    labels = _numbered(pair.read_labels())
+    if image.shape[1:] != labels.shape:
+        raise InvalidDataset(f"{pair.image} has {image.shape[1:]} pixels, but {pair.labels} {labels.shape}")
+    if spec.scale == 1:
+        return image, labels
+    size = [max(1, round(side * spec.scale)) for side in labels.shape]
+    small = F.interpolate(torch.from_numpy(image)[None], size, mode="bilinear", antialias=True)[0].numpy()
+    rows, columns = ((np.arange(n) + 0.5) * (m / n) - 0.5 for n, m in zip(size, labels.shape, strict=True))
+    return small, _nearest(labels, rows, columns)
+
+
+def _nearest(labels: Labels, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Labels:
+    """(H, W) sampled at the grid rows × columns, nothing beyond the image. (Mirrored, an object would have two
+    bodies and its centre between them.)
+    """
+    r, c = np.rint(rows).astype(int), np.rint(columns).astype(int)
+    height, width = labels.shape
+    found = labels[r.clip(max=height - 1)][:, c.clip(max=width - 1)]
+    return np.where((r < height)[:, None] & (c < width), found, 0)
+
+
+def _bilinear(
+    image: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """(C, H, W) sampled at the grid rows × columns, its edge repeated beyond it."""
+    for axis, at in ((1, rows), (2, columns)):
+        at = at.clip(max=image.shape[axis] - 1)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, image.shape[axis] - 1)
+        part = (at - low).astype(np.float32).reshape((-1, 1) if axis == 1 else (1, -1))
+        image = np.asarray(image.take(low, axis) * (1 - part) + image.take(high, axis) * part, np.float32)
+    return image
+
+
+def _turn(crop: NDArray[np.float32], truth: Labels, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
+    """A random one of the square's eight symmetries."""
+    turns = int(rng.integers(4))
+    crop, truth = np.rot90(crop, turns, (1, 2)), np.rot90(truth, turns)
+    return (crop[..., ::-1], truth[..., ::-1]) if rng.random() < 0.5 else (crop, truth)
+
+
+def _intensity(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Random gamma, contrast, brightness, uneven light, blur and noise, each on a part of the crops."""
+    if rng.random() < 0.5:
+        crop = np.sign(crop) * np.abs(crop) ** np.exp(rng.uniform(-0.5, 0.5))
+    if rng.random() < 0.7:
+        crop = crop * np.exp(rng.uniform(-1.0, 0.4)) + rng.uniform(-0.1, 0.1)
+    if rng.random() < 0.3:  # uneven light
+        ramp = np.linspace(-1, 1, crop.shape[1], dtype=np.float32)
+        down, across = rng.uniform(-0.5, 0.5, 2)
+        crop = crop * np.exp(down * ramp[:, None] + across * ramp)
+    if rng.random() < 0.2:
+        crop = ndimage.gaussian_filter(crop, (0, *[rng.uniform(0.5, 1.5)] * 2))
+    if rng.random() < 0.3:
+        crop = crop + rng.normal(0, rng.uniform(0.01, 0.08), crop.shape).astype(np.float32)
+    return np.ascontiguousarray(crop, np.float32)

@@ -1,0 +1,26 @@
+"""What this machine can compute on."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import NoSuchDevice
+
+
+def device(name: str) -> torch.device:
+    """`cpu`, `cuda` or `cuda:N`. Raises `NoSuchDevice` where this machine has none of that name."""
+    kind, _, number = name.partition(":")
+    there = kind == "cpu" and not number
+    if kind == "cuda" and (number or "0").isdecimal():
+        there = int(number or "0") < torch.cuda.device_count()
+    if not there:
+        raise NoSuchDevice(f"no device {name!r} here; cpu is always there")
+    return torch.device(name)
+
+
+def half_helps(on: torch.device) -> bool:
+    """Whether bfloat16 is in the hardware: emulated, a training step takes eight times as long as in float32."""
+    if on.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -1,0 +1,139 @@
+"""`maskq train` as a user meets it: one command gives a model, a stopped one goes on, and a bad folder is explained."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.acceptance.processes import maskq, start
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+STEPS = ["--steps", "12", "--every", "4", "--batch", "2", "--crop", "32"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images of bright disks, 40 pixels across."""
+    folder = tmp_path_factory.mktemp("data")
+    for part in ("images", "labels"):
+        (folder / part).mkdir()
+    y, x = np.ogrid[:160, :160]
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        labels = np.zeros((160, 160), np.uint16)
+        for label, centre in enumerate([(40, 40), (40, 115), (115, 40), (115, 115)], 1):
+            row, column = rng.integers(-8, 9, 2) + centre
+            labels[(y - row) ** 2 + (x - column) ** 2 <= 400] = label
+        picture = rng.normal(40, 8, labels.shape) + 120 * (labels > 0)
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(labels).save(folder / "labels" / f"{number}.png")
+    return folder
+
+
+def train(*arguments: Any, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `maskq train` to its end, on one thread: the order of sums is then always the same."""
+    return maskq("train", *map(str, arguments), env=ONE_THREAD | (env or {}), timeout=300)
+
+
+def rows(model: Path) -> list[dict[str, str]]:
+    with (model / "training" / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def checkpointed(model: Path, process: subprocess.Popen[str]) -> None:
+    """Wait for the training's first checkpoint."""
+    deadline = time.monotonic() + 240
+    while not (model / "training" / "checkpoint.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models' folder of a training that was not disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    done = train(data, "--model", "disks", "--out", out, *STEPS)
+    assert done.returncode == 0, done.stderr
+    assert "5 images to learn from, 1 to validate on" in done.stderr
+    assert "objects about 40" in done.stderr and "AP at IoU .5 on the images held out" in done.stderr
+    return out
+
+
+def test_one_command_gives_a_model_its_split_its_log_and_its_curves(whole: Path) -> None:
+    model = whole / "disks"
+    assert {"model.toml", "weights.safetensors", "split.csv"} <= {path.name for path in model.iterdir()}
+    assert "4,val" in (model / "split.csv").read_text().split()
+    steps = rows(model)
+    assert [int(row["step"]) for row in steps] == list(range(1, 13))
+    validated = [int(row["step"]) for row in steps if row["ap50"] != "nan"]
+    assert validated == [4, 8, 12]
+    with Image.open(model / "training" / "curves.png") as picture:
+        assert picture.width > 600 and len(picture.getcolors(1 << 20) or []) > 10
+
+
+def test_objects_of_another_size_are_brought_to_the_size_that_the_network_knows(whole: Path) -> None:
+    spec = (whole / "disks" / "model.toml").read_text()
+    assert "diameter = 40" in spec and "scale = 0.6" in spec
+
+
+def test_killed_and_started_again_it_ends_as_if_it_had_not_been(data: Path, whole: Path, tmp_path: Path) -> None:
+    process = start("train", data, "--model", "disks", "--out", tmp_path, *STEPS, env=ONE_THREAD)
+    checkpointed(tmp_path / "disks", process)
+    process.kill()
+    process.communicate()
+    assert len(rows(tmp_path / "disks")) < 12
+    again = train(data, "--model", "disks", "--out", tmp_path, *STEPS)
+    assert again.returncode == 0, again.stderr
+    for name in ("weights.safetensors", "model.toml", "training/log.csv"):
+        assert (tmp_path / "disks" / name).read_bytes() == (whole / "disks" / name).read_bytes(), name
+
+
+def test_the_model_runs_and_begins_another_training(data: Path, whole: Path, tmp_path: Path) -> None:
+    arguments = (data, "--model", "more", "--from", "disks", "--out", tmp_path, "--steps", "2", "--crop", "32")
+    done = train(*arguments, env={"MASKQ_MODELS": str(whole)})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "more" / "weights.safetensors").is_file()
+
+
+def test_interrupted_it_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    endless = ("--steps", "5000", *STEPS[2:])
+    process = start("train", data, "--model", "disks", "--out", tmp_path, *endless, env=ONE_THREAD)
+    checkpointed(tmp_path / "disks", process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said and "Traceback" not in said
+
+
+def test_a_finished_model_is_not_written_over(data: Path, whole: Path, tmp_path: Path) -> None:
+    kept = shutil.copytree(whole / "disks", tmp_path / "disks", ignore=shutil.ignore_patterns("training"))
+    before = (kept / "weights.safetensors").read_bytes()
+    done = train(data, "--model", "disks", "--out", tmp_path, *STEPS)
+    assert done.returncode == 2 and "is a model already" in done.stderr
+    assert (kept / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--crop", "33"], "multiple of 8"),
+        (["--from", "nothing"], "no model 'nothing'"),
+        (["--device", "cuda:99"], "no device 'cuda:99'"),
+        (["--index", "absent.csv"], "absent.csv"),
+    ],
+    ids=["crop", "from", "device", "index"],
+)
+def test_what_cannot_be_trained_is_explained_in_a_line(
+    data: Path, tmp_path: Path, arguments: list[str], why: str
+) -> None:
+    done = train(data, "--model", "disks", "--out", tmp_path, "--steps", "2", *arguments)
+    assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
