@@ -159,7 +159,9 @@ def models_show(
 
 @models.command("check")
 def models_check(
-    names: Annotated[list[str] | None, typer.Argument(help="Names or folders; without any, all.", metavar="MODEL...")],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names or folders; without any, all.", metavar="[MODEL...]")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check that models are whole and run: sha256, entries, a small forward. Exit status 1 if any is not."""
@@ -181,6 +183,7 @@ def models_import(
     min_unclustered: Annotated[
         int | None, typer.Option(min=0, help="Clustering ends when no more foreground pixels than this are left.")
     ] = None,
+    halo: Annotated[int | None, typer.Option(min=0, help="How far around a pixel a program looks, pixels.")] = None,
     scale: Annotated[float | None, typer.Option(help="Resize images by this.")] = None,
     diameter: Annotated[float | None, typer.Option(help="The training objects' median diameter, pixels.")] = None,
     pixel_size: Annotated[float | None, typer.Option(help="The training images' pixel, micrometres.")] = None,
@@ -197,6 +200,7 @@ def models_import(
         "seed_threshold": seed_threshold,
         "min_pixels": min_pixels,
         "min_unclustered": min_unclustered,
+        "halo": halo,
         "scale": scale,
         "diameter": diameter,
         "pixel_size": pixel_size,

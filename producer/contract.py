@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$")]
 
 
 class State(StrEnum):
@@ -87,7 +87,7 @@ class JobSpec(_Frozen):
     name: str = Field(default="image", max_length=255)
     """What messages and Flower call the image; a file's name, most often."""
     model: ModelName = "nuclei"
-    """Which model segments it."""
+    """Which model segments it: `nuclei`, its newest version, or `nuclei@3`."""
     priority: int = Field(default=5, ge=0, le=9)
     """9 goes first."""
     options: Options = Options()

@@ -26,8 +26,11 @@ class Settings(BaseSettings):
     store_url: str = "redis"
     """Where images and results are kept: `redis` (the broker's own), or any fsspec URL that producers and workers
     reach, such as `s3://bucket/maskq`."""
-    models: Path | None = None
-    """A folder of models of your own, each in a folder of its name; looked in before those that come with maskq."""
+    models: str | None = None
+    """A folder of models of your own, each in a folder of its name, or any fsspec URL of one, such as
+    `s3://bucket/models`; looked in before those that come with maskq."""
+    model_memory: int = Field(default=1024**3, ge=0)
+    """Bytes of weights that a device process keeps loaded, most recently used first; the last one stays in any case."""
     devices: str = "auto"
     """The devices to run, one process each: `cuda:0=on,cuda:1=off,cpu`; after `=` that process's cudnn benchmark.
     `auto` takes every GPU, or the CPU where there is none."""
@@ -46,6 +49,9 @@ class Settings(BaseSettings):
     """Bytes of an image file at most."""
     max_pixels: int = Field(default=100_000_000, ge=1)
     """Pixels of an image at most."""
+    tile_pixels: int = Field(default=20_000_000, ge=1)
+    """Pixels that a network sees at once at most, and those of a batch together. A larger image is run in tiles that
+    overlap by as far as the network looks; more pixels mean less work twice and more memory (about 150 bytes each)."""
     max_queued: int = Field(default=100_000, ge=1)
     """Unfinished jobs at most; then submitting raises `QueueFull`."""
     max_attempts: int = Field(default=3, ge=1, le=100)
@@ -70,6 +76,6 @@ class Settings(BaseSettings):
     """What workers log: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     @property
-    def model_folders(self) -> tuple[Path, ...]:
+    def model_folders(self) -> tuple[str, ...]:
         """Where to look for models before those that come with maskq."""
         return (self.models,) if self.models else ()

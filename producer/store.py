@@ -44,6 +44,10 @@ class PayloadStore(Protocol):
     def drop(self, job_id: str, kind: Payload) -> None: ...
 
 
+#: Redis holds no value of more than 512 MB: what is longer than this is kept in pieces, a hash's fields.
+_PIECE = 256 << 20
+
+
 class RedisStore:
     """Payloads in Redis, each kept for `retention_s` seconds."""
 
@@ -51,10 +55,29 @@ class RedisStore:
         self._redis, self._retention_s = redis, retention_s
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
-        self._redis.set(_key(job_id, kind), data, ex=self._retention_s)
+        key = _key(job_id, kind)
+        if len(data) <= _PIECE:
+            self._redis.set(key, data, ex=self._retention_s)
+        else:
+            self._put_pieces(key, data)
+
+    def _put_pieces(self, key: str, data: bytes) -> None:
+        """Under another name first, so that the payload appears whole."""
+        part = f"{key}:{uuid.uuid4().hex}.part"
+        for number, start in enumerate(range(0, len(data), _PIECE)):
+            self._redis.hset(part, str(number), memoryview(data)[start : start + _PIECE])
+            self._redis.expire(part, self._retention_s)
+        self._redis.rename(part, key)
 
     def get(self, job_id: str, kind: Payload) -> bytes:
-        data = cast("bytes | None", self._redis.get(_key(job_id, kind)))
+        from redis.exceptions import ResponseError
+
+        key = _key(job_id, kind)
+        try:
+            data = cast("bytes | None", self._redis.get(key))
+        except ResponseError:  # of the wrong type: it is in pieces
+            pieces = cast("dict[bytes, bytes]", self._redis.hgetall(key))
+            return b"".join(pieces[number] for number in sorted(pieces, key=int))
         if data is None:
             raise _missing(job_id, kind)
         return data

@@ -1,25 +1,30 @@
-"""A model is a folder: `model.toml` (what it wants and where it comes from), `weights.safetensors`, and its card.
+"""A model is a folder: `model.toml` (what it wants and where it comes from), its weights, and `README.md`, its card.
 
-The folders inside this package are always there; `MASKQ_MODELS` names a folder of a user's own.
+The weights are `weights.safetensors`, or `program.pt2` where the network is a program of the user's own. `repository`
+finds the folder that a name means.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from .clustering import Clustering
-from .errors import InvalidModel, UnknownModel
+from .errors import InvalidModel
 from .inputs import Channels, Normalisation
+from .places import Place, names, read
 
-#: The models that come with the package.
-SHIPPED = Path(__file__).parent / "models"
-_SPEC, _WEIGHTS = "model.toml", "weights.safetensors"
+SPEC, _CARD = "model.toml", "README.md"
+_WEIGHTS = {"branched-erfnet": "weights.safetensors", "program": "program.pt2"}
+#: Bytes of a spec or a card at most, and of weights.
+_MOST_TEXT, MOST_WEIGHTS = 1 << 20, 2 << 30
 
 
 class ModelSpec(BaseModel):
@@ -30,6 +35,8 @@ class ModelSpec(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     version: int = Field(default=1, ge=1)
     summary: str = ""
+    #: Whose weights these are: `network.BranchedERFNet`'s, or a program that torch.export saved.
+    network: Literal["branched-erfnet", "program"] = "branched-erfnet"
     #: What the network sees: see `inputs`.
     channels: Channels = "grey"
     normalisation: Normalisation = "percentile"
@@ -41,6 +48,9 @@ class ModelSpec(BaseModel):
     diameter: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     #: Micrometres that a pixel of the training images is wide; 0 where it is not known or they differ.
     pixel_size: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    #: How far around a pixel the network looks, pixels of its input: huge images are tiled with such a halo. Left out,
+    #: that of `network.BranchedERFNet`; a program that does not say it is given no tiles.
+    halo: int | None = Field(default=None, ge=0, le=100_000)
     #: Clustering bandwidths per pixel: 1 (round) or 2 (x and y apart).
     bandwidths: int = Field(default=2, ge=1, le=2)
     #: Seediness below which no pixel becomes a seed.
@@ -51,8 +61,20 @@ class ModelSpec(BaseModel):
     min_unclustered: int = Field(default=0, ge=0)
     licence: str = ""
     trained_on: str = ""
+    #: Where the weights come from: a URL, or the file that was imported.
+    source: str = ""
     #: Of the weights' file, in hexadecimal.
     sha256: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with its version, `nuclei@1`: what a job may ask for and what a result says."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def weights_file(self) -> str:
+        """The name of the weights' file."""
+        return _WEIGHTS[self.network]
 
     @property
     def channel_count(self) -> int:
@@ -68,55 +90,62 @@ class ModelSpec(BaseModel):
         )
 
 
-def find(name: str, folders: tuple[Path, ...] = ()) -> Path:
-    """The folder of the model `name`, looked for in `folders` and then among the shipped. Raises `UnknownModel`."""
-    for folder in (*folders, SHIPPED):
-        if name in _names(folder):  # a name out of a listing leads nowhere else
-            return folder / name
-    known = ", ".join(sorted(set().union(*(_names(f) for f in (*folders, SHIPPED))))) or "none"
-    raise UnknownModel(f"no model {name!r}; there are: {known}")
-
-
-def _names(folder: Path) -> set[str]:
-    return {path.parent.name for path in folder.glob(f"*/{_SPEC}")}
-
-
-def available(folders: tuple[Path, ...] = ()) -> list[ModelSpec]:
-    """Every model's spec, by name."""
-    names = set().union(*(_names(f) for f in (*folders, SHIPPED)))
-    return [read_spec(find(name, folders)) for name in sorted(names)]
-
-
-def read_spec(folder: Path) -> ModelSpec:
+def read_spec(folder: Place) -> ModelSpec:
     """The spec of the model in `folder`. Raises `InvalidModel`."""
+    data = read(folder / SPEC, _MOST_TEXT)
     try:
-        return ModelSpec.model_validate(tomllib.loads((folder / _SPEC).read_text("utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise InvalidModel(f"{folder / _SPEC}: {error}") from error
+        return ModelSpec.model_validate(tomllib.loads(data.decode()))
+    except ValueError as error:  # not UTF-8, not TOML, and what pydantic says are ValueErrors
+        raise InvalidModel(f"{folder / SPEC}: {error}") from error
 
 
-def read_weights(folder: Path) -> bytes:
+def read_weights(folder: Place, spec: ModelSpec | None = None) -> bytes:
     """The weights' bytes, if they are those that the spec names. Raises `InvalidModel`."""
-    try:
-        data = (folder / _WEIGHTS).read_bytes()
-    except OSError as error:
-        raise InvalidModel(f"{folder}: no {_WEIGHTS}: {error}") from error
-    digest, wanted = hashlib.sha256(data).hexdigest(), read_spec(folder).sha256
-    if digest != wanted:
-        raise InvalidModel(f"{folder / _WEIGHTS}: its sha256 is {digest}, but {_SPEC} says {wanted}")
+    spec = spec or read_spec(folder)
+    file = folder / spec.weights_file
+    data = read(file, MOST_WEIGHTS)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != spec.sha256:
+        raise InvalidModel(f"{file}: its sha256 is {digest}, but {SPEC} says {spec.sha256 or 'none'}")
     return data
 
 
+def read_card(folder: Place) -> str:
+    """What the model's README.md says; empty where it has none."""
+    if _CARD not in names(folder):
+        return ""
+    return read(folder / _CARD, _MOST_TEXT).decode(errors="replace")
+
+
 def write(folder: Path, spec: ModelSpec, weights: bytes) -> ModelSpec:
-    """Write a model's folder; returns the spec as written, with the weights' sha256."""
+    """Write a model's folder; returns the spec as written, with the weights' sha256.
+
+    The spec comes last and each file appears whole, so that a worker that looks on finds no half of a new model.
+    """
     spec = spec.model_copy(update={"sha256": hashlib.sha256(weights).hexdigest()})
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _WEIGHTS).write_bytes(weights)
-    lines = "".join(f"{key} = {_toml(value)}\n" for key, value in spec.model_dump().items())
-    (folder / _SPEC).write_text(lines, "utf-8")
+    lines = "".join(f"{key} = {_toml(value)}\n" for key, value in spec.model_dump(exclude_none=True).items())
+    for name, data in ((spec.weights_file, weights), (SPEC, lines.encode())):
+        part = folder / f".{name}.{os.getpid()}.part"
+        part.write_bytes(data)
+        part.replace(folder / name)
     return spec
 
 
 def _toml(value: Any) -> str:
     """A string or number as TOML writes it (its basic strings are JSON's, but for DEL)."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def find(name: str, folders: Iterable[str | Path] = ()) -> Place:
+    """The folder that a name means, as `repository.Repository.find` has it. Raises `UnknownModel`, `InvalidModel`."""
+    from .repository import Repository
+
+    return Repository(folders).find(name).place
+
+
+def available(folders: Iterable[str | Path] = ()) -> list[ModelSpec]:
+    """The spec that each name means, by name."""
+    from .repository import Repository
+
+    return [found.spec for found in Repository(folders).by_name()]

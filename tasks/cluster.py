@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
-
 from producer.contract import JobStatus, MaskObject, Objects, Rle
 from producer.store import Payload, PayloadStore
-from segmentation import model
 from segmentation.clustering import cluster
 from segmentation.fields import unpack
 from segmentation.labels import encode
 from segmentation.objects import describe
 
+from .handover import Handover
+
 
 class Cluster:
     """Fetch the fields, cluster them, store the labels and the objects."""
 
-    def __init__(self, store: PayloadStore, models: tuple[Path, ...]) -> None:
+    def __init__(self, store: PayloadStore) -> None:
         self._store = store
-        self._spec = lru_cache(maxsize=64)(lambda name: model.read_spec(model.find(name, models)))
 
     def __call__(self, job: JobStatus) -> str:
-        spec, options = self._spec(job.spec.model), job.spec.options
-        foreground = unpack(self._store.get(job.id, Payload.FIELDS))
-        labels, scores = cluster(foreground, spec.clustering(options.seed_threshold, options.min_pixels))
+        handover, fields = Handover.open(self._store.get(job.id, Payload.FIELDS))
+        labels, scores = cluster(unpack(fields), handover.clustering)
         size = labels.shape[0], labels.shape[1]
         objects = tuple(
             MaskObject(
@@ -37,7 +33,7 @@ class Cluster:
             )
             for found in describe(labels, scores.tolist())
         )
-        described = Objects(height=size[0], width=size[1], model=f"{spec.name}@{spec.version}", objects=objects)
+        described = Objects(height=size[0], width=size[1], model=handover.model, objects=objects)
         self._store.put(job.id, Payload.LABELS, encode(labels))
         self._store.put(job.id, Payload.OBJECTS, described.model_dump_json().encode())
         return f"{len(objects)} objects"

@@ -7,14 +7,25 @@ from typing import Protocol
 
 from producer.contract import JobStatus
 from producer.store import Payload, PayloadStore
+from segmentation import scale
 from segmentation.images import ImageLimits, Pixels, decode
+from segmentation.model import ModelSpec
+
+from .handover import Handover
 
 
 class FieldSource(Protocol):
     """A device that runs networks."""
 
-    def fields(self, model: str, pixels: Pixels) -> bytes:
-        """The packed fields of (H, W, C) pixels. Raises `UnknownModel`, `InvalidModel`, `InvalidFields`."""
+    def spec(self, name: str) -> ModelSpec:
+        """What `NAME` or `NAME@VERSION` means now. Raises `UnknownModel`, `InvalidModel`."""
+        ...
+
+    def fields(self, model: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None) -> bytes:
+        """The packed fields of (H, W, C) pixels.
+
+        Raises `UnknownModel`, `InvalidModel`, `InvalidDiameter`, `ImageTooLarge`, `InvalidFields`.
+        """
         ...
 
 
@@ -27,10 +38,12 @@ class Embed:
     def __call__(self, job: JobStatus) -> str:
         data = self._store.get(job.id, Payload.IMAGE)
         pixels = decode(data, job.spec.name, self._limits_of(job))
-        fields = self._device.fields(job.spec.model, pixels)
-        self._store.put(job.id, Payload.FIELDS, fields)
+        spec, options = self._device.spec(job.spec.model), job.spec.options
+        fields = self._device.fields(spec.label, pixels, tta=options.tta, diameter=options.diameter)
+        clustering = scale.clustering(spec, options.seed_threshold, options.min_pixels, options.diameter)
+        self._store.put(job.id, Payload.FIELDS, Handover(model=spec.label, clustering=clustering).seal(fields))
         height, width = pixels.shape[:2]
-        return f"{height}×{width}, fields of {len(fields):,} bytes"
+        return f"{height}×{width}, {spec.label}, fields of {len(fields):,} bytes"
 
     def finished(self, job: JobStatus) -> None:
         """Keep the image: overlays are drawn on it."""

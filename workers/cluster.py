@@ -32,7 +32,7 @@ def main() -> None:
     to = Connections.open(settings)
     compile_kernels()
     app = create_app(settings)
-    work = Cluster(to.store, settings.model_folders)
+    work = Cluster(to.store)
     delivery = Delivery(Stage.CLUSTER, to.ledger, to.sender, work)
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
     Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()

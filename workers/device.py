@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import threading
-from functools import lru_cache
+from contextlib import nullcontext
+from functools import partial
 from queue import Queue
 
 import torch
@@ -19,10 +20,11 @@ from producer.broker import EMBED_QUEUES
 from producer.connections import Connections
 from producer.contract import Stage
 from producer.settings import Settings
-from segmentation import model
 from segmentation.fields import Floats
 from segmentation.images import ImageLimits, Pixels
-from segmentation.segmenter import Segmenter
+from segmentation.model import ModelSpec
+from segmentation.repository import Repository
+from segmentation.tiles import Bounds
 from tasks.app import add_stage, create_app
 from tasks.delivery import Delivery
 from tasks.embed import Embed
@@ -30,6 +32,7 @@ from tasks.reconcile import Reconciler
 
 from .devices import DeviceSpec, parse
 from .link import Link
+from .models import LoadedModels
 from .node import start
 from .owner import DeviceLost, DeviceOwner
 
@@ -46,9 +49,11 @@ class Device:
         self._where = "cuda:0" if spec.index else "cpu"  # CUDA_VISIBLE_DEVICES leaves just one
         torch.backends.cudnn.benchmark = spec.benchmark
         self._cores = settings.torch_threads or os.cpu_count() or 1
-        self._models = settings.model_folders
-        self._loading = threading.Lock()
-        self._cached = lru_cache(maxsize=8)(lambda name: Segmenter.load(model.find(name, self._models), self._where))
+        self._repository = Repository(settings.model_folders)
+        self._models = LoadedModels(self._repository, self._where, settings.model_memory)
+        self._bounds = Bounds(settings.tile_pixels, settings.max_pixels)
+        #: Images that are run in tiles take turns: their memory is that of one, and side by side none were faster.
+        self._one_large = threading.Lock()
         #: Whoever takes a turn may hand one input to its owner.
         self._turns: Queue[DeviceOwner] = Queue()
         owners = [self._owner(settings) for _ in range(1 if spec.index else self._cores)]
@@ -60,21 +65,25 @@ class Device:
             return DeviceOwner(self._forward_cpu, batch_size=1, batch_wait_s=0, on_death=_end_process)
         wait_s = settings.batch_wait_ms / 1000
         return DeviceOwner(
-            self._forward_gpu, batch_size=settings.batch_size, batch_wait_s=wait_s, on_death=_end_process
+            self._forward_gpu,
+            batch_size=settings.batch_size,
+            batch_wait_s=wait_s,
+            batch_pixels=settings.tile_pixels,
+            on_death=_end_process,
         )
 
-    def _load(self, name: str) -> Segmenter:
-        with self._loading:  # the first jobs come together, and one load serves them all
-            return self._cached(name)
+    def spec(self, name: str) -> ModelSpec:
+        """What the model is that a job's `NAME` or `NAME@VERSION` means now."""
+        return self._repository.find(name).spec
 
     def _forward_cpu(self, name: str, batch: Floats) -> Floats:
         busy = self._cores - self._turns.qsize()
         torch.set_num_threads(max(1, self._cores // max(1, busy)))  # of the calling thread
-        return self._load(name).forward(batch)
+        return self._models.last(name).forward(batch)
 
     def _forward_gpu(self, name: str, batch: Floats) -> Floats:
         try:
-            return self._load(name).forward(batch)
+            return self._models.last(name).forward(batch)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             raise
@@ -83,17 +92,21 @@ class Device:
                 raise DeviceLost(str(error)) from error
             raise
 
-    def fields(self, name: str, pixels: Pixels) -> bytes:
-        """The packed fields of (H, W, C) pixels."""
-        segmenter = self._load(name)
-        height, width = pixels.shape[:2]
-        prepared = segmenter.prepare(pixels)
+    def fields(self, name: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None) -> bytes:
+        """The packed fields of (H, W, C) pixels, with the options and errors of `Segmenter.fields`."""
+        large = pixels.shape[0] * pixels.shape[1] > self._bounds.tile_pixels
+        with self._one_large if large else nullcontext():
+            return self._models.get(name).fields(
+                pixels, tta=tta, diameter=diameter, bounds=self._bounds, forward=partial(self._run, name)
+            )
+
+    def _run(self, name: str, prepared: Floats) -> Floats:
+        """The raw fields of one input, by whichever owner is free."""
         owner = self._turns.get()
         try:
-            raw = owner.run(name, prepared)
+            return owner.run(name, prepared)
         finally:
             self._turns.put(owner)
-        return segmenter.pack(raw, height, width)
 
 
 def _end_process() -> None:

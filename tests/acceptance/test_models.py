@@ -1,4 +1,4 @@
-"""`maskq models`, `train` and `evaluate`, on small data."""
+"""`maskq models`, `train` and `evaluate`, as a user types them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmentation.repository import SHIPPED
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import maskq
+from tests.checkpoints import checkpoint, published
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_evaluate_shows_people_a_table(data):
 
 
 def test_a_trained_model_is_a_folder_that_every_command_takes(data, tmp_path):
-    trained = maskq("train", data, "--split", "train", "--model", "tiny", "--out", tmp_path, "--steps", "2")
+    trained = maskq("train", data, "--model", "tiny", "--out", tmp_path, "--steps", "2")
     assert trained.returncode == 0, trained.stderr
     env = {"MASKQ_MODELS": str(tmp_path)}
     names = [json.loads(line)["name"] for line in maskq("models", "--json", env=env).stdout.splitlines()]
@@ -58,3 +60,77 @@ def test_a_trained_model_is_a_folder_that_every_command_takes(data, tmp_path):
 def test_what_is_no_data_set_is_told(tmp_path):
     done = maskq("evaluate", tmp_path)
     assert done.returncode == 2 and "needs the folders images/ and labels/" in done.stderr
+
+
+# Models as things
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """A folder into which a published checkpoint was imported as `streets@2`."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "best.pth").write_bytes(checkpoint(published(3, 1)))
+    options = ("--version", "2", "--min-pixels", "128", "--licence", "CC-BY-NC-4.0", "--trained-on", "streets")
+    done = maskq("models", "import", folder / "best.pth", "--model", "streets", "--out", folder, *options)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def lines(*arguments, env=None):
+    return [json.loads(line) for line in maskq(*arguments, "--json", env=env).stdout.splitlines()]
+
+
+def test_an_imported_model_shows_what_is_known_of_it(imported):
+    env = {"MASKQ_MODELS": f"file://{imported}"}
+    (spec,) = lines("models", "show", "streets", env=env)
+    assert (spec["version"], spec["channels"], spec["normalisation"], spec["unit"]) == (2, "rgb", "unit", 1023)
+    assert (spec["bandwidths"], spec["min_pixels"], spec["licence"]) == (1, 128, "CC-BY-NC-4.0")
+    assert spec["source"].startswith("best.pth, sha256 ") and spec["folder"].startswith("file://")
+    shown = maskq("models", "show", "streets@2", env=env).stdout
+    assert "streets@2" in shown and "CC-BY-NC-4.0" in shown
+
+
+def test_the_shipped_model_is_shown_with_its_card():
+    assert "Where it fails." in maskq("models", "show", "nuclei").stdout
+
+
+def test_importing_the_same_version_again_is_refused(imported):
+    again = maskq("models", "import", imported / "best.pth", "-m", "streets", "-o", imported, "--version", "2")
+    assert again.returncode == 2 and "there is a model already" in again.stderr
+
+
+def test_what_is_no_checkpoint_is_not_imported(tmp_path):
+    (tmp_path / "notes.pth").write_text("Dear Sir or Madam")
+    done = maskq("models", "import", tmp_path / "notes.pth", "-m", "notes", "-o", tmp_path)
+    assert done.returncode == 2 and "maskq: not a checkpoint" in done.stderr and not (tmp_path / "notes").exists()
+
+
+def test_a_broken_model_is_listed_as_broken_and_only_check_fails(imported, tmp_path):
+    (tmp_path / "streets").symlink_to(imported / "streets")
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "model.toml").write_text("name = ")
+    env = {"MASKQ_MODELS": str(tmp_path)}
+    listed = maskq("models", env=env)
+    assert listed.returncode == 0 and "broken" in listed.stdout and "nuclei@1" in listed.stdout
+    assert [(one["name"], "broken" in one) for one in lines("models", "list", env=env)] == [
+        ("cells", True),
+        ("nuclei", False),
+        ("streets", False),
+    ]
+    checked = maskq("models", "check", "--json", env=env)
+    assert checked.returncode == 1
+    found = {one["model"]: one["ok"] for one in map(json.loads, checked.stdout.splitlines())}
+    assert found == {"cells": False, "nuclei@1": True, "streets@2": True}
+
+
+def test_check_takes_names_and_folders_and_finds_damage(tmp_path):
+    (tmp_path / "nuclei").mkdir()
+    for file in (SHIPPED / "nuclei").iterdir():
+        (tmp_path / "nuclei" / file.name).write_bytes(file.read_bytes())
+    assert maskq("models", "check", "nuclei@1", tmp_path / "nuclei").returncode == 0
+    with (tmp_path / "nuclei" / "weights.safetensors").open("ab") as weights:
+        weights.write(b" ")
+    damaged = maskq("models", "check", "nuclei", tmp_path / "nuclei", "unicorns")
+    assert damaged.returncode == 1
+    assert "nuclei@1: whole, and runs" in damaged.stdout
+    assert "its sha256 is" in damaged.stdout and "no model 'unicorns'" in damaged.stdout

@@ -6,20 +6,21 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
 from redis import Redis
 
-from producer.contract import JobSpec, JobStatus, Options, Stage, State
+from producer.contract import JobSpec, JobStatus, Stage, State
 from producer.errors import PayloadMissing
 from producer.ledger import Ledger
 from producer.store import Payload, RedisStore
+from segmentation.clustering import Clustering
 from segmentation.errors import NotAnImage
 from segmentation.fields import pack
 from tasks.cluster import Cluster
 from tasks.delivery import Delivery, StageFailed, StageReleased
+from tasks.handover import Handover
 from tests.conftest import until
 
 
@@ -205,14 +206,15 @@ def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_i
     raw = np.full((5, 12, 10), -3, np.float32)
     raw[2:4] = 0.3
     raw[4, 3:9, 2:8] = 5
-    store.put("job", Payload.FIELDS, pack(raw, unit=64))
-    job = ledger.status("job").model_copy(update={"spec": JobSpec(options=Options(min_pixels=1))})
-    work = Cluster(store, (Path(),))
+    handover = Handover(model="nuclei@3", clustering=Clustering(min_pixels=1))
+    store.put("job", Payload.FIELDS, handover.seal(pack(raw, unit=64)))
+    job = ledger.status("job")
+    work = Cluster(store)
     assert work(job) == work(job) == "1 objects"
     work.finished(job)
     with pytest.raises(PayloadMissing):
         store.get("job", Payload.FIELDS)
-    assert store.get("job", Payload.OBJECTS)
+    assert b'"model":"nuclei@3"' in store.get("job", Payload.OBJECTS)
     work.discarded(job)
     for kind in (Payload.OBJECTS, Payload.LABELS):
         with pytest.raises(PayloadMissing):

@@ -73,6 +73,20 @@ def test_redis_forgets_after_the_retention_time(redis: Redis) -> None:
     assert {0 < redis.ttl(key) <= 100 for key in redis.scan_iter()} == {True}
 
 
+def test_what_is_too_long_for_a_value_of_redis_is_kept_in_pieces(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.store._PIECE", 3)
+    store = RedisStore(redis, 100)
+    for data in (bytes(range(40)), b"abc", b"abcd", b""):
+        store.put("a", Payload.FIELDS, data)
+        assert store.get("a", Payload.FIELDS) == data
+        assert len(redis.keys()) == 1 and 0 < redis.ttl(redis.keys()[0]) <= 100
+    store.put("a", Payload.FIELDS, b"abcdefgh")
+    store.drop("a", Payload.FIELDS)
+    with pytest.raises(PayloadMissing):
+        store.get("a", Payload.FIELDS)
+    assert redis.keys() == []
+
+
 def test_a_folder_is_left_with_whole_files_only(redis: Redis, tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}", redis, 100)
     for _ in range(2):

@@ -1,0 +1,139 @@
+"""The models that there are, in a user's folders or URLs and in this package: what `nuclei` and `nuclei@3` mean.
+
+A location holds a model as `NAME/`, and more versions of it as `NAME/VERSION/`; both may stand side by side. The
+user's locations come before the package. `NAME` is the highest version in the first location that has the name;
+`NAME@VERSION` is that version, wherever it is. Names come out of listings only: what a job asks for is compared with
+them and never becomes a path.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InvalidModel, UnknownModel
+from .model import SPEC, ModelSpec, read_spec
+from .places import Place, names, place
+
+#: The models that come with the package.
+SHIPPED = Path(__file__).parent / "models"
+_NAME, _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}"), re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's folder that can be read."""
+
+    spec: ModelSpec
+    place: Place
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A model's folder that can't."""
+
+    name: str
+    #: None where only the folder's unread spec could tell.
+    version: int | None
+    place: Place
+    reason: str
+
+
+class Repository:
+    """Looks models up. What it found counts for `again_s` seconds; then it looks again, so new versions are seen.
+
+    Raises what fsspec raises where a URL can't be opened or reached. Threads may share it.
+    """
+
+    def __init__(self, folders: Iterable[str | Path] = (), again_s: float = 2.0) -> None:
+        self._locations = [*map(place, folders), SHIPPED]
+        self._again_s = again_s
+        self._found: dict[str, tuple[float, Model]] = {}
+
+    def find(self, asked: str) -> Model:
+        """The model that `NAME` or `NAME@VERSION` means. Raises `UnknownModel`, `InvalidModel`.
+
+        A version that is broken is passed over where another one answers to what was asked.
+        """
+        now = time.monotonic()
+        since, found = self._found.get(asked, (float("-inf"), None))
+        if found is None or now - since >= self._again_s:
+            found = self._look(asked)
+            self._found[asked] = now, found
+        return found
+
+    def everything(self) -> list[Model | Broken]:
+        """Every version that can be asked for, and every folder that is broken, by name and version."""
+        found: dict[tuple[str, int, str], Model | Broken] = {}
+        for location in self._locations:
+            for name in _names(location):
+                for one in _versions(location / name):
+                    if isinstance(one, Broken):
+                        found[name, one.version or 0, str(one.place)] = one
+                    else:
+                        found.setdefault((name, one.spec.version, ""), one)
+        return [found[key] for key in sorted(found)]
+
+    def by_name(self) -> list[Model]:
+        """What each name means that has a version which is not broken, by name."""
+        whole = {found.spec.name for found in self.everything() if isinstance(found, Model)}
+        return [self.find(name) for name in sorted(whole)]
+
+    def _look(self, asked: str) -> Model:
+        name, at, tail = asked.partition("@")
+        version = int(tail) if _VERSION.fullmatch(tail) else None
+        broken: list[Broken] = []
+        for location in self._locations if bool(at) == (version is not None) else ():
+            if name not in _names(location):
+                continue
+            fitting = [one for one in _versions(location / name) if version in (None, _version(one))]
+            whole = [one for one in fitting if isinstance(one, Model)]
+            broken += [one for one in fitting if isinstance(one, Broken)]
+            if whole:
+                return max(whole, key=lambda one: one.spec.version)
+            if broken and version is None:
+                break  # the package's model of that name is not what is meant
+        if broken:
+            raise InvalidModel(f"{asked}: {broken[0].reason}")
+        raise UnknownModel(f"no model {asked!r}; there are: {self._known(name) or 'none'}")
+
+    def _known(self, name: str) -> str:
+        """The versions of the name if it has any, else all names."""
+        specs = [found.spec for found in self.everything() if isinstance(found, Model)]
+        versions = [spec.label for spec in specs if spec.name == name]
+        return ", ".join(versions or sorted({spec.name for spec in specs}))
+
+
+def _names(location: Place) -> list[str]:
+    return sorted(filter(_NAME.fullmatch, names(location)))
+
+
+def _version(one: Model | Broken) -> int | None:
+    return one.spec.version if isinstance(one, Model) else one.version
+
+
+def _versions(folder: Place) -> Iterator[Model | Broken]:
+    """What stands in the folder of one name: `model.toml` itself, and numbered folders."""
+    try:
+        inside = names(folder)
+    except InvalidModel as error:
+        yield Broken(folder.name, None, folder, str(error))
+        return
+    if SPEC in inside:
+        yield _at(folder, folder.name, None)
+    for number in sorted(map(int, filter(_VERSION.fullmatch, inside))):
+        yield _at(folder / str(number), folder.name, number)
+
+
+def _at(folder: Place, name: str, version: int | None) -> Model | Broken:
+    try:
+        spec = read_spec(folder)
+    except InvalidModel as error:
+        return Broken(name, version, folder, str(error))
+    if spec.name != name or version not in (None, spec.version):
+        wanted = name if version is None else f"{name}@{version}"
+        return Broken(name, version, folder, f"{folder / SPEC} says {spec.label} where {wanted} stands")
+    return Model(spec, folder)

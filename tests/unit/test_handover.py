@@ -1,0 +1,24 @@
+"""What the first stage hands to the second arrives as it was, and nothing else is taken for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from segmentation.clustering import Clustering
+from segmentation.errors import InvalidFields
+from tasks.handover import Handover
+
+HANDOVER = Handover(model="nuclei@3", clustering=Clustering(0.93, 24, 5))
+
+
+@pytest.mark.parametrize("fields", [b"", b"\n", b"MQF1\n\x00{}\n", bytes(range(256))], ids=str)
+def test_fields_arrive_as_they_were(fields: bytes) -> None:
+    assert Handover.open(HANDOVER.seal(fields)) == (HANDOVER, fields)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\n", b"MQF1 and so on", b'{"model": "nuclei@3"}\n', b"{}\n\xff", b"\xff\n"], ids=str
+)
+def test_what_does_not_begin_with_a_handover_is_refused(payload: bytes) -> None:
+    with pytest.raises(InvalidFields, match="do not begin with a handover"):
+        Handover.open(payload)

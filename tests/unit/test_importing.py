@@ -1,0 +1,166 @@
+"""A published checkpoint gives the fields that it gave, and any other file an error that says what is wrong."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from segmentation import model
+from segmentation.errors import InvalidCheckpoint, InvalidModel, ModelExists
+from segmentation.importing import PUBLISHED_UNIT, read_checkpoint, read_file, write_new
+from segmentation.model import ModelSpec
+from segmentation.segmenter import Segmenter
+from tests.checkpoints import checkpoint, published, saved
+
+STREET, MICROSCOPY = (3, 1), (1, 2)
+
+
+class Executed:
+    """A pickle that runs code where it is let: it leaves a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+@pytest.fixture(scope="module")
+def street():
+    return published(*STREET)
+
+
+def changed(network, **changes):
+    """Its checkpoint's bytes with entries replaced, added, or (where None) taken out."""
+    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    for name, tensor in changes.items():
+        state[name.replace("__", ".")] = tensor
+    return saved({"model_state_dict": {name: tensor for name, tensor in state.items() if tensor is not None}})
+
+
+def imported(data: bytes, folder: Path) -> Segmenter:
+    (folder / "best.pth").write_bytes(data)
+    found = read_file(folder / "best.pth")
+    spec = ModelSpec(name="them", unit=PUBLISHED_UNIT, **found.about)
+    return Segmenter.load(write_new(folder, spec, found.weights))
+
+
+@pytest.mark.parametrize(("layout", "parameters"), [(STREET, 2_252_644), ((3, 2), 2_252_838)])
+def test_the_checkpoints_of_these_tests_are_as_large_as_the_published_ones(layout, parameters):
+    network = published(*layout)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert len(network.state_dict()) == 433
+
+
+@pytest.mark.parametrize("layout", [STREET, MICROSCOPY, (3, 2), (1, 1)], ids=str)
+def test_an_imported_network_gives_the_fields_that_it_gave(layout, tmp_path):
+    network = published(*layout)
+    segmenter = imported(checkpoint(network), tmp_path)
+    inputs = torch.randn(2, layout[0], 32, 48)
+    with torch.inference_mode():
+        expected = network(inputs).numpy()
+    np.testing.assert_allclose(segmenter.forward(inputs.numpy()), expected, atol=1e-4)
+    assert segmenter.spec.channels == ("rgb" if layout[0] == 3 else "grey")
+    assert segmenter.spec.bandwidths == layout[1]
+    assert "best.pth, sha256 " in segmenter.spec.source
+
+
+def test_weights_are_kept_to_the_last_bit(street):
+    _, _, weights = read_checkpoint(checkpoint(street))
+    ours, theirs = load(weights), street.state_dict()
+    assert len(ours) == 433 - 2 - sum(name.endswith("num_batches_tracked") for name in theirs)
+    assert torch.equal(ours["encoder.3.conv2.weight"], theirs["encoder.layers.2.conv1x3_1.weight"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda net: checkpoint(net, prefix=""),
+        lambda net: saved(net.state_dict()),
+        lambda net: checkpoint(net, optim_state_dict={"lr": 5e-4}, logger_data={"train": [0.5]}),
+        lambda net: checkpoint(net, best_iou=np.float64(0.78), epoch=np.int64(3)),
+        lambda net: saved(torch.nn.ModuleDict({"module": net}).state_dict()),
+        lambda net: changed(net, module__encoder__output_conv__weight=None, module__encoder__output_conv__bias=None),
+        lambda net: changed(net, module__encoder__initial_block__bn__num_batches_tracked=None),
+    ],
+    ids=["no prefix", "bare state", "training state", "numpy numbers", "bare, prefixed", "trimmed", "no counter"],
+)
+def test_checkpoints_differ_in_what_stands_around_the_weights(street, data):
+    assert read_checkpoint(data(street)) == read_checkpoint(checkpoint(street))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"module__decoders__1__output_conv__bias": None}, r"1 missing \(decoders\.1\.output_conv\.bias\)"),
+        ({"module__attention": torch.zeros(3)}, r"1 unknown \(attention\)"),
+        ({"module__encoder__output_conv__scale": torch.zeros(3)}, r"1 unknown \(encoder\.output_conv\.scale\)"),
+        ({"attention": torch.zeros(3)}, r"1 unknown \(attention\)"),
+        ({"decoders__1__output_conv__bias": torch.zeros(1)}, "twice"),
+        ({"module__decoders__0__output_conv__bias": torch.zeros(7)}, r"the shape \(7,\) where \(3,\) belongs"),
+        ({"module__decoders__0__output_conv__weight": torch.zeros(16, 5, 2, 2)}, "decoder 0 gives 5 fields"),
+        ({"module__encoder__initial_block__conv__weight": torch.zeros(13, 4, 3, 3)}, "4 channels; 1 or 3 belong"),
+        ({"module__encoder__initial_block__bn__bias": torch.full((16,), torch.nan)}, "NaN or infinite"),
+        ({"module__encoder__initial_block__bn__bias": "sixteen"}, "no tensors: module.encoder.initial_block.bn.bias"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_entry_too_many_too_few_or_amiss_is_named(street, changes, complaint):
+    with pytest.raises(InvalidCheckpoint, match=complaint):
+        read_checkpoint(changed(street, **changes))
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "can be loaded as weights alone"),
+        (b"Dear Sir or Madam", "can be loaded as weights alone"),
+        (checkpoint(torch.nn.Linear(1, 1))[:-200], "can be loaded as weights alone"),
+        (saved([1, 2]), "no model_state_dict"),
+        (saved({}), "no model_state_dict"),
+        (saved({"model_state_dict": 7}), "no model_state_dict"),
+        (saved({1: torch.zeros(1)}), "no model_state_dict"),
+        (checkpoint(torch.nn.Linear(1, 1)), "not a branched ERFNet as published"),
+    ],
+    ids=["empty", "text", "truncated", "list", "nothing", "number", "numbered", "another network"],
+)
+def test_what_is_no_checkpoint_is_told(data, complaint):
+    with pytest.raises(InvalidCheckpoint, match=complaint):
+        read_checkpoint(data)
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(street, tmp_path):
+    data = checkpoint(street, logger=Executed(tmp_path / "ran"))
+    with pytest.raises(InvalidCheckpoint, match="weights alone"):
+        read_checkpoint(data)
+    assert not (tmp_path / "ran").exists()
+    torch.load(io.BytesIO(data), weights_only=False)
+    assert (tmp_path / "ran").exists()  # so it would have
+
+
+def test_a_version_that_is_there_is_not_overwritten(tmp_path):
+    spec = ModelSpec(name="cells", version=2)
+    assert write_new(tmp_path, spec, b"first") == tmp_path / "cells" / "2"
+    with pytest.raises(ModelExists, match="another version"):
+        write_new(tmp_path, spec, b"second")
+    assert model.read_weights(tmp_path / "cells" / "2") == b"first"
+
+
+def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(model, "MOST_WEIGHTS", 10)
+    (tmp_path / "large.pth").write_bytes(b"12345678901")
+    with pytest.raises(InvalidModel, match="over the limit of 10 bytes"):
+        read_file(tmp_path / "large.pth")
+    with pytest.raises(InvalidModel, match=r"small\.pth: No such file"):
+        read_file(tmp_path / "small.pth")
+
+
+def test_a_program_that_is_none_is_told(tmp_path):
+    (tmp_path / "mine.pt2").write_bytes(b"Dear Sir or Madam")
+    with pytest.raises(InvalidModel, match="not a program"):
+        read_file(tmp_path / "mine.pt2")

@@ -1,0 +1,254 @@
+"""Networks of every kind on a device: programs of a user's own, and the few models that are kept loaded."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from segmentation import model
+from segmentation.errors import InvalidModel, UnknownModel
+from segmentation.importing import read_file, write_new
+from segmentation.model import ModelSpec
+from segmentation.network import BranchedERFNet
+from segmentation.program import inspect
+from segmentation.repository import Repository
+from segmentation.segmenter import Segmenter
+from workers.models import LoadedModels
+
+PROGRAM = ModelSpec(name="mine", network="program")
+
+
+class Small(nn.Module):
+    """A network of a user's own: brightness is seediness, a view that wants its memory in order."""
+
+    def __init__(self, fields=5):
+        super().__init__()
+        self.last = nn.Conv2d(1, fields, 3, padding=1)
+
+    def forward(self, x):
+        n, _, height, width = x.shape
+        return self.last(x).view(n, -1).view(n, self.last.out_channels, height, width)
+
+
+def exported(network: nn.Module, *, channels: int = 1, dynamic: bool = True) -> bytes:
+    n, h, w = (torch.export.Dim(name, min=1, max=4096) for name in "nhw")
+    shapes = ({0: n, 2: 8 * h, 3: 8 * w},) if dynamic else None
+    program = torch.export.export(network.eval(), (torch.zeros(2, channels, 64, 64),), dynamic_shapes=shapes)
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def small() -> bytes:
+    torch.manual_seed(0)
+    return exported(Small())
+
+
+def load(data: bytes, folder: Path, spec: ModelSpec = PROGRAM) -> Segmenter:
+    model.write(folder, spec, data)
+    return Segmenter.load(folder)
+
+
+def rewritten(data: bytes, name: str, change) -> bytes:
+    """The archive with one record changed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
+        for one in old.namelist():
+            content = old.read(one)
+            new.writestr(one, change(content) if one.endswith(name) else content)
+    return stream.getvalue()
+
+
+# Programs
+
+
+def test_a_program_gives_what_its_network_gave_in_any_batch_and_shape(small, tmp_path):
+    torch.manual_seed(0)
+    network, segmenter = Small().eval(), load(small, tmp_path)
+    for shape in ((1, 1, 64, 64), (3, 1, 40, 160), (2, 1, 8, 8)):
+        inputs = torch.randn(*shape)
+        with torch.inference_mode():
+            np.testing.assert_allclose(segmenter.forward(inputs.numpy()), network(inputs).numpy(), atol=1e-5)
+    assert segmenter.nbytes == sum(p.nbytes for p in network.parameters())
+
+
+def test_a_program_segments(small, tmp_path):
+    labels, _ = load(small, tmp_path).segment(np.zeros((30, 50, 3), np.uint8))
+    assert labels.shape == (30, 50)
+
+
+def test_a_program_says_what_it_takes_and_gives(small):
+    assert inspect(small) == ("grey", 2)
+
+
+def test_a_program_is_imported_as_a_checkpoint_is(small, tmp_path):
+    (tmp_path / "mine.pt2").write_bytes(small)
+    found = read_file(tmp_path / "mine.pt2")
+    folder = write_new(tmp_path, ModelSpec(name="mine", **found.about), found.weights)
+    assert sorted(path.name for path in folder.iterdir()) == ["model.toml", "program.pt2"]
+    assert Segmenter.load(folder).spec.network == "program"
+
+
+@pytest.mark.parametrize(
+    ("program", "spec", "complaint"),
+    [
+        (lambda: exported(Small(), dynamic=False), PROGRAM, "does not take [13]×1×"),
+        (lambda: exported(Small(4)), PROGRAM, "of 1×1×64×64 the program makes 1×4×64×64, not 5 fields"),
+        (lambda: exported(Small()), PROGRAM.model_copy(update={"channels": "rgb"}), "does not take 1×3×64×64"),
+        (lambda: b"Dear Sir or Madam", PROGRAM, "not a program"),
+    ],
+    ids=["one shape", "other fields", "other channels", "text"],
+)
+def test_a_program_that_does_not_fit_is_refused_with_its_reason(program, spec, complaint, tmp_path):
+    with pytest.raises(InvalidModel, match=complaint):
+        load(program(), tmp_path, spec)
+
+
+def test_another_program_under_the_same_spec_is_refused(small, tmp_path):
+    model.write(tmp_path, PROGRAM, small)
+    (tmp_path / "program.pt2").write_bytes(small + b" ")
+    with pytest.raises(InvalidModel, match=r"program\.pt2: its sha256"):
+        Segmenter.load(tmp_path)
+
+
+class Executed:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def test_a_pickle_in_a_programs_sample_inputs_is_refused_and_not_run(small, tmp_path):
+    stream = io.BytesIO()
+    torch.save(Executed(tmp_path / "ran"), stream)
+    with pytest.raises(InvalidModel, match="not a program that torch"):
+        load(rewritten(small, "sample_inputs/model.pt", lambda _: stream.getvalue()), tmp_path / "mine")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_weight_or_constant_is_refused_and_not_run(small, tmp_path):
+    def pickled(config: bytes) -> bytes:
+        return config.replace(b'"use_pickle": false', b'"use_pickle": true')
+
+    poison = pickle.dumps(Executed(tmp_path / "ran"))
+    opaque = b'{"config": {"x": {"path_name": "opaque_obj_0", "is_param": false, "use_pickle": false}}}'
+    for data in (
+        rewritten(rewritten(small, "weights_config.json", pickled), "weights/weight_0", lambda _: poison),
+        rewritten(small, "constants_config.json", lambda _: opaque),
+    ):
+        with pytest.raises(InvalidModel, match="as a pickle"):
+            load(data, tmp_path / "mine")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_program_that_brings_other_files_is_refused(small, tmp_path):
+    stream = io.BytesIO(small)
+    with zipfile.ZipFile(stream, "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{root}/data/aotinductor/model/code.so", b"")
+    with pytest.raises(InvalidModel, match=r"holds data/aotinductor/model/code\.so"):
+        load(stream.getvalue(), tmp_path)
+
+
+def test_a_program_in_the_older_format_is_refused(small, tmp_path):
+    stream = io.BytesIO(small)
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("version", "8.8")
+    with pytest.raises(InvalidModel, match=r"older format|not a program"):
+        load(stream.getvalue(), tmp_path)
+
+
+# Those that are kept loaded
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder of three versions of one model."""
+    for version in (1, 2, 3):
+        put(tmp_path, version)
+    return tmp_path
+
+
+def put(folder: Path, version: int, seed: int = 0, **spec: object) -> None:
+    torch.manual_seed(100 * version + seed)
+    state = BranchedERFNet(1, 2).state_dict()
+    weights = save({name: tensor for name, tensor in state.items() if tensor.is_floating_point()})
+    written = ModelSpec.model_validate({"name": "cells", "version": version} | spec)
+    model.write(folder / "cells" / str(version), written, weights)
+
+
+def loaded(folder: Path, most_bytes: int = 1 << 30) -> LoadedModels:
+    return LoadedModels(Repository([folder], again_s=0), "cpu", most_bytes)
+
+
+def test_a_model_is_loaded_once_however_it_is_named(models):
+    kept = loaded(models)
+    assert kept.get("cells") is kept.get("cells@3") is kept.get("cells")
+    assert kept.get("cells@1") is not kept.get("cells@3")
+
+
+def test_jobs_that_come_together_wait_for_one_load(models):
+    kept = loaded(models)
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(lambda _: kept.get("cells"), range(4)))) == 1
+
+
+def test_a_new_version_and_new_weights_of_an_old_one_are_taken(models):
+    kept = loaded(models)
+    third, first = kept.get("cells"), kept.get("cells@1")
+    put(models, 4)
+    put(models, 1, seed=1)
+    assert kept.get("cells").spec.version == 4
+    assert kept.get("cells@1") is not first
+    assert kept.get("cells@3") is third
+
+
+def test_a_spec_that_changes_is_taken_without_other_weights(models):
+    kept = loaded(models)
+    before = kept.get("cells")
+    put(models, 3, unit=32)
+    after = kept.get("cells")
+    assert (before.spec.unit, after.spec.unit) == (64, 32) and before.spec.sha256 == after.spec.sha256
+
+
+def test_past_the_bound_the_least_recently_used_go_and_the_last_one_stays(models):
+    size = loaded(models).get("cells").nbytes
+    assert 8_000_000 < size < 10_000_000
+    kept = loaded(models, most_bytes=2 * size)
+    first, second = kept.get("cells@1"), kept.get("cells@2")
+    assert kept.get("cells@1") is first
+    kept.get("cells@3")
+    assert kept.get("cells@1") is first
+    assert kept.get("cells@2") is not second
+    alone = loaded(models, most_bytes=0)
+    assert alone.get("cells") is alone.get("cells")
+
+
+def test_a_job_that_has_begun_goes_on_with_what_it_began_with(models):
+    kept = loaded(models)
+    begun = kept.get("cells@3")
+    put(models, 3, seed=1)
+    assert kept.last("cells@3") is begun
+    assert kept.get("cells@3") is kept.last("cells@3") is not begun
+    assert kept.last("cells@2").spec.version == 2  # it went to make room, say
+
+
+def test_a_model_that_is_gone_or_broken_fails_by_name_and_the_others_run(models):
+    kept = loaded(models)
+    (models / "cells" / "2" / "weights.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InvalidModel, match="sha256"):
+        kept.get("cells@2")
+    with pytest.raises(UnknownModel):
+        kept.get("cells@9")
+    assert kept.get("cells@1")

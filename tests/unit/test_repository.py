@@ -1,0 +1,210 @@
+"""What a name means among a user's folders, URLs and the package, as models come, change and break."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from segmentation.errors import InvalidModel, UnknownModel
+from segmentation.model import ModelSpec, read_card, read_weights, write
+from segmentation.repository import Broken, Repository
+
+WEIGHTS = b"weights, as far as a folder can tell"
+
+
+def put(folder: Path, label: str, *, version_folder: bool = True, weights: bytes = WEIGHTS, **spec: object) -> Path:
+    """Write the model `NAME@VERSION` where it belongs, or as the only one of its name."""
+    name, _, version = label.partition("@")
+    place = folder / name / version if version_folder else folder / name
+    write(place, ModelSpec.model_validate({"name": name, "version": int(version)} | spec), weights)
+    return place
+
+
+def labels(repository: Repository) -> list[str]:
+    return [f"{one.name} broken" if isinstance(one, Broken) else one.spec.label for one in repository.everything()]
+
+
+# What a name means
+
+
+def test_a_name_means_its_highest_version_and_a_label_that_one(tmp_path: Path) -> None:
+    put(tmp_path, "cells@1", version_folder=False)
+    for version in (2, 10, 9):
+        put(tmp_path, f"cells@{version}")
+    repository = Repository([tmp_path])
+    assert repository.find("cells").spec.version == 10
+    assert [repository.find(f"cells@{n}").spec.version for n in (1, 2, 9)] == [1, 2, 9]
+    assert repository.find("cells@2").place == tmp_path / "cells" / "2"
+
+
+def test_a_users_model_goes_before_the_packages_even_where_that_is_newer(tmp_path: Path) -> None:
+    put(tmp_path / "mine", "cells@1")
+    put(tmp_path / "theirs", "cells@3")
+    repository = Repository([tmp_path / "mine", tmp_path / "theirs"])
+    assert repository.find("cells").spec.version == 1
+    assert repository.find("cells@3").place == tmp_path / "theirs" / "cells" / "3"
+
+
+def test_the_shipped_version_can_be_asked_for_beside_a_users_own(tmp_path: Path) -> None:
+    put(tmp_path, "nuclei@7")
+    repository = Repository([tmp_path])
+    assert repository.find("nuclei").spec.version == 7
+    assert repository.find("nuclei@1").spec.licence == "Apache-2.0"
+    assert labels(repository) == ["nuclei@1", "nuclei@7"]
+
+
+def test_what_is_only_on_its_way_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "nuclei").mkdir()
+    (tmp_path / "nuclei" / "checkpoint.pt").touch()
+    assert Repository([tmp_path]).find("nuclei").spec.version == 1
+
+
+@pytest.mark.parametrize(
+    "label", ["cells@0", "cells@01", "cells@", "cells@1@1", "cells@-1", "cells@1.0", "@1", "cells@x"]
+)
+def test_an_odd_version_is_an_unknown_model(tmp_path: Path, label: str) -> None:
+    put(tmp_path, "cells@1")
+    with pytest.raises(UnknownModel, match="there are: "):
+        Repository([tmp_path]).find(label)
+
+
+def test_an_unknown_version_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    for version in (1, 2):
+        put(tmp_path, f"cells@{version}")
+    with pytest.raises(UnknownModel, match="no model 'cells@3'; there are: cells@1, cells@2$"):
+        Repository([tmp_path]).find("cells@3")
+
+
+@pytest.mark.parametrize("label", ["../secret@1", "cells/../../secret", "cells/1", "../secret", "cells@../1", "."])
+def test_a_name_is_never_a_path(tmp_path: Path, label: str) -> None:
+    put(tmp_path / "mine", "cells@1")
+    put(tmp_path, "secret@1")
+    with pytest.raises(UnknownModel):
+        Repository([tmp_path / "mine"]).find(label)
+
+
+# As time goes by
+
+
+def test_a_new_version_is_seen_without_a_new_repository(tmp_path: Path) -> None:
+    repository = Repository([tmp_path], again_s=0)
+    put(tmp_path, "cells@1")
+    assert repository.find("cells").spec.version == 1
+    put(tmp_path, "cells@2")
+    assert repository.find("cells").spec.version == 2
+    assert repository.find("cells@1").spec.version == 1
+
+
+def test_a_version_whose_weights_change_has_another_spec(tmp_path: Path) -> None:
+    repository = Repository([tmp_path], again_s=0)
+    put(tmp_path, "cells@1")
+    before = repository.find("cells").spec
+    put(tmp_path, "cells@1", weights=b"better")
+    assert repository.find("cells").spec.sha256 != before.sha256
+
+
+def test_what_was_found_is_not_looked_for_again_at_once(tmp_path: Path) -> None:
+    repository = Repository([tmp_path], again_s=1000)
+    put(tmp_path, "cells@1")
+    repository.find("cells")
+    put(tmp_path, "cells@2")
+    assert repository.find("cells").spec.version == 1
+    with pytest.raises(UnknownModel):
+        repository.find("worms")
+    put(tmp_path, "worms@1")
+    assert repository.find("worms").spec.version == 1  # what was not there is looked for each time
+
+
+# What is broken
+
+
+def test_a_broken_folder_hides_no_other(tmp_path: Path) -> None:
+    put(tmp_path, "cells@1")
+    for name in ("algae", "zebra"):
+        (put(tmp_path, f"{name}@1", version_folder=False) / "model.toml").write_text("name = ")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    repository = Repository([tmp_path])
+    assert labels(repository) == ["algae broken", "cells@1", "loop broken", "nuclei@1", "zebra broken"]
+    with pytest.raises(InvalidModel, match=r"zebra: .*zebra/model\.toml: Invalid value"):
+        repository.find("zebra")
+
+
+def test_a_broken_version_is_passed_over_until_it_is_asked_for(tmp_path: Path) -> None:
+    put(tmp_path, "cells@1")
+    (tmp_path / "cells" / "2").mkdir()
+    repository = Repository([tmp_path])
+    assert repository.find("cells").spec.version == 1
+    with pytest.raises(InvalidModel, match=r"cells@2: .*cells/2/model\.toml: .*No such file"):
+        repository.find("cells@2")
+
+
+def test_a_users_broken_model_is_not_replaced_by_the_packages(tmp_path: Path) -> None:
+    (put(tmp_path, "nuclei@2", version_folder=False) / "model.toml").write_text("")
+    with pytest.raises(InvalidModel, match="nuclei"):
+        Repository([tmp_path]).find("nuclei")
+    assert Repository([tmp_path]).find("nuclei@1").spec.licence == "Apache-2.0"
+
+
+def test_a_spec_of_another_name_or_version_than_its_folders_is_broken(tmp_path: Path) -> None:
+    put(tmp_path, "cells@1", version_folder=False).rename(tmp_path / "worms")
+    (tmp_path / "mites").mkdir()
+    put(tmp_path, "mites@3").rename(tmp_path / "mites" / "4")
+    broken = [one.reason for one in Repository([tmp_path]).everything() if isinstance(one, Broken)]
+    assert broken == [
+        f"{tmp_path}/mites/4/model.toml says mites@3 where mites@4 stands",
+        f"{tmp_path}/worms/model.toml says cells@1 where worms stands",
+    ]
+
+
+def test_a_spec_without_end_is_not_read(tmp_path: Path) -> None:
+    (put(tmp_path, "cells@1") / "model.toml").write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(InvalidModel, match="over the limit of 1,048,576 bytes"):
+        Repository([tmp_path]).find("cells")
+
+
+# Elsewhere
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A URL under which two versions of a model stand."""
+    place = f"memory://{tmp_path.name}" if request.param == "memory" else f"file://{tmp_path}/away"
+    for version in (1, 2):
+        put(tmp_path / "here", f"cells@{version}")
+    (tmp_path / "here" / "cells" / "2" / "README.md").write_text("# cells")
+    fs, root = fsspec.core.url_to_fs(place, auto_mkdir=True)
+    fs.put(f"{tmp_path}/here/", f"{root}/", recursive=True)
+    return place
+
+
+def test_a_url_is_as_good_as_a_folder(url: str) -> None:
+    repository = Repository([url])
+    found = repository.find("cells")
+    assert labels(repository) == ["cells@1", "cells@2", "nuclei@1"]
+    assert read_weights(found.place) == WEIGHTS and read_card(found.place) == "# cells"
+    assert str(found.place).endswith("/cells/2") and "://" in str(found.place)
+    with pytest.raises(UnknownModel):
+        repository.find("worms")
+    with pytest.raises(InvalidModel, match="No such file|cells/1/x"):
+        read_weights(repository.find("cells@1").place / "x")
+
+
+def test_weights_behind_a_url_are_checked(url: str) -> None:
+    fs, root = fsspec.core.url_to_fs(url)
+    fs.pipe_file(f"{root}/cells/2/weights.safetensors", b"others")
+    with pytest.raises(InvalidModel, match=r"cells/2/weights\.safetensors: its sha256 is"):
+        read_weights(Repository([url]).find("cells").place)
+
+
+def test_a_new_version_behind_a_url_is_seen(url: str, tmp_path: Path) -> None:
+    repository = Repository([url], again_s=0)
+    assert repository.find("cells").spec.version == 2
+    fs, root = fsspec.core.url_to_fs(url)
+    fs.put(f"{put(tmp_path, 'cells@3')}/", f"{root}/cells/3/", recursive=True)
+    assert repository.find("cells").spec.version == 3
+
+
+def test_a_url_that_is_not_there_has_no_models(tmp_path: Path) -> None:
+    assert labels(Repository([f"memory://{tmp_path.name}-nowhere"])) == ["nuclei@1"]
