@@ -47,6 +47,30 @@ def draw(pixels: Pixels, labels: NDArray[np.int32]) -> Picture:
     return picture
 
 
+def outline(picture: Picture, labels: NDArray[np.int32], colour: tuple[int, int, int]) -> None:
+    """Draw the inner boundaries of the (H, W) labels' objects into the (H, W, 3) picture, in place.
+
+    Objects that touch are outlined on both sides. Raises `ValueError` where the two differ in height or width.
+    """
+    if picture.shape[:2] != labels.shape:
+        raise ValueError(f"picture {picture.shape} and labels {labels.shape} differ in height or width")
+    picture[_edges(labels, slice(0, len(labels))) & (labels != 0)] = colour
+
+
+def resized(pixels: Pixels, labels: NDArray[np.int32], shortest: int, longest: int) -> tuple[Pixels, NDArray[np.int32]]:
+    """Pixels as (h, w, 1 or 3) and (h, w) labels with a longer side of at most `longest` pixels and, by a whole factor
+    of at most 8, near `shortest` where it is less.
+
+    The channels are those that `draw` shows. Shrinking takes the mean of the pixels and every so many labels.
+    """
+    side = max(1, *labels.shape)
+    step, times = -(-side // longest), min(max(shortest // side, 1), 8)
+    if step > 1:
+        return _means(_shown(pixels), step), labels[::step, ::step]
+    larger = labels.repeat(times, axis=0).repeat(times, axis=1)
+    return _shown(pixels).repeat(times, axis=0).repeat(times, axis=1), larger
+
+
 def side_by_side(*pictures: Picture) -> Picture:
     """(H, W, 3) pictures of one height in a row, thin white gaps between them.
 
@@ -66,6 +90,19 @@ def _shown(pixels: Pixels) -> Pixels:
     if channels <= 2:
         return pixels[..., :1]
     return pixels[..., :3] if channels <= 4 else pixels.mean(axis=2, keepdims=True)
+
+
+def _means(pixels: Pixels, step: int) -> Pixels:
+    """The mean of every step × step pixels; at the right and at the bottom, of those that there are."""
+    height, width = (-(-side // step) for side in pixels.shape[:2])
+    total, count = np.zeros((height, width, pixels.shape[2])), np.zeros((height, width, 1))
+    for row in range(step):
+        for column in range(step):
+            part = pixels[row::step, column::step]
+            rows, columns = part.shape[:2]
+            total[:rows, :columns] += part.astype(np.float64) / step**2  # divided first: a sum could overflow
+            count[:rows, :columns] += 1 / step**2
+    return total / count
 
 
 def _range(pixels: Pixels) -> tuple[float, float]:

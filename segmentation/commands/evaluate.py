@@ -3,65 +3,146 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from rich.console import Console
+import torch
 from rich.progress import track
-from rich.table import Table
 
 from .. import model as models_
-from ..dataset import pairs
-from ..errors import SegmentationError
-
-console = Console()
-stderr = Console(stderr=True, highlight=False)
+from ..baseline import otsu_watershed
+from ..clustering import Clustering
+from ..dataset import INDEX, Pair, pairs
+from ..errors import NoSuchDevice, SegmentationError
+from ..evaluation import Evaluation, Method, evaluate_with, picture_worst
+from ..inputs import to_input
+from ..parameters import check_writable, store
+from ..places import Place
+from ..reading import SegmenterReader
+from ..segmenter import Segmenter
+from ..tuning import Kept, Tuning, tune
+from . import report
 
 
 class UnknownBaseline(SegmentationError):
     """There is no baseline of that name."""
 
 
-def evaluate(
-    data: Path, model: str, folders: tuple[Path, ...], split: str | None, baseline: str | None, as_json: bool
-) -> int:
-    """Score a model on labelled images, and a baseline beside it."""
-    from ..baseline import otsu_watershed
-    from ..evaluation import Evaluation, evaluate_with
-    from ..inputs import to_input
-    from ..segmenter import Segmenter
+@dataclass(frozen=True)
+class Request:
+    """What of the model's run is asked for, and shown with the figures."""
 
+    data: Path
+    #: The model's folder.
+    folder: Place
+    split: str | None
+    device: str
+    tta: bool
+    diameter: float | None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the model runs as it does for a job without options."""
+        return not self.tta and self.diameter is None
+
+
+def evaluate(
+    data: Path,
+    model: str,
+    folders: Iterable[str | Path],
+    split: str | None,
+    index: Path | None,
+    baseline: str | None,
+    tta: bool,
+    diameter: float | None,
+    tune: bool,
+    pictures: Path | None,
+    worst: int,
+    every: bool,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Score a model on labelled images, and a baseline beside it; with `tune`, choose its parameters first."""
     if baseline not in (None, "otsu"):
         raise UnknownBaseline(f"no baseline {baseline!r}; there is: otsu")
-    segmenter = Segmenter.load(models_.find(model, folders))
-    methods = {f"{segmenter.spec.name}@{segmenter.spec.version}": lambda pixels: segmenter.segment(pixels)[0]}
-    if baseline:
-        methods["otsu"] = lambda pixels: otsu_watershed(to_input(pixels, "grey", "percentile")[0])
-    found = list(pairs(data, split))
-    watched = track(found, "evaluating", console=stderr, disable=as_json)
-    results: dict[str, Evaluation] = evaluate_with(methods, watched)
+    asked = Request(data, models_.find(model, folders), split, device, tta, diameter)
+    found = pairs(data, split, index or _models_own_split(asked))
+    if tune and asked.plain:
+        check_writable(asked.folder)
+    segmenter = _load(asked)
+    reader = SegmenterReader(segmenter, tta, diameter)
+    tuning = _tune(asked, reader, found) if tune else None
+    parameters = tuning.after.parameters if tuning else reader.parameters
+    label = segmenter.spec.label
+    methods = _methods(label, reader, parameters, baseline)
+    results = _results(methods, found, label, tuning)
     if as_json:
-        for name, result in results.items():
-            print(json.dumps({"method": name, "split": split} | result.as_dict()))
+        _print_json(asked, label, parameters, results, tuning)
     else:
-        _show(results)
+        report.show(results, tuning, every)
+        if tuning:
+            report.show_stored(asked.folder if asked.plain else None)
+    if pictures is not None:
+        picture_worst(results[label], methods[label], found, pictures, worst)
+        report.stderr.print(f"pictures of the worst images: {pictures}")
     return 0
 
 
-def _show(results: dict[str, Any]) -> None:
-    """AP by threshold, the methods side by side."""
-    table = Table("IoU", title="average precision TP / (TP + FP + FN)")
-    for name in results:
-        table.add_column(f"{name}\npooled", justify="right")
-        table.add_column(f"{name}\nper image", justify="right")
-    summaries = [result.summary for result in results.values()]
-    for place, rates in enumerate(summaries[0].pooled):
-        row = [value for s in summaries for value in (s.pooled[place].ap, s.mean[place].ap)]
-        table.add_row(f"{rates.threshold:.2f}", *(f"{value:.3f}" for value in row))
-    console.print(table)
+def _models_own_split(asked: Request) -> Path | None:
+    """The model's `split.csv`, where a split is wanted of data without an index of its own."""
+    own = asked.folder / "split.csv"
+    wanted = asked.split is not None and not (asked.data / INDEX).is_file()
+    return own if wanted and isinstance(own, Path) and own.is_file() else None
+
+
+def _load(asked: Request) -> Segmenter:
+    kind = asked.device.partition(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise NoSuchDevice(f"no device {asked.device!r} here; `--device cpu` is always there")
+    return Segmenter.load(asked.folder, asked.device)
+
+
+def _methods(label: str, reader: SegmenterReader, parameters: Clustering, baseline: str | None) -> dict[str, Method]:
+    """The model's way from pixels to labels, by its name and version, and the baseline's."""
+    methods: dict[str, Method] = {label: lambda pixels: reader.read(reader.unpack(reader.embed(pixels)), parameters)}
+    if baseline:
+        methods["otsu"] = lambda pixels: otsu_watershed(to_input(pixels, "grey", "percentile")[0])
+    return methods
+
+
+def _results(methods: dict[str, Method], data: list[Pair], label: str, tuning: Tuning | None) -> dict[str, Evaluation]:
+    """Every method's evaluation; a tuned model has its own already, and the network need not run again."""
+    if tuning is None:
+        return evaluate_with(methods, _watch(data, "evaluating", len(data)))
+    others = {name: method for name, method in methods.items() if name != label}
+    return {label: tuning.evaluation} | (evaluate_with(others, data) if others else {})
+
+
+def _tune(asked: Request, reader: SegmenterReader, data: list[Pair]) -> Tuning:
+    """Choose the parameters, and store them with the model if it ran as it does for a job without options."""
+    with TemporaryDirectory(prefix="maskq-") as folder:
+        tuning = tune(Kept(data, reader, Path(folder), _watch), reader.parameters, _watch)
+    if asked.plain:
+        store(check_writable(asked.folder), tuning.after.parameters)
+    return tuning
+
+
+def _print_json(
+    asked: Request, label: str, parameters: Clustering, results: dict[str, Evaluation], tuning: Tuning | None
+) -> None:
+    """One object a method."""
+    used = asdict(parameters) | {"tta": asked.tta, "diameter": asked.diameter, "device": asked.device}
     for name, result in results.items():
-        s = result.summary
-        console.print(
-            f"{name}: {s.images} images, {s.truths} objects, {s.found} found; at IoU .5 precision "
-            f"{s.pooled[0].precision:.3f}, recall {s.pooled[0].recall:.3f}, PQ {s.pooled[0].panoptic_quality:.3f}"
-        )
+        ours = name == label
+        head: dict[str, Any] = {"method": name, "split": asked.split, "parameters": used if ours else {}}
+        if ours and tuning:
+            head["tuning"] = report.as_dict(tuning) | {"stored": str(asked.folder) if asked.plain else None}
+        print(json.dumps(head | result.as_dict()))
+
+
+def _watch(items: Iterable[Any], what: str, count: int) -> Iterable[Any]:
+    """A progress bar on stderr, where that is a terminal."""
+    return track(items, what, count, console=report.stderr, disable=not report.stderr.is_terminal)

@@ -139,6 +139,35 @@ def test_pictures_of_different_heights_are_refused() -> None:
         overlay.side_by_side()
 
 
+def test_an_outline_is_drawn_into_a_picture_and_leaves_the_inside() -> None:
+    picture = np.full((40, 50, 3), 9, np.uint8)
+    overlay.outline(picture, square(7), (1, 2, 3))
+    drawn = (picture == (1, 2, 3)).all(axis=2)
+    assert drawn.sum() == 36 and drawn[10, 10:20].all() and (picture[~drawn] == 9).all()
+    with pytest.raises(ValueError, match="differ in height or width"):
+        overlay.outline(picture, square(7).T, (1, 2, 3))
+
+
+def test_small_images_are_enlarged_by_whole_pixels() -> None:
+    pixels, labels = overlay.resized(ramp("u2", 6), square(7), 130, 400)
+    assert pixels.shape == (80, 100, 1) and labels.shape == (80, 100)
+    assert (labels[20:40, 20:40] == 7).all() and np.count_nonzero(labels) == 400
+    assert (pixels[1::2, ::2] == pixels[::2, 1::2]).all()
+
+
+def test_huge_images_are_reduced_to_means() -> None:
+    pixels = np.zeros((101, 60, 1), np.uint16)
+    pixels[::2] = 60_000
+    small, labels = overlay.resized(pixels, np.full((101, 60), 5, np.int32), 10, 60)
+    assert small.shape[:2] == labels.shape == (51, 30) and (labels == 5).all()
+    assert np.allclose(small[:-1], 30_000) and np.allclose(small[-1], 60_000)  # the last row has no second one
+
+
+def test_images_of_a_fitting_size_stay_as_they_are() -> None:
+    pixels, labels = overlay.resized(ramp("f4", 3), square(7), 40, 50)
+    assert (pixels == ramp("f4", 3)).all() and (labels == square(7)).all()
+
+
 def test_drawing_needs_numpy_alone() -> None:
     heavy = "{'torch', 'numba', 'scipy', 'skimage', 'PIL', 'imagecodecs', 'tifffile', 'matplotlib'}"
     code = f"import sys, segmentation.overlay; sys.exit(' '.join({heavy} & sys.modules.keys()) or 0)"

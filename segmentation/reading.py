@@ -1,0 +1,48 @@
+"""A network's fields, and the labels that are read out of them, apart: to read the same fields in many ways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .clustering import Clustering, Labels, cluster
+from .fields import Foreground, unpack
+from .images import Pixels
+from .scale import clustering
+
+if TYPE_CHECKING:
+    from .segmenter import Segmenter
+
+
+class Reader(Protocol):
+    """A network, and the way from its fields to labels."""
+
+    def embed(self, pixels: Pixels) -> bytes:
+        """(H, W, C) pixels → packed fields: what the network does."""
+
+    def unpack(self, packed: bytes) -> Any:
+        """Packed fields → what `read` takes."""
+
+    def read(self, fields: Any, parameters: Clustering) -> Labels:
+        """(H, W) labels, with these parameters."""
+
+
+class SegmenterReader:
+    """A `Segmenter` run with the options of a job; with `parameters` it gives what `Segmenter.segment` does."""
+
+    def __init__(self, segmenter: Segmenter, tta: bool = False, diameter: float | None = None) -> None:
+        """Raises `InvalidDiameter`."""
+        self._segmenter, self._tta, self._diameter = segmenter, tta, diameter
+        #: The model's own, in pixels of images whose objects have that diameter.
+        self.parameters = clustering(segmenter.spec, diameter=diameter)
+
+    def embed(self, pixels: Pixels) -> bytes:
+        """(H, W, C) pixels → packed fields. Raises as `Segmenter.fields` does."""
+        return self._segmenter.fields(pixels, tta=self._tta, diameter=self._diameter)
+
+    def unpack(self, packed: bytes) -> Foreground:
+        """Packed fields → the foreground."""
+        return unpack(packed)
+
+    def read(self, fields: Foreground, parameters: Clustering) -> Labels:
+        """(H, W) labels, with these parameters."""
+        return cluster(fields, parameters)[0]

@@ -1,0 +1,123 @@
+"""`maskq evaluate` as a user meets it: figures, pictures of errors, and parameters chosen on labelled images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmentation.repository import SHIPPED
+from tests.acceptance.pictures import ten_pieces
+from tests.acceptance.processes import maskq
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Five labelled pieces without an index of their own."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "labels").mkdir()
+    for n, (path, truth) in enumerate(ten_pieces(folder / "images")):
+        if n % 2:
+            path.unlink()
+        else:
+            Image.fromarray(truth.astype(np.uint16)).save(folder / "labels" / f"{path.stem}.png")
+    return folder
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A folder with a copy of the shipped model whose parameters are bad and which knows a split of the data."""
+    shutil.copytree(SHIPPED / "nuclei", tmp_path / "models" / "nuclei")
+    spec = tmp_path / "models" / "nuclei" / "model.toml"
+    told = tomllib.loads(spec.read_text())
+    text = spec.read_text().replace(f"seed_threshold = {told['seed_threshold']}", "seed_threshold = 0.999")
+    spec.write_text(text.replace(f"min_pixels = {told['min_pixels']}", "min_pixels = 1200"))
+    (spec.parent / "split.csv").write_text("id,split\npiece0,val\npiece2,val\npiece4,train\n")
+    return tmp_path / "models"
+
+
+def test_figures_and_pictures_of_the_worst_images(data, tmp_path):
+    pictures = tmp_path / "pictures"
+    done = maskq("evaluate", data, "--json", "--pictures", pictures, "--worst", "2")
+    assert done.returncode == 0, done.stderr
+    (told,) = map(json.loads, done.stdout.splitlines())
+    assert told["method"].startswith("nuclei@") and told["seconds"] > 0
+    assert 0.5 < told["map"]["pooled"] < told["ap75"]["pooled"] <= told["ap50"]["pooled"] <= 1
+    assert told["ap50"]["per_image"] == pytest.approx(np.mean([i["ap50"] for i in told["images"].values()]))
+    assert told["summary"]["truths"] == sum(i["truths"] for i in told["images"].values()) > 100
+    assert told["parameters"]["tta"] is False and 0.5 <= told["parameters"]["seed_threshold"] < 1
+    worst = [f"{n:02}-{i['name']}-ap50-{i['ap50']:.2f}.png" for n, i in enumerate(told["images"].values(), 1)]
+    assert sorted(path.name for path in pictures.iterdir()) == worst[:2]
+    aps = [image["ap50"] for image in told["images"].values()]
+    assert aps == sorted(aps) and len(aps) == 5
+    with Image.open(pictures / worst[0]) as picture:
+        assert picture.width > 2.8 * (picture.height - 60)
+
+
+def test_the_terminal_shows_images_worst_first_and_rates(data):
+    shown = maskq("evaluate", data, "--baseline", "otsu").stdout
+    rows = [line.split() for line in shown.splitlines() if line.strip().startswith("piece")]
+    images = [(name, float(ap)) for name, ap, *_ in rows]
+    assert len(images) == 5 and [ap for _, ap in images] == sorted(ap for _, ap in images)
+    assert "panoptic quality at .5" in shown and "otsu: 5 images" in shown and "objects an image" in shown
+
+
+def test_tuning_repairs_bad_parameters_and_stores_them_with_the_model(data, models):
+    spec, env = models / "nuclei" / "model.toml", {"MASKQ_MODELS": str(models)}
+    before = tomllib.loads(spec.read_text())
+    done = maskq("evaluate", data, "--tune", "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    (told,) = map(json.loads, done.stdout.splitlines())
+    chosen, was = told["tuning"]["after"], told["tuning"]["before"]
+    assert (was["seed_threshold"], was["min_pixels"]) == (0.999, 1200) and was["objective"] < 0.3
+    assert chosen["objective"] > 0.7 and 0.5 <= chosen["seed_threshold"] < 0.999 and chosen["min_pixels"] < 600
+    assert told["ap50"] == chosen["ap50"] and told["ap75"] == chosen["ap75"]
+    after = tomllib.loads(spec.read_text())
+    changed = {"seed_threshold": chosen["seed_threshold"], "min_pixels": chosen["min_pixels"]}
+    assert after == before | changed
+    again = json.loads(maskq("evaluate", data, "--json", env=env).stdout)
+    assert again["ap50"] == told["ap50"] and again["images"] == told["images"]
+    assert again["parameters"] == told["parameters"]
+
+
+def test_tuned_for_test_time_augmentation_the_model_is_left_alone(data, models):
+    spec, env = models / "nuclei" / "model.toml", {"MASKQ_MODELS": str(models)}
+    before = spec.read_text()
+    done = maskq("evaluate", data, "--split", "val", "--tune", "--tta", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "not stored" in done.stdout and "before" in done.stdout and spec.read_text() == before
+
+
+def test_a_split_comes_from_the_index_that_is_named_else_from_the_model(data, models, tmp_path):
+    env = {"MASKQ_MODELS": str(models)}
+    (tmp_path / "mine.csv").write_text("id,split\npiece6,val\n")
+    own = json.loads(maskq("evaluate", data, "--split", "val", "--json", env=env).stdout)
+    named = maskq("evaluate", data, "--split", "val", "--index", tmp_path / "mine.csv", "--json", env=env)
+    assert sorted(own["images"]) == ["piece0", "piece2"] and sorted(json.loads(named.stdout)["images"]) == ["piece6"]
+    (models / "nuclei" / "split.csv").unlink()
+    none = maskq("evaluate", data, "--split", "val", env=env)
+    assert none.returncode == 2 and "index.csv" in none.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--baseline", "magic"], "no baseline 'magic'; there is: otsu"),
+        (["--device", "abacus"], "no device 'abacus'"),
+        (["--model", "nonesuch"], "no model 'nonesuch'"),
+    ],
+)
+def test_what_there_is_not_is_told_in_a_line(data, arguments, complaint):
+    done = maskq("evaluate", data, *arguments)
+    assert done.returncode == 2 and complaint in done.stderr and "Traceback" not in done.stderr
+
+
+def test_labels_of_another_size_are_named(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    Image.fromarray(np.zeros((20, 30), np.uint16)).save(tmp_path / "data" / "labels" / "piece4.png")
+    done = maskq("evaluate", tmp_path / "data")
+    assert done.returncode == 2 and "piece4.png: 20×30 pixels" in done.stderr

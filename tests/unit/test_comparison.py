@@ -1,0 +1,70 @@
+"""The picture of errors: what is matched, missed and false, and that any image can be drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segmentation.comparison import FALSE, MATCHED, MISSED, compare, matched
+
+BLACK = np.zeros((300, 200, 1), np.uint8)
+
+
+def squares(**places):
+    """(300, 200) labels: `id7=(row, column)` puts label 7 there, 40 pixels wide."""
+    labels = np.zeros((300, 200), np.int32)
+    for name, (row, column) in places.items():
+        labels[row : row + 40, column : column + 40] = int(name[2:])
+    return labels
+
+
+def colours(picture):
+    """The outline colours in a picture below its two lines of text, by panel."""
+    height, width = picture.shape[:2]
+    panels = np.split(picture[60:height], [width // 3, 2 * width // 3], axis=1)
+    names = {MATCHED: "matched", MISSED: "missed", FALSE: "false"}
+    return [{names[c] for c in names if (panel == c).all(axis=2).any()} for panel in panels]
+
+
+def test_matched_missed_and_false_objects_have_colours_of_their_own():
+    truth, found = squares(id3=(10, 10), id9=(100, 100)), squares(id1=(12, 10), id2=(200, 20))
+    assert colours(compare(BLACK, truth, found, "x")) == [set(), {"matched", "missed"}, {"matched", "false"}]
+
+
+def test_a_perfect_result_has_no_error_colour():
+    truth = squares(id3=(10, 10), id9=(100, 100))
+    assert colours(compare(BLACK, truth, truth, "x")) == [set(), {"matched"}, {"matched"}]
+
+
+def test_an_object_found_twice_is_matched_once():
+    truth, found = squares(id5=(10, 10)), squares(id5=(10, 10))
+    found[10:20, 10:50] = 6  # a quarter of it
+    true_ids, found_ids = matched(truth, found, 0.5)
+    assert true_ids.tolist() == [5] and found_ids.tolist() == [5]
+    assert matched(truth, found, 0.8)[0].tolist() == []
+
+
+def test_two_exact_halves_are_one_match():
+    found = squares(id1=(10, 10))
+    found[30:50, 10:50] = 2
+    assert [ids.tolist() for ids in matched(squares(id5=(10, 10)), found, 0.5)] == [[5], [1]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((5, 7, 1), "u2"), ((700, 900, 3), "f4"), ((300, 300, 7), "f8"), ((3000, 40, 4), "u1"), ((33, 2100, 2), "?")],
+)
+def test_any_image_becomes_a_picture_of_bounded_size(shape, dtype):
+    pixels = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    truth = np.zeros(shape[:2], np.int32)
+    truth[1:4, 1:5] = 70_000
+    picture = compare(pixels, truth, np.zeros_like(truth), "a long title that says which image this is " * 2)
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+    assert picture.shape[0] <= 1024 + 48 and picture.shape[1] <= 3 * 1024 + 8
+
+
+def test_the_legend_counts(monkeypatch):
+    said = []
+    monkeypatch.setattr("segmentation.comparison._headed", lambda panels, title, legend: said.append((title, legend)))
+    compare(BLACK, squares(id3=(10, 10), id9=(100, 100)), squares(id1=(12, 10), id2=(200, 20), id4=(200, 100)), "x")
+    assert said[0][0].startswith("x") and [text for _, text in said[0][1]] == ["matched 1", "missed 1", "false 2"]
