@@ -24,6 +24,12 @@ def _numbered(labels: Labels) -> Labels:
     return np.asarray(numbers.reshape(labels.shape) + (values[0] > 0), np.int32)
 
 
+def _worth_learning(labels: Labels, min_pixels: int) -> Labels:
+    """The labels without those that the model would never report."""
+    keep = np.bincount(labels.ravel()) > min_pixels
+    return np.where(keep[labels], labels, 0)
+
+
 class Crops:
     """Endless augmented crops, each centred on some object; every image is read once."""
 
@@ -31,12 +37,9 @@ class Crops:
         self._size = size
         read = [_read(pair, spec) for pair in data]
         self._images, self._labels = [image for image, _ in read], [labels for _, labels in read]
-        self._centres = [
-            np.array([[(s.start + s.stop) / 2 for s in box] for box in ndimage.find_objects(labels) if box])
-            for labels in self._labels
-        ]
+        self._centres = [_centres(labels) for labels in self._labels]
         # An image with ten times the objects is not worth ten times the crops, but it is worth more than one.
-        weights = np.sqrt([len(c) for c in self._centres])
+        weights = np.array([len(c) for c in self._centres]) ** 0.75
         if weights.sum() == 0:
             raise InvalidDataset("no label image has an object")
         self._chances = weights / weights.sum()
@@ -49,13 +52,15 @@ class Crops:
     def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
         number = rng.choice(len(self._images), p=self._chances)
         image, labels, centres = self._images[number], self._labels[number], self._centres[number]
-        scale = np.exp(rng.uniform(np.log(0.6), np.log(1.7)))
+        scale = _scale(rng)
         span = self._size / scale
-        corner = centres[rng.integers(len(centres))] - span / 2 + rng.uniform(-span / 8, span / 8, 2)
-        rows, columns = (self._positions(c, scale, n) for c, n in zip(corner, labels.shape, strict=True))
+        corner = centres[rng.integers(len(centres))] - span / 2 + rng.uniform(-span / 8, span / 8)
+        rows, columns = (self._positions(c, s, n) for c, s, n in zip(corner, scale, labels.shape, strict=True))
         crop = _bilinear(image, rows, columns)
         truth = _nearest(labels, rows, columns)
         crop, truth = _turn(crop, truth, rng)
+        if rng.random() < 0.25:
+            crop = _dim(crop, truth, rng)
         return _intensity(crop, rng), np.ascontiguousarray(truth)
 
     def _positions(self, corner: float, scale: float, length: int) -> NDArray[np.float64]:
@@ -64,10 +69,34 @@ class Crops:
         return np.asarray(np.clip(corner, 0, max(last, 0)) + np.arange(self._size) / scale)
 
 
+def _centres(labels: Labels) -> NDArray[np.float64]:
+    """(K, 2) row and column of every object; twice of those that touch another: they are the hard ones."""
+    touching = np.zeros(labels.max() + 1, np.bool_)
+    for near in (1, 2):
+        for one, other in ((labels[near:], labels[:-near]), (labels[:, near:], labels[:, :-near])):
+            apart = (one != other) & (one > 0) & (other > 0)
+            touching[one[apart]] = touching[other[apart]] = True
+    found = [
+        [(side.start + side.stop) / 2 for side in box]
+        for label, box in enumerate(ndimage.find_objects(labels), 1)
+        if box
+        for _ in range(2 if touching[label] else 1)
+    ]
+    return np.array(found).reshape(-1, 2)
+
+
+def _scale(rng: np.random.Generator) -> NDArray[np.float64]:
+    """(2,) of rows and columns: any size, and now and then stretched."""
+    size, stretch = np.exp(rng.uniform(np.log(0.6), np.log(1.7))), 1.0
+    if rng.random() < 0.3:
+        stretch = np.exp(rng.uniform(-0.35, 0.35))
+    return np.array([size * stretch, size / stretch])
+
+
 def _read(pair: Pair, spec: ModelSpec) -> tuple[NDArray[np.float32], Labels]:
     """The pair as the network sees it: (C, H, W) input and (H, W) labels, at the model's scale."""
     image = to_input(decode(pair.image.read_bytes(), pair.image.name), spec.channels, spec.normalisation)
-    labels = _numbered(pair.read_labels())
+    labels = _worth_learning(_numbered(pair.read_labels()), spec.min_pixels)
     if image.shape[1:] != labels.shape:
         raise InvalidDataset(f"{pair.image} has {image.shape[1:]} pixels, but {pair.labels} {labels.shape}")
     if spec.scale == 1:
@@ -106,6 +135,14 @@ def _turn(crop: NDArray[np.float32], truth: Labels, rng: np.random.Generator) ->
     turns = int(rng.integers(4))
     crop, truth = np.rot90(crop, turns, (1, 2)), np.rot90(truth, turns)
     return (crop[..., ::-1], truth[..., ::-1]) if rng.random() < 0.5 else (crop, truth)
+
+
+def _dim(crop: NDArray[np.float32], truth: Labels, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Some of the objects darker, so that dim ones lie beside bright ones."""
+    values, place = np.unique(truth, return_inverse=True)
+    chosen = (rng.random(len(values)) < 0.4) & (values > 0)
+    gains = np.where(chosen, np.exp(rng.uniform(-1.2, 0, len(values))), 1).astype(np.float32)
+    return np.asarray(crop * ndimage.gaussian_filter(gains[place].reshape(truth.shape), 1), np.float32)
 
 
 def _intensity(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -112,7 +112,7 @@ def test_a_checkpoint_of_another_schedule_is_refused_and_named(
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
     trainer = Trainer(SPEC, dataclasses.replace(SCHEDULE, **other))  # type: ignore[arg-type]
-    with pytest.raises(StaleCheckpoint, match=rf"^{tmp_path}/checkpoint\.pt: was made by another schedule, .*\"steps\": 5"):
+    with pytest.raises(StaleCheckpoint, match=r"checkpoint\.pt: was made by another schedule, .*\"steps\": 5"):
         trainer.resume(tmp_path / "checkpoint.pt")
     assert trainer.step == 0
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_another_model_is_refused_and_named(
     data: Crops, tmp_path: Path, other: dict[str, object]
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
-    with pytest.raises(StaleCheckpoint, match=rf"^{tmp_path}/checkpoint\.pt: was made for another model, .*\"unit\": 32"):
+    with pytest.raises(StaleCheckpoint, match=r"checkpoint\.pt: was made for another model, .*\"unit\": 32"):
         Trainer(SPEC.model_copy(update=other), SCHEDULE).resume(tmp_path / "checkpoint.pt")
 
 
