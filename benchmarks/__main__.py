@@ -12,7 +12,7 @@ from workers.stack import retained_heap
 
 from .harness import report
 
-NAMES = ("clustering", "pipeline")
+NAMES = ("clustering", "huge", "pipeline")
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first look")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    parser.add_argument("--images", type=Path, help="pipeline: a folder (default: pictures of packages)")
+    parser.add_argument("--images", type=Path, help="pipeline: a folder; huge: a picture (default: those of packages)")
     given = parser.parse_args()
     if not retained_heap().items() <= os.environ.items():  # as the workers run; read when a process begins
         os.execve(sys.executable, sys.orig_argv, os.environ | retained_heap())

@@ -27,6 +27,8 @@ Floats = NDArray[np.float32]
 _HEADER = struct.Struct("<4sBxxxfII")  # magic, bandwidths, unit, height, width
 _MAGIC = b"MQF1"
 _HALF_MAX = np.float32(65504)
+#: Pixels that are activated at once: what comes between stays in the processor's cache.
+_PORTION = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -58,29 +60,90 @@ def select(embedding: Floats, precision: Floats, seediness: Floats) -> Foregroun
     )
 
 
-def activate(raw: Floats, index: NDArray[np.int64], shape: tuple[int, int], unit: float) -> Foreground:
+def activate(
+    raw: Floats | NDArray[np.float16], index: NDArray[np.int64], shape: tuple[int, int], unit: float
+) -> Foreground:
     """Raw values of the foreground pixels, (2 + bandwidths + 1, N) → their fields."""
-    y, x = np.divmod(index, shape[1])
-    grid = np.stack([x, y]).astype(np.float32) / np.float32(unit)
-    with np.errstate(over="ignore"):
-        precision = np.exp(np.float32(10) * raw[2:-1])
-        seediness = 1 / (1 + np.exp(-raw[-1]))
-    return Foreground(shape, index, np.tanh(raw[:2]) + grid, precision, seediness)
+    count = len(index)
+    embedding, precision = np.empty((2, count), np.float32), np.empty((len(raw) - 3, count), np.float32)
+    seediness = np.empty(count, np.float32)
+    for start in range(0, count, _PORTION):
+        part = slice(start, start + _PORTION)
+        values = raw[:, part].astype(np.float32, copy=False)
+        y, x = np.divmod(index[part], shape[1])
+        grid = np.stack([x, y]).astype(np.float32) / np.float32(unit)
+        with np.errstate(over="ignore"):
+            np.exp(np.float32(10) * values[2:-1], out=precision[:, part])
+            seediness[part] = 1 / (1 + np.exp(-values[-1]))
+        np.add(np.tanh(values[:2]), grid, out=embedding[:, part])
+    return Foreground(shape, index, embedding, precision, seediness)
+
+
+class Packer:
+    """Packs an image's raw fields as they come, in pieces: a header, the foreground as bits, its values as float16.
+
+    What it gives does not depend on how the image was cut. It holds a byte a pixel and the foreground's values.
+    """
+
+    def __init__(self, shape: tuple[int, int], unit: float) -> None:
+        self.shape = shape
+        self._unit = unit
+        self._foreground = np.zeros(shape, np.bool_)
+        self._pieces: list[_Piece] = []
+
+    def add(self, raw: Floats, top: int, left: int) -> None:
+        """Raw fields (2 + bandwidths + 1, h, w) of the image's part whose first pixel is (`top`, `left`).
+
+        Raises `InvalidFields` where a value is not a number: then the weights are damaged.
+        """
+        channels, height, width = raw.shape
+        foreground = np.greater(raw[-1], 0, out=self._foreground[top : top + height, left : left + width])
+        values = raw.reshape(channels, -1).take(np.flatnonzero(foreground), axis=1)
+        if np.isnan(raw[-1]).any() or np.isnan(values).any():
+            raise InvalidFields("the network gave NaN; are its weights damaged?")
+        half = values.clip(-_HALF_MAX, _HALF_MAX).astype("<f2")
+        self._pieces.append(_Piece(top, left, np.count_nonzero(foreground, axis=1), half))
+
+    def finish(self) -> bytes:
+        """The packed fields, once every part of the image was added."""
+        values = self._in_order()
+        header = _HEADER.pack(_MAGIC, len(values) - 3, self._unit, *self.shape)
+        return b"".join([header, np.packbits(self._foreground).data, values.data])
+
+    def _in_order(self) -> NDArray[np.float16]:
+        """The values of all pieces, (2 + bandwidths + 1, N), in the image's row-major order; the pieces are let go."""
+        if len(self._pieces) == 1:
+            return self._pieces.pop().values
+        rows = np.count_nonzero(self._foreground, axis=1)
+        following = np.cumsum(rows) - rows  # where in each row the next piece to the right goes on
+        values = np.empty((len(self._pieces[0].values), int(rows.sum())), "<f2")
+        self._pieces.sort(key=lambda piece: -piece.left)
+        while self._pieces:
+            piece = self._pieces.pop()
+            own = following[piece.top : piece.top + len(piece.counts)]
+            shift = own - np.cumsum(piece.counts) + piece.counts
+            values[:, np.repeat(shift, piece.counts) + np.arange(piece.values.shape[1])] = piece.values
+            own += piece.counts
+        return values
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The foreground of a part of an image."""
+
+    top: int
+    left: int
+    #: (h,): foreground pixels in each row.
+    counts: NDArray[np.intp]
+    #: (2 + bandwidths + 1, N).
+    values: NDArray[np.float16]
 
 
 def pack(raw: Floats, unit: float) -> bytes:
-    """Raw fields (2 + bandwidths + 1, H, W) → a header, the foreground as bits, its raw values as float16.
-
-    Raises `InvalidFields` where a value is not a number: then the weights are damaged.
-    """
-    channels, height, width = raw.shape
-    foreground = raw[-1] > 0
-    values = raw.reshape(channels, -1).take(np.flatnonzero(foreground), axis=1)
-    if np.isnan(raw[-1]).any() or np.isnan(values).any():
-        raise InvalidFields("the network gave NaN; are its weights damaged?")
-    half = values.clip(-_HALF_MAX, _HALF_MAX).astype("<f2")
-    header = _HEADER.pack(_MAGIC, channels - 3, unit, height, width)
-    return b"".join([header, np.packbits(foreground).tobytes(), half.tobytes()])
+    """Raw fields (2 + bandwidths + 1, H, W) of a whole image, packed. Raises `InvalidFields` as `Packer.add` does."""
+    packer = Packer((raw.shape[1], raw.shape[2]), unit)
+    packer.add(raw, 0, 0)
+    return packer.finish()
 
 
 def unpack(data: bytes) -> Foreground:
@@ -99,4 +162,4 @@ def unpack(data: bytes) -> Foreground:
     if len(data) != expected:
         raise InvalidFields(f"{len(data):,} bytes where {expected:,} belong")
     half = np.frombuffer(data, "<f2", offset=_HEADER.size + bits).reshape(bandwidths + 3, len(index))
-    return activate(half.astype(np.float32), index, (height, width), unit)
+    return activate(half, index, (height, width), unit)

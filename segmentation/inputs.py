@@ -40,7 +40,9 @@ def to_input(pixels: Pixels, channels: Channels, normalisation: Normalisation) -
     """(H, W, C) finite pixels of any type → (channels, H, W) float32, finite, normalised."""
     planes = np.ascontiguousarray(np.moveaxis(_select(_workable(pixels, normalisation), channels), -1, 0))
     if normalisation == "percentile":
-        return np.stack([_stretch(plane, _ROUNDING if pixels.dtype.kind == "f" else 0) for plane in planes])
+        for plane in planes:
+            _stretch(plane, _ROUNDING if pixels.dtype.kind == "f" else 0)
+        return planes.astype(np.float32, copy=False)
     most = np.iinfo(pixels.dtype.name).max if pixels.dtype.kind in "iu" else 1
     return (planes / planes.dtype.type(most)).clip(-_MOST, _MOST).astype(np.float32, copy=False)
 
@@ -66,12 +68,14 @@ def _select(pixels: Floats, channels: Channels) -> Floats:
     return pixels[..., :1] if count <= 2 else pixels.mean(axis=2, keepdims=True)
 
 
-def _stretch(plane: Floats, rounding: float) -> NDArray[np.float32]:
-    """The plane with its 1st and 99.8th percentiles at 0 and 1; a plane flat but for `rounding` becomes 0."""
+def _stretch(plane: Floats, rounding: float) -> None:
+    """Bring the plane's 1st and 99.8th percentiles to 0 and 1, in place; one flat but for `rounding` becomes 0."""
     step = max(1, int((plane.size / _SAMPLE) ** 0.5))
     low, high = np.percentile(plane[::step, ::step], (1, 99.8))
     span = max(high - low, rounding * max(abs(low), abs(high)), _TINY)
-    return ((plane - plane.dtype.type(low)) / plane.dtype.type(span)).clip(-1, 3).astype(np.float32, copy=False)
+    plane -= plane.dtype.type(low)
+    plane /= plane.dtype.type(span)
+    plane.clip(-1, 3, out=plane)
 
 
 def padded_side(side: int) -> int:

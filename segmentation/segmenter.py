@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from . import model
+from . import loading, model
 from .clustering import Labels, cluster
-from .errors import InvalidModel
-from .fields import Floats, pack, unpack
+from .errors import ImageTooLarge
+from .fields import Floats, Packer, unpack
 from .images import Pixels
-from .inputs import pad, to_input
+from .inputs import pad, padded_side, to_input
 from .model import ModelSpec
-from .network import BranchedERFNet, NonBottleneck1D, Up
+from .network import NonBottleneck1D, Up
+from .places import Place
+from .scale import clustering, factor, resized
+from .tiles import HALO, Bounds, stitch
+from .views import Forward, augmented, resize
 
 
 class Segmenter:
     """One model on one device. Threads may share it; the device runs their batches one after another."""
 
-    def __init__(self, network: BranchedERFNet, spec: ModelSpec, device: str = "cpu") -> None:
+    def __init__(self, network: nn.Module, spec: ModelSpec, device: str = "cpu") -> None:
         self.spec, self.device = spec, torch.device(device)
         folded = _fold_norms(network.eval().requires_grad_(False))
         self._network = folded.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Segmenter:
-        """The model in `folder`. Raises `InvalidModel` where its files are not whole."""
+    def load(cls, folder: Place, device: str = "cpu") -> Segmenter:
+        """The model in `folder`. Raises `InvalidModel` where its files are not whole or are not the network's."""
         spec = model.read_spec(folder)
-        network = BranchedERFNet(spec.channel_count, spec.bandwidths)
-        try:
-            tensors = {name: tensor.float() for name, tensor in load_tensors(model.read_weights(folder)).items()}
-            found = network.load_state_dict(tensors, strict=False)
-        except (SafetensorError, RuntimeError) as error:
-            raise InvalidModel(f"{folder}: weights that don't fit the network: {error}") from error
-        missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
-        if missing or found.unexpected_keys:
-            raise InvalidModel(f"{folder}: weights without {missing[:3]} or with unknown {found.unexpected_keys[:3]}")
-        return cls(network, spec, device)
+        return cls(loading.network(spec, model.read_weights(folder, spec), device), spec, device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the weights take on the device."""
+        return sum(tensor.nbytes for tensor in (*self._network.parameters(), *self._network.buffers()))
 
     def prepare(self, pixels: Pixels) -> Floats:
         """(H, W, C) pixels → (channels, h, w) float32, padded to the ladder of shapes."""
@@ -56,17 +52,57 @@ class Segmenter:
         fields: Floats = self._network(tensor).float().contiguous().numpy(force=True)
         return fields
 
-    def pack(self, raw: Floats, height: int, width: int) -> bytes:
-        """Padded raw fields of one image → the packed fields of its height × width pixels."""
-        return pack(raw[:, :height, :width], self.spec.unit)
+    def fields(
+        self,
+        pixels: Pixels,
+        *,
+        tta: bool = False,
+        diameter: float | None = None,
+        bounds: Bounds = Bounds(),
+        forward: Forward | None = None,
+    ) -> bytes:
+        """(H, W, C) pixels → their packed fields, by way of `forward` where it is given (a queue for the device).
 
-    def segment(self, pixels: Pixels) -> tuple[Labels, Floats]:
-        """(H, W, C) pixels → labels (H, W) int32 and scores (K,) float32: label for label what the queue gives."""
-        packed = self.pack(self.forward(self.prepare(pixels)[None])[0], *pixels.shape[:2])
-        return cluster(unpack(packed), self.spec.clustering())
+        `tta` averages over eight views; `diameter`, pixels, is the objects' own: see `scale`. Raises `InvalidDiameter`,
+        `InvalidFields`, and `ImageTooLarge` for what is over the bounds.
+        """
+        shape = pixels.shape[0], pixels.shape[1]
+        by = factor(self.spec, diameter)
+        size = resized(shape, by, bounds.max_pixels)
+        halo = self._halo(size, bounds.tile_pixels)
+        planes = resize(to_input(pixels, self.spec.channels, self.spec.normalisation), size)
+        packer = Packer(shape, self.spec.unit / by)
+        run = forward or self._forward_one
+        stitch(planes, augmented(run) if tta else run, packer, halo, bounds.tile_pixels)
+        return packer.finish()
+
+    def segment(
+        self, pixels: Pixels, *, tta: bool = False, diameter: float | None = None, bounds: Bounds = Bounds()
+    ) -> tuple[Labels, Floats]:
+        """(H, W, C) pixels → labels (H, W) int32 and scores (K,) float32: label for label what the queue gives.
+
+        The options and errors are those of `fields`.
+        """
+        packed = self.fields(pixels, tta=tta, diameter=diameter, bounds=bounds)
+        return cluster(unpack(packed), clustering(self.spec, diameter=diameter))
+
+    def _forward_one(self, planes: Floats) -> Floats:
+        raw: Floats = self.forward(planes[None])[0]
+        return raw
+
+    def _halo(self, size: tuple[int, int], most: int) -> int:
+        """How far the network looks, where that has to be known."""
+        if self.spec.halo is not None:
+            return self.spec.halo
+        if self.spec.network == "program" and padded_side(size[0]) * padded_side(size[1]) > most:
+            raise ImageTooLarge(
+                f"{size[0]}×{size[1]} is over {most:,} pixels, and model {self.spec.name} can't be run in tiles: "
+                f"its model.toml does not say how far it looks (halo)"
+            )
+        return HALO
 
 
-def _fold_norms(network: BranchedERFNet) -> BranchedERFNet:
+def _fold_norms(network: nn.Module) -> nn.Module:
     """Batch norms folded into the convolutions before them: the same function with fewer passes over memory."""
     for block in network.modules():
         if isinstance(block, NonBottleneck1D):

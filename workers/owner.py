@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -35,10 +36,10 @@ class _Waiting:
 class DeviceOwner:
     """Runs what threads hand in, oldest first, up to `batch_size` of one model and shape at a time.
 
-    A batch that is not full waits `batch_wait_s` seconds for more. Where a batch fails, its images run one by one, so
-    that one bad image fails alone. Where the thread itself dies, or `forward` raises `DeviceLost`, `on_death` is called
-    and, `parting_s` seconds later, everything that waits raises `DeviceLost`: by then the process has stopped taking
-    jobs, and takes none of those that are given back.
+    A batch has no more than `batch_pixels` pixels, or one input. One that is not full waits `batch_wait_s` seconds for
+    more. Where a batch fails, its images run one by one, so that one bad image fails alone. Where the thread itself
+    dies, or `forward` raises `DeviceLost`, `on_death` is called and, `parting_s` seconds later, everything that waits
+    raises `DeviceLost`: by then the process has stopped taking jobs, and takes none of those that are given back.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class DeviceOwner:
         *,
         batch_size: int,
         batch_wait_s: float,
+        batch_pixels: int = sys.maxsize,
         on_death: Callable[[], None],
         parting_s: float = 1.5,
     ) -> None:
         self._forward, self._batch_size, self._batch_wait_s = forward, batch_size, batch_wait_s
+        self._batch_pixels = batch_pixels
         self._on_death, self._parting_s = on_death, parting_s
         self._waiting: OrderedDict[Hashable, _Waiting] = OrderedDict()
         self._changed = threading.Condition()
@@ -97,12 +100,18 @@ class DeviceOwner:
                     continue
                 key, oldest = next(iter(self._waiting.items()))
                 left = oldest.since + self._batch_wait_s - time.monotonic()
-                if len(oldest.items) >= self._batch_size or left <= 0 or self._stopping:
+                if len(oldest.items) >= self._most(oldest) or left <= 0 or self._stopping:
                     return self._take(key, oldest)
                 self._changed.wait(left)
 
+    def _most(self, waiting: _Waiting) -> int:
+        """Inputs of this shape in a batch."""
+        pixels: int = waiting.items[0][0][0].size
+        return max(1, min(self._batch_size, self._batch_pixels // pixels))
+
     def _take(self, key: Hashable, oldest: _Waiting) -> tuple[str, list[tuple[Floats, Future[Floats]]]]:
-        batch, oldest.items = oldest.items[: self._batch_size], oldest.items[self._batch_size :]
+        most = self._most(oldest)
+        batch, oldest.items = oldest.items[:most], oldest.items[most:]
         del self._waiting[key]
         if oldest.items:  # to the end of the line, so that no shape starves another
             oldest.since = time.monotonic()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from segmentation import fields
 from segmentation.clustering import Clustering, cluster
 from segmentation.errors import InvalidFields
-from segmentation.fields import activate, pack, unpack
+from segmentation.fields import Packer, activate, pack, unpack
 
 raw_fields = st.tuples(st.sampled_from([4, 5]), st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-30, 30, width=32))
@@ -61,6 +64,27 @@ def test_a_packed_image_costs_what_its_foreground_does():
     raw = np.full((5, 100, 100), -1, np.float32)
     raw[4, :10] = 1
     assert len(pack(raw, 64)) == 20 + 10_000 // 8 + 1000 * 5 * 2
+
+
+@given(raw_fields, st.data())
+def test_however_an_image_is_cut_and_in_whatever_order_its_parts_come_it_is_packed_the_same(raw, data):
+    _, height, width = raw.shape
+    rows = sorted({0, height, *data.draw(st.lists(st.integers(0, height), max_size=3))})
+    columns = sorted({0, width, *data.draw(st.lists(st.integers(0, width), max_size=3))})
+    parts = [(*y, *x) for y in pairwise(rows) for x in pairwise(columns)]
+    packer = Packer((height, width), 64)
+    for top, bottom, left, right in data.draw(st.permutations(parts)):
+        packer.add(raw[:, top:bottom, left:right], top, left)
+    assert packer.finish() == pack(raw, 64)
+
+
+def test_the_fields_of_many_pixels_are_those_of_each(monkeypatch):
+    raw = np.random.default_rng(0).normal(0, 2, (5, 40, 50)).astype(np.float32)
+    at_once = unpack(pack(raw, 64))
+    monkeypatch.setattr(fields, "_PORTION", 100)
+    in_portions = unpack(pack(raw, 64))
+    for name in ("index", "embedding", "precision", "seediness"):
+        np.testing.assert_allclose(getattr(in_portions, name), getattr(at_once, name), rtol=1e-6)
 
 
 def test_a_network_that_gives_nan_is_told():

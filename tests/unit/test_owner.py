@@ -59,8 +59,15 @@ def call(what: Callable[..., Any], *arguments: Any) -> Future[Any]:
     return answer
 
 
-def own(device: Device, batch_size: int = 4, batch_wait_s: float = 0) -> DeviceOwner:
-    return DeviceOwner(device, batch_size=batch_size, batch_wait_s=batch_wait_s, on_death=device.died, parting_s=0.1)
+def own(device: Device, batch_size: int = 4, batch_wait_s: float = 0, batch_pixels: int = 10_000) -> DeviceOwner:
+    return DeviceOwner(
+        device,
+        batch_size=batch_size,
+        batch_wait_s=batch_wait_s,
+        batch_pixels=batch_pixels,
+        on_death=device.died,
+        parting_s=0.1,
+    )
 
 
 def image(value: float, side: int = 8) -> Floats:
@@ -111,6 +118,16 @@ def test_images_of_one_shape_and_model_run_together_up_to_the_batch_size(device:
         ("m", (4, 1, 8, 8)),
         ("other", (1, 1, 8, 8)),
     ]
+
+
+def test_a_batch_has_no_more_pixels_than_may_be_or_one_input(device: Device) -> None:
+    owner = own(device, batch_pixels=2 * 8 * 8 + 1)
+    held = hold(owner, device)
+    answers = queue(owner, [image(n) for n in range(5)]) + queue(owner, [image(5, side=16), image(6, side=16)])
+    device.free.set()
+    assert [answer.result(20)[0, 0, 0] for answer in answers] == [n + 1 for n in range(7)]
+    held.result(20)
+    assert sorted(shape[-1] ** 2 * shape[0] for _, shape in device.batches[1:]) == [64, 128, 128, 256, 256]
 
 
 def test_a_batch_waits_for_more_and_goes_as_soon_as_it_is_full(device: Device) -> None:

@@ -1,0 +1,213 @@
+"""Tiled equals untiled: for any network whose receptive field is known, ours included, and on real images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from examples.samples import samples
+from segmentation import model
+from segmentation.errors import ImageTooLarge
+from segmentation.fields import Packer
+from segmentation.images import decode
+from segmentation.inputs import pad, padded_side
+from segmentation.model import ModelSpec
+from segmentation.network import BranchedERFNet
+from segmentation.segmenter import Segmenter
+from segmentation.tiles import HALO, Bounds, layout, stitch
+from segmentation.views import augmented
+
+sides = st.integers(1, 200)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """These tiles are too small to be worth a second one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Canvas(Packer):
+    """A packer that keeps the raw fields, and how often each pixel was given."""
+
+    def __init__(self, shape):
+        super().__init__(shape, 64)
+        self.raw, self.times = np.zeros((5, *shape), np.float32), np.zeros(shape, int)
+
+    def add(self, raw, top, left):
+        part = np.s_[top : top + raw.shape[1], left : left + raw.shape[2]]
+        self.raw[(slice(None), *part)] = raw
+        self.times[part] += 1
+
+
+def stitched(planes, forward, halo, most, shape=None):
+    canvas = Canvas(shape or planes.shape[1:])
+    stitch(planes, forward, canvas, halo, most)
+    assert (canvas.times == 1).all()
+    return canvas.raw
+
+
+def of(network):
+    def forward(planes):
+        with torch.inference_mode():
+            return network(torch.from_numpy(planes)[None])[0].numpy()
+
+    return forward
+
+
+def reach(network, cells):
+    """How far beyond a pixel's own cell of 8 a change of that pixel is seen, along a strip of `cells` cells."""
+    farthest = 0
+    for phase in range(8):
+        planes = np.zeros((1, 8, 8 * cells), np.float32)
+        middle = 8 * (cells // 2)
+        planes[..., middle + phase] = np.nan  # whatever looks at it is no number
+        seen = np.flatnonzero(np.isnan(of(network)(planes)).any(axis=(0, 1)))
+        farthest = max(farthest, middle - seen[0] // 8 * 8, seen[-1] // 8 * 8 - middle)
+        assert seen[0] > 0 and seen[-1] < 8 * cells - 1, "the strip is too short to tell"
+    return farthest
+
+
+def small_network():
+    """Halves three times, looks around at the coarsest, and comes back: our network in small."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, padding=1),
+        nn.Conv2d(4, 4, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, stride=2, padding=1),
+        nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+        nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(4, 5, 2, stride=2),
+    ).eval()
+
+
+def settled(network):
+    """Norms as a trained network has them, so that values stay of one size."""
+    for block in network.modules():
+        if isinstance(block, nn.BatchNorm2d):
+            block.running_var.fill_(0.3)
+    return network.eval()
+
+
+SMALL = small_network()
+SMALL_HALO = reach(SMALL, 16)
+
+
+# The receptive field
+
+
+def test_the_halo_is_as_wide_as_the_network_looks_and_no_wider():
+    assert reach(settled(BranchedERFNet(1, 2)), 240) == HALO
+
+
+# The layout
+
+
+@given(sides, sides, st.integers(0, 64), st.integers(64, 40_000))
+def test_every_pixel_is_in_one_core_and_every_tile_sees_its_halo_or_the_images_end(height, width, halo, most):
+    rows, columns = layout((height, width), halo, most)
+    for side, spans in ((height, rows), (width, columns)):
+        assert [span.core.start for span in spans] == [0, *(span.core.stop for span in spans[:-1])]
+        assert spans[-1].core.stop == side
+        assert len({span.seen.stop - span.seen.start for span in spans}) == 1
+        for span in spans:
+            assert span.core.start < span.core.stop
+            assert span.core.start % 8 == span.seen.start % 8 == span.seen.stop % 8 == 0
+            assert 0 <= span.seen.start <= max(0, span.core.start - halo)
+            assert span.seen.stop >= min(padded_side(side), span.core.stop + halo)
+            assert span.seen.stop <= padded_side(side)
+
+
+@given(st.integers(1, 30_000), st.integers(1, 30_000))
+def test_tiles_keep_to_the_bound_and_the_work_is_moderate(height, width):
+    rows, columns = layout((height, width), HALO, 20_000_000)
+    tile = (rows[0].seen.stop - rows[0].seen.start) * (columns[0].seen.stop - columns[0].seen.start)
+    assert tile <= 20_000_000
+    assert len(rows) * len(columns) * tile <= 2 * max(padded_side(height) * padded_side(width), 20_000_000)
+
+
+def test_an_image_within_the_bound_is_one_tile_of_its_shape_on_the_ladder():
+    rows, columns = layout((1000, 700), HALO, 1024 * 704)
+    assert [(len(spans), spans[0].seen.stop) for spans in (rows, columns)] == [(1, 1024), (1, 704)]
+
+
+def test_a_bound_that_no_tile_can_keep_does_not_make_a_million_of_them():
+    rows, columns = layout((5000, 5000), HALO, 1)
+    assert len(rows) == len(columns) <= 9
+
+
+# Tiled equals untiled
+
+
+@given(sides, sides, st.integers(2_000, 20_000), st.booleans(), st.integers(0, 99))
+@settings(deadline=None, max_examples=25)
+def test_tiled_equals_untiled_for_a_network_of_known_reach(height, width, most, tta, seed):
+    planes = np.random.default_rng(seed).normal(0, 1, (1, height, width)).astype(np.float32)
+    forward = augmented(of(SMALL)) if tta else of(SMALL)
+    whole = forward(pad(planes))[:, :height, :width]
+    np.testing.assert_allclose(stitched(planes, forward, SMALL_HALO, most), whole, atol=1e-5)
+
+
+@given(sides, sides, st.floats(0.2, 3), st.integers(0, 99))
+@settings(deadline=None, max_examples=25)
+def test_tiled_equals_untiled_where_the_image_was_resized(height, width, by, seed):
+    size = tuple(max(1, round(side * by)) for side in (height, width))
+    planes = np.random.default_rng(seed).normal(0, 1, (1, *size)).astype(np.float32)
+    whole = stitched(planes, of(SMALL), SMALL_HALO, 10**9, (height, width))
+    np.testing.assert_allclose(stitched(planes, of(SMALL), SMALL_HALO, 5_000, (height, width)), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2000, 70), (61, 2450)])
+def test_tiled_equals_untiled_for_our_network(shape):
+    torch.manual_seed(1)
+    forward = of(settled(BranchedERFNet(1, 2)))
+    planes = np.random.default_rng(0).normal(0, 1, (1, *shape)).astype(np.float32)
+    seen = []
+
+    def watched(tile):
+        seen.append(tile.shape)
+        return forward(tile)
+
+    found = stitched(planes, watched, HALO, 1)
+    assert len(seen) > 1 and len(set(seen)) == 1
+    whole = forward(pad(planes))[:, : shape[0], : shape[1]]
+    assert whole.std() > 0.01
+    np.testing.assert_allclose(found, whole, atol=1e-4 * np.abs(whole).max())
+
+
+def test_a_halo_that_is_too_narrow_is_seen():
+    """So the equality above says something."""
+    planes = np.random.default_rng(0).normal(0, 1, (1, 200, 200)).astype(np.float32)
+    whole = of(SMALL)(pad(planes))[:, :200, :200]
+    assert np.abs(stitched(planes, of(SMALL), SMALL_HALO - 8, 10_000) - whole).max() > 1e-4
+
+
+def test_tiled_equals_untiled_label_for_label_on_a_real_image():
+    nuclei = decode(next(path for path in samples() if path.name == "img2d.tif").read_bytes())
+    pixels = np.tile(nuclei[:, 100:260], (4, 1, 1))[:1800]
+    segmenter = Segmenter.load(model.find("nuclei"))
+    whole, scores = segmenter.segment(pixels)
+    for most in (270_000, 1):
+        labels, tiled = segmenter.segment(pixels, bounds=Bounds(tile_pixels=most))
+        np.testing.assert_array_equal(labels, whole)
+        np.testing.assert_allclose(tiled, scores, atol=1e-3)
+    assert len(scores) > 50
+
+
+# What can't be tiled
+
+
+def test_a_program_that_does_not_say_how_far_it_looks_is_not_tiled():
+    pixels, bounds = np.zeros((200, 16, 1), np.uint8), Bounds(tile_pixels=2_000)
+    with pytest.raises(ImageTooLarge, match="200×16 .* model p can't be run in tiles"):
+        Segmenter(small_network(), ModelSpec(name="p", network="program")).segment(pixels, bounds=bounds)
+    told = Segmenter(small_network(), ModelSpec(name="p", network="program", halo=SMALL_HALO))
+    assert told.segment(pixels, bounds=bounds)[0].shape == (200, 16)

@@ -1,0 +1,169 @@
+"""How the network is shown an image: resized, turned, and its answer brought back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segmentation.clustering import Clustering, cluster
+from segmentation.errors import ImageTooLarge, InvalidDiameter
+from segmentation.fields import unpack
+from segmentation.model import ModelSpec
+from segmentation.network import BranchedERFNet
+from segmentation.scale import clustering, factor, resized
+from segmentation.segmenter import Segmenter
+from segmentation.views import augmented, places, resize, sample
+
+KNOWS = ModelSpec(name="x", scale=0.5, diameter=20, min_pixels=30, min_unclustered=8)
+
+
+# The factor, and what counts pixels
+
+
+def test_an_image_is_resized_by_the_models_scale_and_by_how_much_larger_its_objects_are():
+    assert factor(KNOWS) == 0.5
+    assert factor(KNOWS, 20) == 0.5
+    assert factor(KNOWS, 10) == 1
+    assert factor(KNOWS, 80) == 0.125
+
+
+def test_what_the_model_counts_in_pixels_grows_with_the_objects_and_what_the_job_counts_does_not():
+    assert clustering(KNOWS) == Clustering(0.9, 30, 8)
+    assert clustering(KNOWS, 0.7, diameter=40) == Clustering(0.7, 120, 32)
+    assert clustering(KNOWS, None, 7, diameter=40) == Clustering(0.9, 7, 32)
+
+
+@pytest.mark.parametrize("ask", [factor, lambda spec, diameter: clustering(spec, diameter=diameter)])
+def test_a_diameter_that_a_model_cannot_be_shown_is_refused_with_those_that_it_can(ask):
+    with pytest.raises(InvalidDiameter, match="model y does not know"):
+        ask(ModelSpec(name="y"), 20)
+    with pytest.raises(InvalidDiameter, match="321 pixels is 16.1 times .* from 1.25 to 320"):
+        ask(KNOWS, 321)
+    with pytest.raises(InvalidDiameter, match="from 1.25 to 320"):
+        ask(KNOWS, 1.2)
+
+
+def test_a_resized_image_has_a_pixel_at_least_and_no_more_than_the_bound():
+    assert resized((100, 3), 0.1, 10) == (10, 1)
+    assert resized((100, 100), 2, 40_000) == (200, 200)
+    with pytest.raises(ImageTooLarge, match="100×100, resized by 2 .* is 40,000 pixels, over the limit of 39,999"):
+        resized((100, 100), 2, 39_999)
+
+
+# Resizing
+
+
+def test_resizing_to_the_same_size_changes_nothing():
+    image = np.random.default_rng(0).random((2, 5, 6), np.float32)
+    assert resize(image, (5, 6)) is image
+
+
+@pytest.mark.parametrize("size", [(11, 60), (40, 25), (90, 130)])
+def test_fields_come_back_to_where_the_image_was(size):
+    """A ramp stays that ramp, but for the border where there is nothing to go on with."""
+    y, x = np.mgrid[:40, :60].astype(np.float32)
+    there = resize(np.stack([x, y]), size)
+    back = sample(there, places(40, size[0]), places(60, size[1]))
+    border = 6
+    inner = np.s_[border:-border, border:-border]
+    np.testing.assert_allclose(back[0][inner], x[inner], atol=0.02)
+    np.testing.assert_allclose(back[1][inner], y[inner], atol=0.02)
+
+
+def test_sampling_is_what_torch_does_without_antialiasing():
+    raw = np.random.default_rng(0).normal(0, 1, (5, 17, 23)).astype(np.float32)
+    for size in ((40, 50), (9, 12), (17, 60)):
+        wanted = torch.nn.functional.interpolate(torch.from_numpy(raw)[None], size, mode="bilinear")[0].numpy()
+        found = sample(raw, places(size[0], 17), places(size[1], 23))
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def discs(radius, unit):
+    """A network that finds discs of one radius, on a lattice of 4 radii, in whatever it is shown."""
+
+    def forward(planes):
+        _, height, width = planes.shape
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        pitch = 4 * radius
+        to_x, to_y = ((at // pitch + 0.5) * pitch - 0.5 - at for at in (x, y))
+        far = np.hypot(to_x, to_y)
+        raw = np.empty((5, height, width), np.float32)
+        raw[0], raw[1] = np.arctanh(np.clip(to_x / unit, -0.99, 0.99)), np.arctanh(np.clip(to_y / unit, -0.99, 0.99))
+        raw[2:4] = np.log(np.log(2) / (0.5 * radius / unit) ** 2) / 10
+        raw[4] = 8 * (1 - far / radius)
+        return raw
+
+    return forward
+
+
+@pytest.mark.parametrize("diameter", [10.0, 20.0, 50.0])
+def test_objects_of_another_magnification_are_found_where_they_are_and_as_large_as_they_are(diameter):
+    """The model learnt objects of 20 pixels, and sees the image so that they have 20."""
+    spec = ModelSpec(name="x", diameter=20, unit=64, min_pixels=40)
+    segmenter = Segmenter(BranchedERFNet(1, 2), spec)
+    side = round(8 * diameter)  # four discs a side, two diameters apart
+    packed = segmenter.fields(np.zeros((side, side, 1), np.uint8), diameter=diameter, forward=discs(10, 64))
+    labels, scores = cluster(unpack(packed), clustering(spec, diameter=diameter))
+    assert labels.shape == (side, side) and len(scores) == 16
+    areas = np.bincount(labels.ravel())[1:]
+    np.testing.assert_allclose(areas, np.pi * diameter**2 / 4, rtol=0.12)
+    for label in range(1, 17):
+        rows, columns = np.nonzero(labels == label)
+        centre = np.array([rows.mean(), columns.mean()])
+        nearest = (np.round((centre + 0.5) / (2 * diameter) - 0.5) + 0.5) * 2 * diameter - 0.5
+        np.testing.assert_allclose(centre, nearest, atol=0.6)
+
+
+# Eight views
+
+
+def gradients(planes, bandwidths=2):
+    """Turns as an image does: offsets are its slope, bandwidths how steep it is along each axis."""
+    image = np.pad(planes[0], 1, mode="edge")
+    right = image[1:-1, 2:] - image[1:-1, :-2]
+    down = image[2:, 1:-1] - image[:-2, 1:-1]
+    sigma = [np.abs(right), np.abs(down)] if bandwidths == 2 else [np.abs(right) + np.abs(down)]
+    return np.stack([right, down, *sigma, planes[0] - 0.5]).astype(np.float32)
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2]), st.integers(0, 99))
+@settings(deadline=None)
+def test_a_network_that_turns_with_its_image_says_the_same_over_eight_views(rows, columns, bandwidths, seed):
+    image = np.random.default_rng(seed).random((1, 8 * rows, 8 * columns), np.float32)
+
+    def forward(planes):
+        return gradients(planes, bandwidths)
+
+    np.testing.assert_allclose(augmented(forward)(image), forward(image), atol=1e-6)
+
+
+def test_what_a_network_says_whatever_it_sees_is_no_offset_and_one_bandwidth():
+    """It says "right and down" of every view; over all of them that is nowhere."""
+
+    def forward(planes):
+        return np.broadcast_to(np.float32([1, 2, 3, 5, 7])[:, None, None], (5, *planes.shape[1:]))
+
+    mean = augmented(forward)(np.zeros((1, 8, 16), np.float32))
+    np.testing.assert_allclose(mean, np.broadcast_to(np.float32([0, 0, 4, 4, 7])[:, None, None], (5, 8, 16)), atol=1e-6)
+
+
+def test_the_network_is_shown_eight_different_views_and_two_shapes():
+    seen = []
+    image = np.random.default_rng(0).random((3, 8, 16), np.float32)
+    augmented(lambda planes: seen.append(planes.copy()) or np.zeros((4, *planes.shape[1:]), np.float32))(image)
+    assert {view.shape for view in seen} == {(3, 8, 16), (3, 16, 8)}
+    assert len({view.tobytes() for view in seen}) == 8
+    np.testing.assert_array_equal(seen[0], image)
+
+
+def test_the_mean_of_a_real_network_turns_with_the_image():
+    torch.manual_seed(0)
+    segmenter = Segmenter(BranchedERFNet(1, 2), ModelSpec(name="x"))
+    image = np.random.default_rng(0).normal(0, 1, (1, 24, 40)).astype(np.float32)
+    averaged = augmented(lambda planes: segmenter.forward(planes[None])[0])
+    raw, turned = averaged(image), averaged(np.ascontiguousarray(image[:, ::-1].swapaxes(1, 2)))
+    back = turned.swapaxes(1, 2)[[1, 0, 3, 2, 4]][:, ::-1] * np.float32([1, -1, 1, 1, 1])[:, None, None]
+    np.testing.assert_allclose(back, raw, atol=1e-5)
