@@ -9,14 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from rich.progress import track
 
+from .. import hardware
 from .. import model as models_
 from ..baseline import otsu_watershed
 from ..clustering import Clustering
-from ..dataset import INDEX, Pair, pairs
-from ..errors import NoSuchDevice, SegmentationError
+from ..dataset import INDEX, SPLITS, Pair, pairs
+from ..errors import SegmentationError
 from ..evaluation import Evaluation, Method, evaluate_with, picture_worst
 from ..inputs import to_input
 from ..parameters import check_writable, store
@@ -93,16 +93,13 @@ def evaluate(
 
 def _models_own_split(asked: Request) -> Path | None:
     """The model's `split.csv`, where a split is wanted of data without an index of its own."""
-    own = asked.folder / "split.csv"
+    own = asked.folder / SPLITS
     wanted = asked.split is not None and not (asked.data / INDEX).is_file()
     return own if wanted and isinstance(own, Path) and own.is_file() else None
 
 
 def _load(asked: Request) -> Segmenter:
-    kind = asked.device.partition(":")[0]
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise NoSuchDevice(f"no device {asked.device!r} here; `--device cpu` is always there")
-    return Segmenter.load(asked.folder, asked.device)
+    return Segmenter.load(asked.folder, str(hardware.device(asked.device)))
 
 
 def _methods(label: str, reader: SegmenterReader, parameters: Clustering, baseline: str | None) -> dict[str, Method]:
