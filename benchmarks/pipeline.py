@@ -110,8 +110,8 @@ def _plain() -> Callable[[bytes], Any]:
     from segmentation import model
     from segmentation.images import decode
     from segmentation.inputs import pad, to_input
-    from segmentation.loss import grid
     from segmentation.network import BranchedERFNet
+    from segmentation.training.loss import grid
     from tests.published import cluster_published
 
     folder = model.find("nuclei")

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .catalogue.places import Place, names, read
 from .clustering import Clustering
 from .errors import InvalidModel
 from .inputs import Channels, Normalisation
-from .places import Place, names, read
 
 SPEC, _CARD = "model.toml", "README.md"
 _WEIGHTS = {"branched-erfnet": "weights.safetensors", "program": "program.pt2"}
@@ -139,13 +139,13 @@ def _toml(value: Any) -> str:
 
 def find(name: str, folders: Iterable[str | Path] = ()) -> Place:
     """The folder that a name means, as `repository.Repository.find` has it. Raises `UnknownModel`, `InvalidModel`."""
-    from .repository import Repository
+    from .catalogue.repository import Repository
 
     return Repository(folders).find(name).place
 
 
 def available(folders: Iterable[str | Path] = ()) -> list[ModelSpec]:
     """The spec that each name means, by name."""
-    from .repository import Repository
+    from .catalogue.repository import Repository
 
     return [found.spec for found in Repository(folders).by_name()]

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from . import loading, model
+from . import model
+from .catalogue import loading
+from .catalogue.places import Place
 from .clustering import Labels, cluster
 from .errors import ImageTooLarge
 from .fields import Floats, Packer, unpack
@@ -16,7 +18,6 @@ from .images import Pixels
 from .inputs import pad, padded_side, to_input
 from .model import ModelSpec
 from .network import NonBottleneck1D, Up
-from .places import Place
 from .scale import clustering, factor, resized
 from .tiles import HALO, Bounds, stitch
 from .views import Forward, augmented, resize

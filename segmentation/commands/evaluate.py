@@ -13,17 +13,17 @@ from rich.progress import track
 
 from .. import hardware
 from .. import model as models_
-from ..baseline import otsu_watershed
+from ..catalogue.places import Place
 from ..clustering import Clustering
 from ..dataset import INDEX, SPLITS, Pair, pairs
 from ..errors import SegmentationError
-from ..evaluation import Evaluation, Method, evaluate_with, picture_worst
+from ..evaluation.baseline import otsu_watershed
+from ..evaluation.parameters import check_writable, store
+from ..evaluation.reading import SegmenterReader
+from ..evaluation.scores import Evaluation, Method, evaluate_with, picture_worst
+from ..evaluation.tuning import Kept, Tuning, tune
 from ..inputs import to_input
-from ..parameters import check_writable, store
-from ..places import Place
-from ..reading import SegmenterReader
 from ..segmenter import Segmenter
-from ..tuning import Kept, Tuning, tune
 from . import report
 
 

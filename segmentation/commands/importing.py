@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from .. import importing
+from ..catalogue import importing
 from ..model import ModelSpec
 from .models import check
 

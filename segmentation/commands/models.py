@@ -11,10 +11,10 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
+from ..catalogue.places import Place
+from ..catalogue.repository import Broken, Model, Repository
 from ..errors import InvalidModel, SegmentationError
 from ..model import SPEC, read_card, read_spec
-from ..places import Place
-from ..repository import Broken, Model, Repository
 
 console = Console()
 

@@ -8,10 +8,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation import Evaluation, at, entry, mean_ap
-from ..metrics import Rates
-from ..places import Place
-from ..tuning import Trial, Tuning
+from ..catalogue.places import Place
+from ..evaluation.metrics import Rates
+from ..evaluation.scores import Evaluation, at, entry, mean_ap
+from ..evaluation.tuning import Trial, Tuning
 
 console = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)

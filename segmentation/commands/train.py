@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from .. import model as models_
-from ..crops import Crops
-from ..curves import Curves
 from ..dataset import SPLITS, Pair, divide, write_index
 from ..errors import ModelNotWritable
-from ..magnification import USUAL, areas, median_diameter, scale_for, smallest
 from ..model import ModelSpec
-from ..training import Progress, Schedule, Trainer
-from ..validation import Validation
+from ..training.crops import Crops
+from ..training.curves import Curves
+from ..training.sizes import USUAL, areas, median_diameter, scale_for, smallest
+from ..training.trainer import Progress, Schedule, Trainer
+from ..training.validation import Validation
 
 stderr = Console(stderr=True, highlight=False)
 

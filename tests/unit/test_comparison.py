@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segmentation.comparison import FALSE, MATCHED, MISSED, compare, matched
+from segmentation.evaluation.comparison import FALSE, MATCHED, MISSED, compare, matched
 
 BLACK = np.zeros((300, 200, 1), np.uint8)
 
@@ -65,6 +65,8 @@ def test_any_image_becomes_a_picture_of_bounded_size(shape, dtype):
 
 def test_the_legend_counts(monkeypatch):
     said = []
-    monkeypatch.setattr("segmentation.comparison._headed", lambda panels, title, legend: said.append((title, legend)))
+    monkeypatch.setattr(
+        "segmentation.evaluation.comparison._headed", lambda panels, title, legend: said.append((title, legend))
+    )
     compare(BLACK, squares(id3=(10, 10), id9=(100, 100)), squares(id1=(12, 10), id2=(200, 20), id4=(200, 100)), "x")
     assert said[0][0].startswith("x") and [text for _, text in said[0][1]] == ["matched 1", "missed 1", "false 2"]

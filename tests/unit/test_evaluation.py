@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from segmentation.dataset import InvalidDataset, pairs
-from segmentation.evaluation import entry, evaluate_with, picture_worst
+from segmentation.evaluation.scores import entry, evaluate_with, picture_worst
 
 NOTHING = np.zeros((40, 60), np.int32)
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load
 
 from segmentation import model
+from segmentation.catalogue.importing import PUBLISHED_UNIT, read_checkpoint, read_file, write_new
 from segmentation.errors import InvalidCheckpoint, InvalidModel, ModelExists
-from segmentation.importing import PUBLISHED_UNIT, read_checkpoint, read_file, write_new
 from segmentation.model import ModelSpec
 from segmentation.segmenter import Segmenter
 from tests.checkpoints import checkpoint, published, saved

@@ -15,12 +15,12 @@ from safetensors.torch import save
 from torch import nn
 
 from segmentation import model
+from segmentation.catalogue.importing import read_file, write_new
+from segmentation.catalogue.program import inspect
+from segmentation.catalogue.repository import Repository
 from segmentation.errors import InvalidModel, UnknownModel
-from segmentation.importing import read_file, write_new
 from segmentation.model import ModelSpec
 from segmentation.network import BranchedERFNet
-from segmentation.program import inspect
-from segmentation.repository import Repository
 from segmentation.segmenter import Segmenter
 from workers.models import LoadedModels
 

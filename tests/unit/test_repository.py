@@ -7,9 +7,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from segmentation.catalogue.repository import Broken, Repository
 from segmentation.errors import InvalidModel, UnknownModel
 from segmentation.model import ModelSpec, read_card, read_weights, write
-from segmentation.repository import Broken, Repository
 
 WEIGHTS = b"weights, as far as a folder can tell"
 

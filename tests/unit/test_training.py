@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load
 
 from segmentation import model
-from segmentation.crops import Crops
 from segmentation.dataset import pairs
 from segmentation.errors import InvalidModel, StaleCheckpoint
 from segmentation.model import ModelSpec
 from segmentation.segmenter import Segmenter
-from segmentation.training import Progress, Schedule, Trainer
+from segmentation.training.crops import Crops
+from segmentation.training.trainer import Progress, Schedule, Trainer
 
 SPEC = ModelSpec(name="tiny", unit=32.0)
 SCHEDULE = Schedule(steps=5, batch=2, crop=32)

@@ -13,13 +13,13 @@ from segmentation import model
 from segmentation.clustering import Clustering
 from segmentation.dataset import pairs
 from segmentation.errors import InvalidModel, ModelNotWritable
-from segmentation.metrics import score, summarise
+from segmentation.evaluation.metrics import score, summarise
+from segmentation.evaluation.parameters import check_writable, store
+from segmentation.evaluation.reading import SegmenterReader
+from segmentation.evaluation.tuning import MIN_PIXELS, SEED_THRESHOLDS, Kept, Trial, around, choose, grid, tune
 from segmentation.model import ModelSpec
 from segmentation.network import BranchedERFNet
-from segmentation.parameters import check_writable, store
-from segmentation.reading import SegmenterReader
 from segmentation.segmenter import Segmenter
-from segmentation.tuning import MIN_PIXELS, SEED_THRESHOLDS, Kept, Trial, around, choose, grid, tune
 
 
 def watch(items, what, count):

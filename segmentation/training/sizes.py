@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import InvalidDataset, Pair
+from ..dataset import InvalidDataset, Pair
 
 #: The diameter, pixels, that objects have in front of a network that nothing else is known of.
 USUAL = 24.0

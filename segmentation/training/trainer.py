@@ -17,12 +17,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from . import hardware
+from .. import hardware
+from ..errors import InvalidModel, InvalidSchedule, StaleCheckpoint
+from ..model import ModelSpec
+from ..network import STRIDE, BranchedERFNet
 from .crops import Crops
-from .errors import InvalidModel, InvalidSchedule, StaleCheckpoint
 from .loss import Terms, batch_loss
-from .model import ModelSpec
-from .network import STRIDE, BranchedERFNet
 
 _EMA = 0.999
 _MARGIN = 8.0  # pixels: every object's margin at the start, about a small nucleus's radius

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .clustering import Clustering, Labels
-from .dataset import Pair
-from .evaluation import Evaluation, read_pair
+from ..clustering import Clustering, Labels
+from ..dataset import Pair
 from .metrics import THRESHOLDS, ImageScore, Summary, score, summarise
 from .reading import Reader
+from .scores import Evaluation, read_pair
 
 #: Wraps what is iterated over, to show how far it is: the items, what is done with them, and how many they are.
 Watch = Callable[[Iterable[Any], str, int], Iterable[Any]]

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .clustering import Labels
-from .images import Pixels
+from ..clustering import Labels
+from ..images import Pixels
+from ..overlay import Picture, draw, outline, resized, side_by_side
 from .metrics import Overlaps, overlaps
-from .overlay import Picture, draw, outline, resized, side_by_side
 
 #: Outlines of what is in both, of what only the truth has, and of what only was found. Orange and magenta stay apart
 #: from green for eyes that take red for green.

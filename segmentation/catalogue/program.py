@@ -15,10 +15,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .errors import InvalidModel
-from .inputs import Channels
-from .model import ModelSpec
-from .network import STRIDE
+from ..errors import InvalidModel
+from ..inputs import Channels
+from ..model import ModelSpec
+from ..network import STRIDE
 
 _GRAPH, _INPUTS = "models/model.json", "data/sample_inputs/model.pt"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")

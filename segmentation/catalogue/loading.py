@@ -6,9 +6,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
-from .errors import InvalidModel
-from .model import ModelSpec
-from .network import BranchedERFNet
+from ..errors import InvalidModel
+from ..model import ModelSpec
+from ..network import BranchedERFNet
 from .program import Program
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InvalidModel, UnknownModel
-from .model import SPEC, ModelSpec, read_spec
+from ..errors import InvalidModel, UnknownModel
+from ..model import SPEC, ModelSpec, read_spec
 from .places import Place, names, place
 
 #: The models that come with the package.

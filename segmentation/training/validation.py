@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from .dataset import Pair
-from .images import decode
-from .metrics import score, summarise
-from .model import ModelSpec
-from .network import BranchedERFNet
-from .segmenter import Segmenter
+from ..dataset import Pair
+from ..evaluation.metrics import score, summarise
+from ..images import decode
+from ..model import ModelSpec
+from ..network import BranchedERFNet
+from ..segmenter import Segmenter
 
 
 class Validation:

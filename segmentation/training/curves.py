@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .training import Progress
+from .trainer import Progress
 
 _TABLE, _PICTURE = "log.csv", "curves.png"
 

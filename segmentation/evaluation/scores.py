@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .clustering import Labels
+from ..clustering import Labels
+from ..dataset import InvalidDataset, Pair
+from ..images import Pixels, decode
 from .comparison import compare
-from .dataset import InvalidDataset, Pair
-from .images import Pixels, decode
 from .metrics import ImageScore, Matches, Rates, Summary, score, summarise
 
 #: (H, W, C) pixels → labels (H, W).

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from .errors import InvalidModel
+from ..errors import InvalidModel
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 #: What a remote place raises where another try would fare no better; anything else may be the network's fault.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .clustering import Clustering, Labels, cluster
-from .fields import Foreground, unpack
-from .images import Pixels
-from .scale import clustering
+from ..clustering import Clustering, Labels, cluster
+from ..fields import Foreground, unpack
+from ..images import Pixels
+from ..scale import clustering
 
 if TYPE_CHECKING:
-    from .segmenter import Segmenter
+    from ..segmenter import Segmenter
 
 
 class Reader(Protocol):

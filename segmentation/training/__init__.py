@@ -1,0 +1,1 @@
+"""Training: crops of labelled images, the loss, the optimiser, validation, curves."""
