@@ -94,8 +94,8 @@ def _serve(kind: str, link: Connection) -> None:
 
 
 def _bare() -> Callable[[bytes], Any]:
+    from segmentation.catalogue.repository import find
     from segmentation.images import decode
-    from segmentation.model import find
     from segmentation.objects import describe
     from segmentation.segmenter import Segmenter
 
@@ -107,14 +107,15 @@ def _plain() -> Callable[[bytes], Any]:
     import torch
     from safetensors.torch import load
 
-    from segmentation import model
+    from segmentation.catalogue import model
+    from segmentation.catalogue.repository import find
     from segmentation.images import decode
     from segmentation.inputs import pad, to_input
     from segmentation.network import BranchedERFNet
     from segmentation.training.loss import grid
     from tests.published import cluster_published
 
-    folder = model.find("nuclei")
+    folder = find("nuclei")
     spec = model.read_spec(folder)
     network = BranchedERFNet(spec.channel_count, spec.bandwidths).eval()
     network.load_state_dict({k: v.float() for k, v in load(model.read_weights(folder)).items()}, strict=False)

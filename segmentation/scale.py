@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .catalogue.model import ModelSpec
 from .clustering import Clustering
 from .errors import ImageTooLarge, InvalidDiameter
-from .model import ModelSpec
 
 #: A job's objects may be so many times larger or smaller than the model's.
 _MOST = 16.0

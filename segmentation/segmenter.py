@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from . import model
-from .catalogue import loading
+from .catalogue import loading, model
+from .catalogue.model import ModelSpec
 from .catalogue.places import Place
 from .clustering import Labels, cluster
 from .errors import ImageTooLarge
 from .fields import Floats, Packer, unpack
 from .images import Pixels
 from .inputs import pad, padded_side, to_input
-from .model import ModelSpec
 from .network import NonBottleneck1D, Up
 from .scale import clustering, factor, resized
 from .tiles import HALO, Bounds, stitch

@@ -8,8 +8,8 @@ from typing import Protocol
 from producer.contract import JobStatus
 from producer.store import Payload, PayloadStore
 from segmentation import scale
+from segmentation.catalogue.model import ModelSpec
 from segmentation.images import ImageLimits, Pixels, decode
-from segmentation.model import ModelSpec
 
 from .handover import Handover
 

@@ -20,10 +20,10 @@ from producer.broker import EMBED_QUEUES
 from producer.connections import Connections
 from producer.contract import Stage
 from producer.settings import Settings
+from segmentation.catalogue.model import ModelSpec
 from segmentation.catalogue.repository import Repository
 from segmentation.fields import Floats
 from segmentation.images import ImageLimits, Pixels
-from segmentation.model import ModelSpec
 from segmentation.tiles import Bounds
 from tasks.app import add_stage, create_app
 from tasks.delivery import Delivery

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
+from segmentation.catalogue.model import ModelSpec
 from segmentation.catalogue.repository import Repository
-from segmentation.model import ModelSpec
 from segmentation.segmenter import Segmenter
 
 

@@ -22,7 +22,7 @@ from producer.contract import Options
 from producer.job import Result
 from producer.settings import Settings
 from producer.sources import expand, names
-from segmentation.model import find
+from segmentation.catalogue.repository import find
 from tasks.outputs import Summary, failure_kind, write_result
 
 from .commands import given

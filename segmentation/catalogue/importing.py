@@ -21,12 +21,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .. import model
 from ..errors import InvalidCheckpoint, ModelExists
 from ..inputs import Channels
-from ..model import ModelSpec
 from ..network import BranchedERFNet
-from . import program
+from . import model, program
+from .model import ModelSpec
 from .places import read
 
 #: 1 unit of the published grid, linspace(0, 1, 1024), has 1,023 steps of a pixel. The street version's x axis,

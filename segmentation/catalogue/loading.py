@@ -7,8 +7,8 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from ..errors import InvalidModel
-from ..model import ModelSpec
 from ..network import BranchedERFNet
+from .model import ModelSpec
 from .program import Program
 
 

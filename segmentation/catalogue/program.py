@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ..errors import InvalidModel
 from ..inputs import Channels
-from ..model import ModelSpec
 from ..network import STRIDE
+from .model import ModelSpec
 
 _GRAPH, _INPUTS = "models/model.json", "data/sample_inputs/model.pt"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InvalidModel, UnknownModel
-from ..model import SPEC, ModelSpec, read_spec
+from .model import SPEC, ModelSpec, read_spec
 from .places import Place, names, place
 
 #: The models that come with the package.
-SHIPPED = Path(__file__).parent / "models"
+SHIPPED = Path(__file__).parents[1] / "models"
 _NAME, _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}"), re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -137,3 +137,8 @@ def _at(folder: Place, name: str, version: int | None) -> Model | Broken:
         wanted = name if version is None else f"{name}@{version}"
         return Broken(name, version, folder, f"{folder / SPEC} says {spec.label} where {wanted} stands")
     return Model(spec, folder)
+
+
+def find(name: str, folders: Iterable[str | Path] = ()) -> Place:
+    """The folder that a name means. Raises `UnknownModel`, `InvalidModel`."""
+    return Repository(folders).find(name).place

@@ -12,8 +12,8 @@ from typing import Any
 from rich.progress import track
 
 from .. import hardware
-from .. import model as models_
 from ..catalogue.places import Place
+from ..catalogue.repository import find
 from ..clustering import Clustering
 from ..dataset import INDEX, SPLITS, Pair, pairs
 from ..errors import SegmentationError
@@ -68,7 +68,7 @@ def evaluate(
     """Score a model on labelled images, and a baseline beside it; with `tune`, choose its parameters first."""
     if baseline not in (None, "otsu"):
         raise UnknownBaseline(f"no baseline {baseline!r}; there is: otsu")
-    asked = Request(data, models_.find(model, folders), split, device, tta, diameter)
+    asked = Request(data, find(model, folders), split, device, tta, diameter)
     found = pairs(data, split, index or _models_own_split(asked))
     if tune and asked.plain:
         check_writable(asked.folder)

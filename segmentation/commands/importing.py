@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from ..catalogue import importing
-from ..model import ModelSpec
+from ..catalogue.model import ModelSpec
 from .models import check
 
 stderr = Console(stderr=True, highlight=False)

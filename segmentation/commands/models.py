@@ -11,10 +11,10 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
+from ..catalogue.model import SPEC, read_card, read_spec
 from ..catalogue.places import Place
 from ..catalogue.repository import Broken, Model, Repository
 from ..errors import InvalidModel, SegmentationError
-from ..model import SPEC, read_card, read_spec
 
 console = Console()
 

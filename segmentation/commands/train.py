@@ -8,10 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from .. import model as models_
+from ..catalogue import model as models_
+from ..catalogue.model import ModelSpec
+from ..catalogue.repository import find
 from ..dataset import SPLITS, Pair, divide, write_index
 from ..errors import ModelNotWritable
-from ..model import ModelSpec
 from ..training.crops import Crops
 from ..training.curves import Curves
 from ..training.sizes import USUAL, areas, median_diameter, scale_for, smallest
@@ -45,7 +46,7 @@ def train(
         raise ModelNotWritable(f"{folder} is a model already; remove it, or choose another name or folder")
     (folder / _TRAINING).mkdir(parents=True, exist_ok=True)
     learned, held = divide(data, index)
-    base = models_.find(start, folders) if start else None
+    base = find(start, folders) if start else None
     spec = _spec(name, data.name, learned, models_.read_spec(base) if base else ModelSpec(name=name), scale)
     trainer = Trainer(spec, Schedule(**schedule), device, compiled=compiled)  # type: ignore[arg-type]
     if (folder / _CHECKPOINT).is_file():

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ..catalogue.model import SPEC, ModelSpec
 from ..catalogue.places import Place
 from ..clustering import Clustering
 from ..errors import InvalidModel, ModelNotWritable
-from ..model import SPEC, ModelSpec
 
 _ADVICE = "to change it, copy the model's folder into one of your own, and name that one in MASKQ_MODELS"
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
+from ..catalogue.model import ModelSpec
 from ..dataset import InvalidDataset, Labels, Pair
 from ..images import decode
 from ..inputs import to_input
-from ..model import ModelSpec
 
 
 def _numbered(labels: Labels) -> Labels:

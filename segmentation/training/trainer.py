@@ -18,8 +18,8 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from .. import hardware
+from ..catalogue.model import ModelSpec
 from ..errors import InvalidModel, InvalidSchedule, StaleCheckpoint
-from ..model import ModelSpec
 from ..network import STRIDE, BranchedERFNet
 from .crops import Crops
 from .loss import Terms, batch_loss

@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 
+from ..catalogue.model import ModelSpec
 from ..dataset import Pair
 from ..evaluation.metrics import score, summarise
 from ..images import decode
-from ..model import ModelSpec
 from ..network import BranchedERFNet
 from ..segmenter import Segmenter
 

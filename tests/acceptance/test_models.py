@@ -13,6 +13,8 @@ from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import maskq
 from tests.checkpoints import checkpoint, published
 
+NUCLEI = "nuclei@2"
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -27,9 +29,10 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_the_shipped_model_is_listed_with_its_licence_and_data():
-    (spec,) = (json.loads(line) for line in maskq("models", "--json").stdout.splitlines())
-    assert spec["name"] == "nuclei" and spec["licence"] and spec["trained_on"] and len(spec["sha256"]) == 64
+def test_the_shipped_models_are_listed_with_their_licence_and_data():
+    specs = [json.loads(line) for line in maskq("models", "--json").stdout.splitlines()]
+    assert [spec["name"] for spec in specs] == ["nuclei", "phase-contrast"]
+    assert all(spec["licence"] and spec["trained_on"] and len(spec["sha256"]) == 64 for spec in specs)
 
 
 def test_evaluate_sets_the_model_and_otsu_side_by_side(data):
@@ -53,7 +56,7 @@ def test_a_trained_model_is_a_folder_that_every_command_takes(data, tmp_path):
     assert trained.returncode == 0, trained.stderr
     env = {"MASKQ_MODELS": str(tmp_path)}
     names = [json.loads(line)["name"] for line in maskq("models", "--json", env=env).stdout.splitlines()]
-    assert names == ["nuclei", "tiny"]
+    assert names == ["nuclei", "phase-contrast", "tiny"]
     assert maskq("evaluate", data, "--model", "tiny", "--split", "val", "--json", env=env).returncode == 0
 
 
@@ -111,26 +114,27 @@ def test_a_broken_model_is_listed_as_broken_and_only_check_fails(imported, tmp_p
     (tmp_path / "cells" / "model.toml").write_text("name = ")
     env = {"MASKQ_MODELS": str(tmp_path)}
     listed = maskq("models", env=env)
-    assert listed.returncode == 0 and "broken" in listed.stdout and "nuclei@1" in listed.stdout
+    assert listed.returncode == 0 and "broken" in listed.stdout and NUCLEI in listed.stdout
     assert [(one["name"], "broken" in one) for one in lines("models", "list", env=env)] == [
         ("cells", True),
         ("nuclei", False),
+        ("phase-contrast", False),
         ("streets", False),
     ]
     checked = maskq("models", "check", "--json", env=env)
     assert checked.returncode == 1
     found = {one["model"]: one["ok"] for one in map(json.loads, checked.stdout.splitlines())}
-    assert found == {"cells": False, "nuclei@1": True, "streets@2": True}
+    assert found == {"cells": False, NUCLEI: True, "phase-contrast@1": True, "streets@2": True}
 
 
 def test_check_takes_names_and_folders_and_finds_damage(tmp_path):
     (tmp_path / "nuclei").mkdir()
     for file in (SHIPPED / "nuclei").iterdir():
         (tmp_path / "nuclei" / file.name).write_bytes(file.read_bytes())
-    assert maskq("models", "check", "nuclei@1", tmp_path / "nuclei").returncode == 0
+    assert maskq("models", "check", NUCLEI, tmp_path / "nuclei").returncode == 0
     with (tmp_path / "nuclei" / "weights.safetensors").open("ab") as weights:
         weights.write(b" ")
     damaged = maskq("models", "check", "nuclei", tmp_path / "nuclei", "unicorns")
     assert damaged.returncode == 1
-    assert "nuclei@1: whole, and runs" in damaged.stdout
+    assert f"{NUCLEI}: whole, and runs" in damaged.stdout
     assert "its sha256 is" in damaged.stdout and "no model 'unicorns'" in damaged.stdout

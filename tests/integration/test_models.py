@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save
 
 from producer import Client, JobFailed, Options, Result, Settings, State
-from segmentation import model
-from segmentation.model import ModelSpec
+from segmentation.catalogue import model
+from segmentation.catalogue.model import ModelSpec
 from segmentation.network import BranchedERFNet
 from tests.conftest import processes, until
 from tests.integration.test_stack import asleep
@@ -85,7 +85,7 @@ def test_a_new_version_is_taken_without_a_restart_and_the_old_one_stays_for_thos
 
 
 def test_the_shipped_model_is_there_beside_a_users_own(client: Client) -> None:
-    assert segmented(client, "nuclei").model == segmented(client, "nuclei@1").model == "nuclei@1"
+    assert segmented(client, "nuclei").model == segmented(client, "nuclei@2").model == "nuclei@2"
 
 
 def test_a_version_that_comes_between_the_stages_changes_nothing_for_the_job(client: Client, folder: Path) -> None:

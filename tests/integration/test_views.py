@@ -13,7 +13,8 @@ import torch
 from examples.samples import samples
 from producer import Client, JobFailed, Options, Settings
 from producer.contract import Stage
-from segmentation import model
+from segmentation.catalogue import model
+from segmentation.catalogue.repository import find
 from segmentation.images import decode
 from segmentation.segmenter import Segmenter
 from segmentation.tiles import HALO, Bounds, layout
@@ -29,7 +30,7 @@ WAIT_S = 120
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`sized` knows how wide its objects are, `unsized` does not."""
-    folder, shipped = tmp_path_factory.mktemp("models"), model.find("nuclei")
+    folder, shipped = tmp_path_factory.mktemp("models"), find("nuclei")
     spec, weights = model.read_spec(shipped), model.read_weights(shipped)
     for name, diameter in (("sized", 20.0), ("unsized", 0.0)):
         model.write(folder / name, spec.model_copy(update={"name": name, "diameter": diameter}), weights)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from segmentation.catalogue.model import ModelSpec
 from segmentation.dataset import InvalidDataset, Pair, divide, pairs, write_index
 from segmentation.errors import NotAnImage
-from segmentation.model import ModelSpec
 from segmentation.training.crops import Crops
 
 Array = NDArray[Any]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from segmentation import model
+from segmentation.catalogue import model
 from segmentation.catalogue.importing import PUBLISHED_UNIT, read_checkpoint, read_file, write_new
+from segmentation.catalogue.model import ModelSpec
 from segmentation.errors import InvalidCheckpoint, InvalidModel, ModelExists
-from segmentation.model import ModelSpec
 from segmentation.segmenter import Segmenter
 from tests.checkpoints import checkpoint, published, saved
 

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from segmentation import model
+from segmentation.catalogue import model
 from segmentation.catalogue.importing import read_file, write_new
+from segmentation.catalogue.model import ModelSpec
 from segmentation.catalogue.program import inspect
 from segmentation.catalogue.repository import Repository
 from segmentation.errors import InvalidModel, UnknownModel
-from segmentation.model import ModelSpec
 from segmentation.network import BranchedERFNet
 from segmentation.segmenter import Segmenter
 from workers.models import LoadedModels

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from segmentation.catalogue.model import ModelSpec, read_spec, read_weights, write
+from segmentation.catalogue.repository import Repository, find
 from segmentation.errors import InvalidModel, UnknownModel
-from segmentation.model import ModelSpec, available, find, read_spec, read_weights, write
 
 WEIGHTS = b"weights, as far as a folder can tell"
 
@@ -133,13 +134,13 @@ def test_a_model_is_found_by_its_name(models: Path) -> None:
 def test_the_first_folder_that_has_the_name_wins(models: Path, tmp_path: Path) -> None:
     write(tmp_path / "first" / "worms", ModelSpec(name="worms", version=2), WEIGHTS)
     assert find("worms", (tmp_path / "first", models)) == tmp_path / "first" / "worms"
-    assert [m.version for m in available((tmp_path / "first", models)) if m.name == "worms"] == [2]
+    assert [m.spec.version for m in Repository((tmp_path / "first", models)).by_name() if m.spec.name == "worms"] == [2]
 
 
 def test_what_is_there_is_listed_by_name(models: Path) -> None:
     (models / "notes").mkdir()
     (models / "cells.txt").touch()
-    listed = [spec.name for spec in available((models,))]
+    listed = [found.spec.name for found in Repository((models,)).by_name()]
     assert listed == sorted(listed) and {"cells", "worms"} <= set(listed) and "secret" not in listed
 
 

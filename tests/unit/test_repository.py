@@ -7,10 +7,12 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from segmentation.catalogue.model import ModelSpec, read_card, read_weights, write
 from segmentation.catalogue.repository import Broken, Repository
 from segmentation.errors import InvalidModel, UnknownModel
-from segmentation.model import ModelSpec, read_card, read_weights, write
 
+#: What comes with the package.
+NUCLEI, PHASE = "nuclei@2", "phase-contrast@1"
 WEIGHTS = b"weights, as far as a folder can tell"
 
 
@@ -51,14 +53,14 @@ def test_the_shipped_version_can_be_asked_for_beside_a_users_own(tmp_path: Path)
     put(tmp_path, "nuclei@7")
     repository = Repository([tmp_path])
     assert repository.find("nuclei").spec.version == 7
-    assert repository.find("nuclei@1").spec.licence == "Apache-2.0"
-    assert labels(repository) == ["nuclei@1", "nuclei@7"]
+    assert repository.find(NUCLEI).spec.licence == "Apache-2.0"
+    assert labels(repository) == [NUCLEI, "nuclei@7", PHASE]
 
 
 def test_what_is_only_on_its_way_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "nuclei").mkdir()
     (tmp_path / "nuclei" / "checkpoint.pt").touch()
-    assert Repository([tmp_path]).find("nuclei").spec.version == 1
+    assert Repository([tmp_path]).find("nuclei").spec.label == NUCLEI
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_a_broken_folder_hides_no_other(tmp_path: Path) -> None:
         (put(tmp_path, f"{name}@1", version_folder=False) / "model.toml").write_text("name = ")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     repository = Repository([tmp_path])
-    assert labels(repository) == ["algae broken", "cells@1", "loop broken", "nuclei@1", "zebra broken"]
+    assert labels(repository) == ["algae broken", "cells@1", "loop broken", NUCLEI, PHASE, "zebra broken"]
     with pytest.raises(InvalidModel, match=r"zebra: .*zebra/model\.toml: Invalid value"):
         repository.find("zebra")
 
@@ -141,10 +143,10 @@ def test_a_broken_version_is_passed_over_until_it_is_asked_for(tmp_path: Path) -
 
 
 def test_a_users_broken_model_is_not_replaced_by_the_packages(tmp_path: Path) -> None:
-    (put(tmp_path, "nuclei@2", version_folder=False) / "model.toml").write_text("")
+    (put(tmp_path, "nuclei@7", version_folder=False) / "model.toml").write_text("")
     with pytest.raises(InvalidModel, match="nuclei"):
         Repository([tmp_path]).find("nuclei")
-    assert Repository([tmp_path]).find("nuclei@1").spec.licence == "Apache-2.0"
+    assert Repository([tmp_path]).find(NUCLEI).spec.licence == "Apache-2.0"
 
 
 def test_a_spec_of_another_name_or_version_than_its_folders_is_broken(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_url_is_as_good_as_a_folder(url: str) -> None:
     repository = Repository([url])
     found = repository.find("cells")
-    assert labels(repository) == ["cells@1", "cells@2", "nuclei@1"]
+    assert labels(repository) == ["cells@1", "cells@2", NUCLEI, PHASE]
     assert read_weights(found.place) == WEIGHTS and read_card(found.place) == "# cells"
     assert str(found.place).endswith("/cells/2") and "://" in str(found.place)
     with pytest.raises(UnknownModel):
@@ -207,4 +209,4 @@ def test_a_new_version_behind_a_url_is_seen(url: str, tmp_path: Path) -> None:
 
 
 def test_a_url_that_is_not_there_has_no_models(tmp_path: Path) -> None:
-    assert labels(Repository([f"memory://{tmp_path.name}-nowhere"])) == ["nuclei@1"]
+    assert labels(Repository([f"memory://{tmp_path.name}-nowhere"])) == [NUCLEI, PHASE]

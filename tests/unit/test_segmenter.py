@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from segmentation import model
+from segmentation.catalogue import model
+from segmentation.catalogue.model import ModelSpec
+from segmentation.catalogue.repository import find
 from segmentation.errors import InvalidModel
-from segmentation.model import ModelSpec
 from segmentation.network import BranchedERFNet
 from segmentation.segmenter import Segmenter
 
@@ -71,7 +72,7 @@ def test_weights_that_are_not_this_networks_are_refused(tmp_path, weights, compl
 
 
 def test_the_shipped_weights_are_small_half_precision_and_whole():
-    folder = model.find("nuclei")
+    folder = find("nuclei")
     data = model.read_weights(folder)
     assert len(data) < 5_000_000
     assert {tensor.dtype for tensor in load(data).values()} == {torch.float16}

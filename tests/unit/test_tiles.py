@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from examples.samples import samples
-from segmentation import model
+from segmentation.catalogue.model import ModelSpec
+from segmentation.catalogue.repository import find
 from segmentation.errors import ImageTooLarge
 from segmentation.fields import Packer
 from segmentation.images import decode
 from segmentation.inputs import pad, padded_side
-from segmentation.model import ModelSpec
 from segmentation.network import BranchedERFNet
 from segmentation.segmenter import Segmenter
 from segmentation.tiles import HALO, Bounds, layout, stitch
@@ -193,7 +193,7 @@ def test_a_halo_that_is_too_narrow_is_seen():
 def test_tiled_equals_untiled_label_for_label_on_a_real_image():
     nuclei = decode(next(path for path in samples() if path.name == "img2d.tif").read_bytes())
     pixels = np.tile(nuclei[:, 100:260], (4, 1, 1))[:1800]
-    segmenter = Segmenter.load(model.find("nuclei"))
+    segmenter = Segmenter.load(find("nuclei"))
     whole, scores = segmenter.segment(pixels)
     for most in (270_000, 1):
         labels, tiled = segmenter.segment(pixels, bounds=Bounds(tile_pixels=most))

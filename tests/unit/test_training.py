@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from segmentation import model
+from segmentation.catalogue import model
+from segmentation.catalogue.model import ModelSpec
 from segmentation.dataset import pairs
 from segmentation.errors import InvalidModel, StaleCheckpoint
-from segmentation.model import ModelSpec
 from segmentation.segmenter import Segmenter
 from segmentation.training.crops import Crops
 from segmentation.training.trainer import Progress, Schedule, Trainer

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation import model
+from segmentation.catalogue import model
+from segmentation.catalogue.model import ModelSpec
+from segmentation.catalogue.repository import find
 from segmentation.clustering import Clustering
 from segmentation.dataset import pairs
 from segmentation.errors import InvalidModel, ModelNotWritable
@@ -17,7 +19,6 @@ from segmentation.evaluation.metrics import score, summarise
 from segmentation.evaluation.parameters import check_writable, store
 from segmentation.evaluation.reading import SegmenterReader
 from segmentation.evaluation.tuning import MIN_PIXELS, SEED_THRESHOLDS, Kept, Trial, around, choose, grid, tune
-from segmentation.model import ModelSpec
 from segmentation.network import BranchedERFNet
 from segmentation.segmenter import Segmenter
 
@@ -119,7 +120,7 @@ def test_the_objective_is_the_mean_of_four():
 
 
 def test_the_real_reader_gives_what_segmenting_gives():
-    segmenter = Segmenter.load(model.find("nuclei"))
+    segmenter = Segmenter.load(find("nuclei"))
     y, x = np.mgrid[:72, :88]
     pixels = (200 * (np.hypot(y - 30, x - 40) < 12) + 20 + (x + y) % 5).astype(np.uint8)[..., None]
     for tta in (False, True):

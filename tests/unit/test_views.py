@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation.catalogue.model import ModelSpec
 from segmentation.clustering import Clustering, cluster
 from segmentation.errors import ImageTooLarge, InvalidDiameter
 from segmentation.fields import unpack
-from segmentation.model import ModelSpec
 from segmentation.network import BranchedERFNet
 from segmentation.scale import clustering, factor, resized
 from segmentation.segmenter import Segmenter

@@ -10,16 +10,15 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .catalogue.places import Place, names, read
-from .clustering import Clustering
-from .errors import InvalidModel
-from .inputs import Channels, Normalisation
+from ..clustering import Clustering
+from ..errors import InvalidModel
+from ..inputs import Channels, Normalisation
+from .places import Place, names, read
 
 SPEC, _CARD = "model.toml", "README.md"
 _WEIGHTS = {"branched-erfnet": "weights.safetensors", "program": "program.pt2"}
@@ -135,17 +134,3 @@ def write(folder: Path, spec: ModelSpec, weights: bytes) -> ModelSpec:
 def _toml(value: Any) -> str:
     """A string or number as TOML writes it (its basic strings are JSON's, but for DEL)."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def find(name: str, folders: Iterable[str | Path] = ()) -> Place:
-    """The folder that a name means, as `repository.Repository.find` has it. Raises `UnknownModel`, `InvalidModel`."""
-    from .catalogue.repository import Repository
-
-    return Repository(folders).find(name).place
-
-
-def available(folders: Iterable[str | Path] = ()) -> list[ModelSpec]:
-    """The spec that each name means, by name."""
-    from .catalogue.repository import Repository
-
-    return [found.spec for found in Repository(folders).by_name()]
