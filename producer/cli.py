@@ -236,12 +236,14 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on labelled images: AP at IoU .5 to .95, pooled and as the mean over images, image by image."""
+    folders = _model_folders()  # ends the command where a setting is invalid
+    settings = Settings()
     _call(
         "segmentation.commands.evaluate",
         "evaluate",
         data=data,
         model=model,
-        folders=_model_folders(),
+        folders=folders,
         split=split,
         index=index,
         baseline=baseline,
@@ -253,6 +255,8 @@ def evaluate(
         every=every,
         device=device,
         as_json=json,
+        tile_pixels=settings.tile_pixels,
+        max_pixels=settings.max_pixels,
     )
 
 

@@ -51,7 +51,10 @@ class Settings(BaseSettings):
     """Pixels of an image at most."""
     tile_pixels: int = Field(default=20_000_000, ge=1)
     """Pixels that a network sees at once at most, and those of a batch together. A larger image is run in tiles that
-    overlap by as far as the network looks; more pixels mean less work twice and more memory (about 150 bytes each)."""
+    overlap by as far as the network looks; more pixels mean less work twice and more memory (about 150 bytes each). The
+    part that a tile answers for does not shrink below that overlap: tiles of the shipped models' network may have 3.4
+    million pixels, whatever this says. Where a model's own `halo` makes tiles of more than twice that and twice this,
+    the job fails with `ImageTooLarge`."""
     max_queued: int = Field(default=100_000, ge=1)
     """Unfinished jobs at most; then submitting raises `QueueFull`."""
     max_attempts: int = Field(default=3, ge=1, le=100)

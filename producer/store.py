@@ -6,6 +6,7 @@ Payloads live in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -62,12 +63,19 @@ class RedisStore:
             self._put_pieces(key, data)
 
     def _put_pieces(self, key: str, data: bytes) -> None:
-        """Under another name first, so that the payload appears whole."""
+        """Under another name first, so that the payload appears whole; what is there of it always has its end."""
         part = f"{key}:{uuid.uuid4().hex}.part"
-        for number, start in enumerate(range(0, len(data), _PIECE)):
-            self._redis.hset(part, str(number), memoryview(data)[start : start + _PIECE])
-            self._redis.expire(part, self._retention_s)
-        self._redis.rename(part, key)
+        try:
+            for number, start in enumerate(range(0, len(data), _PIECE)):
+                with self._redis.pipeline(transaction=True) as both:
+                    both.hset(part, str(number), memoryview(data)[start : start + _PIECE])
+                    both.expire(part, self._retention_s)
+                    both.execute()
+            self._redis.rename(part, key)
+        except BaseException:
+            with suppress(Exception):  # where Redis is gone, the retention time has to do
+                self._redis.delete(part)
+            raise
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         from redis.exceptions import ResponseError
@@ -77,7 +85,7 @@ class RedisStore:
             data = cast("bytes | None", self._redis.get(key))
         except ResponseError:  # of the wrong type: it is in pieces
             pieces = cast("dict[bytes, bytes]", self._redis.hgetall(key))
-            return b"".join(pieces[number] for number in sorted(pieces, key=int))
+            data = b"".join(pieces[number] for number in sorted(pieces, key=int)) if pieces else None
         if data is None:
             raise _missing(job_id, kind)
         return data

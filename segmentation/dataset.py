@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import SegmentationError
-from .images import decode
+from .images import Pixels, decode
 
 Labels = NDArray[np.int32]
 #: A data set's own table of its splits.
@@ -35,6 +35,14 @@ class Pair:
     name: str
     image: Path
     labels: Path
+
+    def read(self) -> tuple[Pixels, Labels]:
+        """(H, W, C) pixels and (H, W) labels. Raises `ImageError`, and `InvalidDataset` where they don't fit."""
+        pixels, labels = decode(self.image.read_bytes(), self.image.name), self.read_labels()
+        if pixels.shape[:2] != labels.shape:
+            sizes = ["×".join(map(str, shape)) for shape in (labels.shape, pixels.shape[:2])]
+            raise InvalidDataset(f"{self.labels}: {sizes[0]} pixels, but {self.image} has {sizes[1]}")
+        return pixels, labels
 
     def read_labels(self) -> Labels:
         """(H, W) int32. Raises `InvalidDataset` where the file is a picture of labels, not labels."""
@@ -87,16 +95,21 @@ def divide(folder: Path, index: Path | None = None) -> tuple[list[Pair], list[Pa
     if index is None and not (folder / INDEX).is_file():
         found = pairs(folder)
         return [p for n, p in enumerate(found) if n % 5 != 4], found[4::5]
-    train = pairs(folder, "train", index)
-    return train, pairs(folder, "val", index) if _members(index or folder / INDEX, "val") else []
+    table = index or folder / INDEX
+    both = _members(table, "train") & _members(table, "val")
+    if both:
+        raise InvalidDataset(f"{table}: {', '.join(sorted(both)[:3])} in train and in val: validation would flatter")
+    return pairs(folder, "train", index), pairs(folder, "val", index) if _members(table, "val") else []
 
 
 def write_index(path: Path, **splits: list[Pair]) -> None:
     """Write which pair is in which split, as `pairs` reads it."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "split"])
         rows.writerows((pair.name, split) for split, members in splits.items() for pair in members)
+    part.replace(path)
 
 
 def _members(index: Path, split: str) -> set[str]:

@@ -11,6 +11,7 @@
     ├── InvalidDiameter
     ├── UnknownModel
     ├── InvalidModel
+    ├── InvalidLocation
     ├── InvalidCheckpoint
     ├── ModelExists
     ├── ModelNotWritable
@@ -79,6 +80,10 @@ class UnknownModel(SegmentationError):
 
 class InvalidModel(SegmentationError):
     """A model's folder is incomplete, damaged or was changed."""
+
+
+class InvalidLocation(SegmentationError):
+    """A place to look for models that no one can open as it is written."""
 
 
 class InvalidCheckpoint(SegmentationError):

@@ -18,6 +18,14 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def at_fault(error: BaseException) -> bool:
+    """Whether it was the device that failed, or its memory that was too small, and not what it was given to run."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "allocate memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
 def half_helps(on: torch.device) -> bool:
     """Whether bfloat16 is in the hardware: emulated, a training step takes eight times as long as in float32."""
     if on.type == "cuda":

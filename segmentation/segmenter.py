@@ -15,7 +15,7 @@ from .clustering import Labels, cluster
 from .errors import ImageTooLarge
 from .fields import Floats, Packer, unpack
 from .images import Pixels
-from .inputs import pad, padded_side, to_input
+from .inputs import padded_side, to_input
 from .network import NonBottleneck1D, Up
 from .scale import clustering, factor, resized
 from .tiles import HALO, Bounds, stitch
@@ -40,10 +40,6 @@ class Segmenter:
     def nbytes(self) -> int:
         """Bytes of memory that the weights take on the device."""
         return sum(tensor.nbytes for tensor in (*self._network.parameters(), *self._network.buffers()))
-
-    def prepare(self, pixels: Pixels) -> Floats:
-        """(H, W, C) pixels → (channels, h, w) float32, padded to the ladder of shapes."""
-        return pad(to_input(pixels, self.spec.channels, self.spec.normalisation))
 
     @torch.inference_mode()
     def forward(self, batch: NDArray[np.float32]) -> Floats:

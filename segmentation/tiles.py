@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import ImageTooLarge
 from .fields import Floats, Packer
 from .inputs import padded_side
 from .network import STRIDE
@@ -25,6 +26,8 @@ from .views import Forward, places, sample
 #: How far `network.BranchedERFNet` looks beyond the cells of 8×8 pixels in which its coarsest features lie, pixels:
 #: 68 cells in the dilated blocks, 3 in the decoders, and 47 pixels, so 48, in the encoder before them.
 HALO = 616
+#: Pixels of the largest tile that the halo above makes necessary, whatever the bound.
+_LEAST = (3 * HALO + STRIDE) ** 2
 #: Fields that are resized are packed in strips of about this many pixels.
 _STRIP = 1 << 20
 
@@ -53,6 +56,7 @@ def layout(size: tuple[int, int], halo: int, most: int) -> tuple[list[Span], lis
     """The tiles of a (height, width) image along either side: of those with at most `most` pixels, the least work.
 
     The cores are no smaller than the halo on average, whatever `most` says: else nearly all of the work were halo.
+    Raises `ImageTooLarge` where a wide halo makes a tile of more than twice `most`, or twice what `HALO` makes of it.
     """
     height, width = size
     if padded_side(height) * padded_side(width) <= most:
@@ -64,13 +68,20 @@ def layout(size: tuple[int, int], halo: int, most: int) -> tuple[list[Span], lis
         return counts[0] * _length(down, halo, counts[0]) * counts[1] * _length(right, halo, counts[1])
 
     rows, columns = min(_counts(down, right, halo, most), key=work)
+    tile = _length(down, halo, rows) * _length(right, halo, columns)
+    if tile > 2 * max(most, _LEAST):
+        raise ImageTooLarge(
+            f"{height}×{width} can't be run in tiles of {most:,} pixels: with the model's halo of {halo} pixels, "
+            f"a tile has {tile:,}; run it on workers that take larger tiles (MASKQ_TILE_PIXELS)"
+        )
     return _spans(height, down, halo, rows), _spans(width, right, halo, columns)
 
 
 def stitch(planes: Floats, forward: Forward, packer: Packer, halo: int, most: int) -> None:
     """Run the network over an input (C, h, w) and pack its raw fields; in tiles where it has more than `most` pixels.
 
-    Where the packer's image has another size than the input, the fields are resized to that, tile by tile.
+    Where the packer's image has another size than the input, the fields are resized to that, tile by tile. Raises
+    `ImageTooLarge` as `layout` does.
     """
     size = planes.shape[1], planes.shape[2]
     resized = packer.shape != size

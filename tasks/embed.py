@@ -17,12 +17,10 @@ from .handover import Handover
 class FieldSource(Protocol):
     """A device that runs networks."""
 
-    def spec(self, name: str) -> ModelSpec:
-        """What `NAME` or `NAME@VERSION` means now. Raises `UnknownModel`, `InvalidModel`."""
-        ...
-
-    def fields(self, model: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None) -> bytes:
-        """The packed fields of (H, W, C) pixels.
+    def fields(
+        self, model: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None
+    ) -> tuple[ModelSpec, bytes]:
+        """What the model `NAME` or `NAME@VERSION` is now, and the packed fields of (H, W, C) pixels by that very one.
 
         Raises `UnknownModel`, `InvalidModel`, `InvalidDiameter`, `ImageTooLarge`, `InvalidFields`.
         """
@@ -38,8 +36,8 @@ class Embed:
     def __call__(self, job: JobStatus) -> str:
         data = self._store.get(job.id, Payload.IMAGE)
         pixels = decode(data, job.spec.name, self._limits_of(job))
-        spec, options = self._device.spec(job.spec.model), job.spec.options
-        fields = self._device.fields(spec.label, pixels, tta=options.tta, diameter=options.diameter)
+        options = job.spec.options
+        spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
         clustering = scale.clustering(spec, options.seed_threshold, options.min_pixels, options.diameter)
         self._store.put(job.id, Payload.FIELDS, Handover(model=spec.label, clustering=clustering).seal(fields))
         height, width = pixels.shape[:2]

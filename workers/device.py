@@ -24,6 +24,9 @@ from segmentation.catalogue.model import ModelSpec
 from segmentation.catalogue.repository import Repository
 from segmentation.fields import Floats
 from segmentation.images import ImageLimits, Pixels
+from segmentation.inputs import padded_side
+from segmentation.scale import factor, resized
+from segmentation.segmenter import Segmenter
 from segmentation.tiles import Bounds
 from tasks.app import add_stage, create_app
 from tasks.delivery import Delivery
@@ -49,18 +52,17 @@ class Device:
         self._where = "cuda:0" if spec.index else "cpu"  # CUDA_VISIBLE_DEVICES leaves just one
         torch.backends.cudnn.benchmark = spec.benchmark
         self._cores = settings.torch_threads or os.cpu_count() or 1
-        self._repository = Repository(settings.model_folders)
-        self._models = LoadedModels(self._repository, self._where, settings.model_memory)
+        self._models = LoadedModels(Repository(settings.model_folders), self._where, settings.model_memory)
         self._bounds = Bounds(settings.tile_pixels, settings.max_pixels)
         #: Images that are run in tiles take turns: their memory is that of one, and side by side none were faster.
         self._one_large = threading.Lock()
         #: Whoever takes a turn may hand one input to its owner.
-        self._turns: Queue[DeviceOwner] = Queue()
+        self._turns: Queue[DeviceOwner[Segmenter]] = Queue()
         owners = [self._owner(settings) for _ in range(1 if spec.index else self._cores)]
         for owner in owners * (settings.device_threads if spec.index else 1):
             self._turns.put(owner)
 
-    def _owner(self, settings: Settings) -> DeviceOwner:
+    def _owner(self, settings: Settings) -> DeviceOwner[Segmenter]:
         if self._where == "cpu":
             return DeviceOwner(self._forward_cpu, batch_size=1, batch_wait_s=0, on_death=_end_process)
         wait_s = settings.batch_wait_ms / 1000
@@ -72,18 +74,14 @@ class Device:
             on_death=_end_process,
         )
 
-    def spec(self, name: str) -> ModelSpec:
-        """What the model is that a job's `NAME` or `NAME@VERSION` means now."""
-        return self._repository.find(name).spec
-
-    def _forward_cpu(self, name: str, batch: Floats) -> Floats:
+    def _forward_cpu(self, segmenter: Segmenter, batch: Floats) -> Floats:
         busy = self._cores - self._turns.qsize()
         torch.set_num_threads(max(1, self._cores // max(1, busy)))  # of the calling thread
-        return self._models.last(name).forward(batch)
+        return segmenter.forward(batch)
 
-    def _forward_gpu(self, name: str, batch: Floats) -> Floats:
+    def _forward_gpu(self, segmenter: Segmenter, batch: Floats) -> Floats:
         try:
-            return self._models.last(name).forward(batch)
+            return segmenter.forward(batch)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             raise
@@ -92,19 +90,32 @@ class Device:
                 raise DeviceLost(str(error)) from error
             raise
 
-    def fields(self, name: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None) -> bytes:
-        """The packed fields of (H, W, C) pixels, with the options and errors of `Segmenter.fields`."""
-        large = pixels.shape[0] * pixels.shape[1] > self._bounds.tile_pixels
-        with self._one_large if large else nullcontext():
-            return self._models.get(name).fields(
-                pixels, tta=tta, diameter=diameter, bounds=self._bounds, forward=partial(self._run, name)
+    def fields(
+        self, name: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None
+    ) -> tuple[ModelSpec, bytes]:
+        """What the model is that `NAME` or `NAME@VERSION` means now, and the packed fields of (H, W, C) pixels by it.
+
+        The options and errors are those of `Segmenter.fields`, and those of looking the model up.
+        """
+        segmenter = self._models.get(name)
+        with self._one_large if self._large(segmenter.spec, pixels, diameter) else nullcontext():
+            return segmenter.spec, segmenter.fields(
+                pixels, tta=tta, diameter=diameter, bounds=self._bounds, forward=partial(self._run, segmenter)
             )
 
-    def _run(self, name: str, prepared: Floats) -> Floats:
+    def _large(self, spec: ModelSpec, pixels: Pixels, diameter: float | None) -> bool:
+        """Whether an image takes the memory of one in tiles: as it is, or resized for its diameter."""
+        shape = pixels.shape[0], pixels.shape[1]
+        seen = resized(shape, factor(spec, diameter), self._bounds.max_pixels)
+        return any(
+            padded_side(height) * padded_side(width) > self._bounds.tile_pixels for height, width in (shape, seen)
+        )
+
+    def _run(self, segmenter: Segmenter, prepared: Floats) -> Floats:
         """The raw fields of one input, by whichever owner is free."""
         owner = self._turns.get()
         try:
-            return owner.run(name, prepared)
+            return owner.run(segmenter, prepared)
         finally:
             self._turns.put(owner)
 

@@ -24,20 +24,15 @@ class LoadedModels:
         self._keeping, self._loading = threading.Lock(), threading.Lock()
 
     def get(self, name: str) -> Segmenter:
-        """The model that `NAME` or `NAME@VERSION` means now. Raises `UnknownModel`, `InvalidModel`."""
+        """The model that `NAME` or `NAME@VERSION` means now: a job asks once and keeps what it got.
+
+        Raises `UnknownModel`, `InvalidModel`.
+        """
         found = self._repository.find(name)
         if kept := self._use(found.spec):
             return kept  # and no waiting while another model is loaded
         with self._loading:  # the first jobs come together, and one load serves them all
             return self._use(found.spec) or self._keep(Segmenter.load(found.place, self._device))
-
-    def last(self, label: str) -> Segmenter:
-        """The model of a label as it was last got, for a job that has begun: nobody looks whether it has changed."""
-        with self._keeping:
-            for spec, segmenter in reversed(self._kept.items()):
-                if spec.label == label:
-                    return segmenter
-        return self.get(label)
 
     def _use(self, spec: ModelSpec) -> Segmenter | None:
         with self._keeping:

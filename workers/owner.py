@@ -1,4 +1,4 @@
-"""The thread that owns a device: it alone runs the network, on batches of inputs of one model and shape."""
+"""The thread that owns a device: it alone runs networks, on batches of inputs of one model and shape."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -17,8 +18,11 @@ from segmentation.fields import Floats
 
 log = logging.getLogger(__name__)
 
-#: (N, channels, h, w) float32 → (N, fields, h, w) float32, by the model that the key names.
-Forward = Callable[[str, Floats], Floats]
+#: A loaded model: the job's own, so that no other is put in its place while the job runs.
+Model = TypeVar("Model", bound=Hashable)
+#: (N, channels, h, w) float32 → (N, fields, h, w) float32, by that model.
+Forward: TypeAlias = Callable[[Model, Floats], Floats]
+_Item: TypeAlias = tuple[Floats, Future[Floats]]
 
 
 class DeviceLost(RuntimeError):
@@ -30,10 +34,10 @@ class _Waiting:
     """Inputs of one model and shape."""
 
     since: float
-    items: list[tuple[Floats, Future[Floats]]] = field(default_factory=list)
+    items: list[_Item] = field(default_factory=list)
 
 
-class DeviceOwner:
+class DeviceOwner(Generic[Model]):
     """Runs what threads hand in, oldest first, up to `batch_size` of one model and shape at a time.
 
     A batch has no more than `batch_pixels` pixels, or one input. One that is not full waits `batch_wait_s` seconds for
@@ -44,7 +48,7 @@ class DeviceOwner:
 
     def __init__(
         self,
-        forward: Forward,
+        forward: Forward[Model],
         *,
         batch_size: int,
         batch_wait_s: float,
@@ -55,13 +59,13 @@ class DeviceOwner:
         self._forward, self._batch_size, self._batch_wait_s = forward, batch_size, batch_wait_s
         self._batch_pixels = batch_pixels
         self._on_death, self._parting_s = on_death, parting_s
-        self._waiting: OrderedDict[Hashable, _Waiting] = OrderedDict()
+        self._waiting: OrderedDict[tuple[Model, tuple[int, ...]], _Waiting] = OrderedDict()
         self._changed = threading.Condition()
         self._stopping = self._dead = False
         self._thread = threading.Thread(target=self._live, name="device-owner", daemon=True)
         self._thread.start()
 
-    def run(self, model: str, prepared: Floats) -> Floats:
+    def run(self, model: Model, prepared: Floats) -> Floats:
         """The raw fields (fields, h, w) of one prepared input (channels, h, w). Raises `DeviceLost`."""
         answer: Future[Floats] = Future()
         key = (model, prepared.shape)
@@ -80,7 +84,7 @@ class DeviceOwner:
         self._thread.join()
 
     def _live(self) -> None:
-        batch: list[tuple[Floats, Future[Floats]]] = []
+        batch: list[_Item] = []
         try:
             while taken := self._next():
                 model, batch = taken
@@ -89,7 +93,7 @@ class DeviceOwner:
             log.exception("the thread that owns the device died")
             self._abandon(error, batch)
 
-    def _next(self) -> tuple[str, list[tuple[Floats, Future[Floats]]]] | None:
+    def _next(self) -> tuple[Model, list[_Item]] | None:
         """The oldest model and shape's inputs, once they are a full batch or have waited long enough."""
         with self._changed:
             while True:
@@ -98,10 +102,10 @@ class DeviceOwner:
                         return None
                     self._changed.wait()
                     continue
-                key, oldest = next(iter(self._waiting.items()))
+                (model, shape), oldest = next(iter(self._waiting.items()))
                 left = oldest.since + self._batch_wait_s - time.monotonic()
                 if len(oldest.items) >= self._most(oldest) or left <= 0 or self._stopping:
-                    return self._take(key, oldest)
+                    return model, self._take((model, shape), oldest)
                 self._changed.wait(left)
 
     def _most(self, waiting: _Waiting) -> int:
@@ -109,17 +113,16 @@ class DeviceOwner:
         pixels: int = waiting.items[0][0][0].size
         return max(1, min(self._batch_size, self._batch_pixels // pixels))
 
-    def _take(self, key: Hashable, oldest: _Waiting) -> tuple[str, list[tuple[Floats, Future[Floats]]]]:
+    def _take(self, key: tuple[Model, tuple[int, ...]], oldest: _Waiting) -> list[_Item]:
         most = self._most(oldest)
         batch, oldest.items = oldest.items[:most], oldest.items[most:]
         del self._waiting[key]
         if oldest.items:  # to the end of the line, so that no shape starves another
             oldest.since = time.monotonic()
             self._waiting[key] = oldest
-        assert isinstance(key, tuple)
-        return key[0], batch
+        return batch
 
-    def _run(self, model: str, batch: list[tuple[Floats, Future[Floats]]]) -> None:
+    def _run(self, model: Model, batch: list[_Item]) -> None:
         try:
             fields = self._forward(model, np.stack([prepared for prepared, _ in batch]))
         except DeviceLost:
@@ -134,7 +137,7 @@ class DeviceOwner:
         for (_, answer), own in zip(batch, fields, strict=True):
             answer.set_result(own)
 
-    def _abandon(self, error: BaseException, in_hand: list[tuple[Floats, Future[Floats]]]) -> None:
+    def _abandon(self, error: BaseException, in_hand: list[_Item]) -> None:
         self._on_death()
         threading.Event().wait(self._parting_s)
         with self._changed:

@@ -21,12 +21,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import InvalidCheckpoint, ModelExists
+from ..errors import InvalidCheckpoint
 from ..inputs import Channels
 from ..network import BranchedERFNet
 from . import model, program
 from .model import ModelSpec
 from .places import read
+from .repository import refuse_existing
 
 #: 1 unit of the published grid, linspace(0, 1, 1024), has 1,023 steps of a pixel. The street version's x axis,
 #: linspace(0, 2, 2048), has 1,023.5: an eighth of a pixel of difference across an object of 500.
@@ -77,10 +78,9 @@ def read_file(file: Path) -> Imported:
 
 
 def write_new(out: Path, spec: ModelSpec, weights: bytes) -> Path:
-    """Write `out/NAME/VERSION` and return it. Raises `ModelExists` where that version is there already."""
+    """Write `out/NAME/VERSION` and return it. Raises `ModelExists` where `out` has that version already."""
+    refuse_existing(out, spec.name, spec.version)
     folder = out / spec.name / str(spec.version)
-    if (folder / model.SPEC).exists():
-        raise ModelExists(f"{folder}: there is a model already; give the new one another version")
     model.write(folder, spec, weights)
     return folder
 
@@ -124,13 +124,20 @@ def _state(data: bytes) -> dict[str, Tensor]:
     state = loaded.get("model_state_dict", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping) or not state or not all(isinstance(name, str) for name in state):
         raise InvalidCheckpoint("the file holds no model_state_dict of named tensors")
-    odd = [name for name, tensor in state.items() if not isinstance(tensor, Tensor)]
+    odd = [name for name, tensor in state.items() if not _plain(tensor)]
     if odd:
-        raise InvalidCheckpoint(f"these entries are no tensors: {_some(odd)}")
+        raise InvalidCheckpoint(f"these entries are no plain tensors: {_some(odd)}")
     bare = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     if len(bare) < len(state):
         raise InvalidCheckpoint("the file holds some entries twice, with the prefix module. and without")
     return bare
+
+
+def _plain(entry: object) -> bool:
+    """Whether it is a tensor of numbers that are all there: not sparse, quantized, nested, complex or without data."""
+    if not isinstance(entry, Tensor) or entry.layout is not torch.strided or entry.is_nested:
+        return False
+    return entry.device.type == "cpu" and not entry.is_quantized and not entry.is_complex()
 
 
 def _shape_of(found: Mapping[str, Tensor], name: str, axis: int) -> int:
@@ -157,9 +164,10 @@ def _account(found: Mapping[str, Tensor], needed: set[str], known: set[str]) -> 
 def _fitting(tensor: Tensor, like: Tensor, name: str) -> Tensor:
     if tensor.shape != like.shape:
         raise InvalidCheckpoint(f"{name} has the shape {tuple(tensor.shape)} where {tuple(like.shape)} belongs")
-    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-        raise InvalidCheckpoint(f"{name} holds values that are NaN or infinite")
-    return tensor.float().contiguous()
+    kept = tensor.float().contiguous()
+    if not bool(kept.isfinite().all()):
+        raise InvalidCheckpoint(f"{name} holds values that are NaN or infinite, or beyond float32")
+    return kept
 
 
 def _some(names: list[str]) -> str:

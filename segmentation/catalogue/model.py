@@ -32,7 +32,7 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    version: int = Field(default=1, ge=1)
+    version: int = Field(default=1, ge=1, le=999_999_999)
     summary: str = ""
     #: Whose weights these are: `network.BranchedERFNet`'s, or a program that torch.export saved.
     network: Literal["branched-erfnet", "program"] = "branched-erfnet"
@@ -40,7 +40,7 @@ class ModelSpec(BaseModel):
     channels: Channels = "grey"
     normalisation: Normalisation = "percentile"
     #: Pixels per unit of the embedding grid; near the objects' size.
-    unit: float = Field(default=64.0, gt=0, allow_inf_nan=False)
+    unit: float = Field(default=64.0, ge=1e-3, le=1e6)
     #: Images are resized by this before the network sees them.
     scale: float = Field(default=1.0, gt=0.01, le=16, allow_inf_nan=False)
     #: The objects' median diameter in the training images, image pixels (2·√(area/π)); 0 where it is not known.
@@ -48,16 +48,16 @@ class ModelSpec(BaseModel):
     #: Micrometres that a pixel of the training images is wide; 0 where it is not known or they differ.
     pixel_size: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     #: How far around a pixel the network looks, pixels of its input: huge images are tiled with such a halo. Left out,
-    #: that of `network.BranchedERFNet`; a program that does not say it is given no tiles.
-    halo: int | None = Field(default=None, ge=0, le=100_000)
+    #: that of `network.BranchedERFNet`; a program that does not say it is given no tiles. A tile may be three wide.
+    halo: int | None = Field(default=None, ge=0, le=4096)
     #: Clustering bandwidths per pixel: 1 (round) or 2 (x and y apart).
     bandwidths: int = Field(default=2, ge=1, le=2)
     #: Seediness below which no pixel becomes a seed.
     seed_threshold: float = Field(default=0.9, ge=0.5, le=1)
     #: An object has more pixels than this.
-    min_pixels: int = Field(default=36, ge=0)
+    min_pixels: int = Field(default=36, ge=0, le=1_000_000_000)
     #: Clustering ends when this many foreground pixels or fewer are unclustered.
-    min_unclustered: int = Field(default=0, ge=0)
+    min_unclustered: int = Field(default=0, ge=0, le=1_000_000_000)
     licence: str = ""
     trained_on: str = ""
     #: Where the weights come from: a URL, or the file that was imported.
@@ -94,6 +94,8 @@ def read_spec(folder: Place) -> ModelSpec:
     data = read(folder / SPEC, _MOST_TEXT)
     try:
         return ModelSpec.model_validate(tomllib.loads(data.decode()))
+    except RecursionError as error:
+        raise InvalidModel(f"{folder / SPEC}: nested too deeply") from error
     except ValueError as error:  # not UTF-8, not TOML, and what pydantic says are ValueErrors
         raise InvalidModel(f"{folder / SPEC}: {error}") from error
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from ..errors import InvalidModel
+from ..errors import InvalidLocation, InvalidModel
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-#: What a remote place raises where another try would fare no better; anything else may be the network's fault.
+#: Where another try would fare no better; anything else may be the network's fault, or the disk's.
 _LASTING = (*_ABSENT, IsADirectoryError, PermissionError)
+_LASTING_TOO = (errno.ELOOP, errno.ENAMETOOLONG)
 
 
 class Remote:
@@ -22,10 +24,17 @@ class Remote:
 
     @classmethod
     def at(cls, url: str) -> Remote:
-        """What the URL names. Raises `ValueError` or `ImportError` where fsspec can't open its protocol."""
+        """What the URL names. Raises `InvalidLocation` where fsspec can't open its protocol."""
         import fsspec
 
-        return cls(*fsspec.core.url_to_fs(url))
+        try:
+            return cls(*fsspec.core.url_to_fs(url))
+        except ImportError as error:
+            raise InvalidLocation(f"{url}: {error}, wherever it is read: on the device workers too") from error
+        except ValueError as error:
+            raise InvalidLocation(
+                f"{url}: {error}; models are in a folder, or under a URL that fsspec reads"
+            ) from error
 
     def __truediv__(self, name: str) -> Remote:
         return Remote(self._fs, f"{self._path}/{name}")
@@ -52,7 +61,7 @@ Place: TypeAlias = Path | Remote
 
 
 def place(where: str | Path) -> Place:
-    """The place that a path or a URL names."""
+    """The place that a path or a URL names. Raises `InvalidLocation`."""
     text = str(where)
     return Remote.at(text) if "://" in text or "::" in text else Path(where)
 
@@ -69,7 +78,7 @@ def names(folder: Place) -> set[str]:
 def read(file: Place, most: int) -> bytes:
     """The file's bytes. Raises `InvalidModel` where it can't be read or they are more than `most`.
 
-    Where the network failed, which is no fault of the model's, it raises what fsspec raises.
+    Where the network or the disk failed, which is no fault of the model's, it raises what was raised there.
     """
     with _reading(file):
         if isinstance(file, Remote):
@@ -87,6 +96,6 @@ def _reading(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(place, Remote) and not isinstance(error, _LASTING):
+        if not isinstance(error, _LASTING) and error.errno not in _LASTING_TOO:
             raise
         raise InvalidModel(f"{place}: {error.strerror or error}") from error

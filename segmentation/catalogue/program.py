@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidModel
+from ..hardware import at_fault
 from ..inputs import Channels
 from ..network import STRIDE
 from .model import ModelSpec
@@ -51,7 +52,9 @@ class Program(nn.Module):
         try:
             # Views in a program need not suit channels_last, whose strides one channel keeps through `contiguous`.
             fields = self._module(x.clone(memory_format=torch.contiguous_format))
-        except AssertionError as error:
+        except Exception as error:  # a program may raise anything
+            if at_fault(error):
+                raise
             raise InvalidModel(f"the program does not take {_said(x)}, as any multiple of {STRIDE}: {error}") from error
         if not isinstance(fields, Tensor) or fields.shape != (len(x), self._fields, *x.shape[2:]):
             got = _said(fields) if isinstance(fields, Tensor) else type(fields).__name__

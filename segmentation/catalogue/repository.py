@@ -8,15 +8,18 @@ them and never becomes a path.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidModel, UnknownModel
+from ..errors import InvalidModel, ModelExists, SegmentationError, UnknownModel
 from .model import SPEC, ModelSpec, read_spec
 from .places import Place, names, place
+
+log = logging.getLogger(__name__)
 
 #: The models that come with the package.
 SHIPPED = Path(__file__).parents[1] / "models"
@@ -45,7 +48,8 @@ class Broken:
 class Repository:
     """Looks models up. What it found counts for `again_s` seconds; then it looks again, so new versions are seen.
 
-    Raises what fsspec raises where a URL can't be opened or reached. Threads may share it.
+    Raises `InvalidLocation` for a folder that can't be, and what fsspec raises where a URL can't be reached; through
+    such an outage, a model that was found before stays found. Threads may share it.
     """
 
     def __init__(self, folders: Iterable[str | Path] = (), again_s: float = 2.0) -> None:
@@ -61,7 +65,15 @@ class Repository:
         now = time.monotonic()
         since, found = self._found.get(asked, (float("-inf"), None))
         if found is None or now - since >= self._again_s:
-            found = self._look(asked)
+            try:
+                found = self._look(asked)
+            except SegmentationError:
+                self._found.pop(asked, None)
+                raise
+            except Exception as error:
+                if found is None:
+                    raise
+                log.warning("%s stays what it was: its folder can't be looked at now: %s", asked, error)
             self._found[asked] = now, found
         return found
 
@@ -76,11 +88,6 @@ class Repository:
                     else:
                         found.setdefault((name, one.spec.version, ""), one)
         return [found[key] for key in sorted(found)]
-
-    def by_name(self) -> list[Model]:
-        """What each name means that has a version which is not broken, by name."""
-        whole = {found.spec.name for found in self.everything() if isinstance(found, Model)}
-        return [self.find(name) for name in sorted(whole)]
 
     def _look(self, asked: str) -> Model:
         name, at, tail = asked.partition("@")
@@ -137,6 +144,19 @@ def _at(folder: Place, name: str, version: int | None) -> Model | Broken:
         wanted = name if version is None else f"{name}@{version}"
         return Broken(name, version, folder, f"{folder / SPEC} says {spec.label} where {wanted} stands")
     return Model(spec, folder)
+
+
+def refuse_existing(folder: Path, name: str, version: int, own: Path | None = None) -> None:
+    """Raise `ModelExists` where `folder` has that version already, as `NAME/` or as `NAME/VERSION/`.
+
+    A spec that can't be read counts as the version of its folder's number. `own` is a model's folder that does not
+    count: the one that is being written anew.
+    """
+    for one in _versions(folder / name):
+        if one.place != own and _version(one) == version and SPEC in names(one.place):
+            raise ModelExists(
+                f"{one.place}: there is a model already, {name}@{version}; give the new one another version"
+            )
 
 
 def find(name: str, folders: Iterable[str | Path] = ()) -> Place:

@@ -24,6 +24,7 @@ from ..evaluation.scores import Evaluation, Method, evaluate_with, picture_worst
 from ..evaluation.tuning import Kept, Tuning, tune
 from ..inputs import to_input
 from ..segmenter import Segmenter
+from ..tiles import Bounds
 from . import report
 
 
@@ -64,6 +65,8 @@ def evaluate(
     every: bool,
     device: str,
     as_json: bool,
+    tile_pixels: int,
+    max_pixels: int,
 ) -> int:
     """Score a model on labelled images, and a baseline beside it; with `tune`, choose its parameters first."""
     if baseline not in (None, "otsu"):
@@ -73,7 +76,7 @@ def evaluate(
     if tune and asked.plain:
         check_writable(asked.folder)
     segmenter = _load(asked)
-    reader = SegmenterReader(segmenter, tta, diameter)
+    reader = SegmenterReader(segmenter, tta, diameter, Bounds(tile_pixels, max_pixels))
     tuning = _tune(asked, reader, found) if tune else None
     parameters = tuning.after.parameters if tuning else reader.parameters
     label = segmenter.spec.label

@@ -11,7 +11,7 @@ from ..catalogue import importing
 from ..catalogue.model import ModelSpec
 from .models import check
 
-stderr = Console(stderr=True, highlight=False)
+stderr = Console(stderr=True, highlight=False, markup=False)
 
 
 def import_(file: Path, out: Path, given: dict[str, Any]) -> int:

@@ -32,7 +32,8 @@ def list_(folders: Iterable[str], as_json: bool) -> int:
             table.add_row(_label(one), f"[red]broken: {escape(one.reason)}")
         else:
             wants = f"{one.spec.channels}, {one.spec.normalisation}"
-            table.add_row(_label(one), one.spec.summary, wants, one.spec.trained_on, one.spec.licence)
+            told = one.spec.summary, wants, one.spec.trained_on, one.spec.licence
+            table.add_row(_label(one), *map(escape, told))
     console.print(table)
     return 0
 
@@ -44,9 +45,9 @@ def show(name: str, folders: Iterable[str], as_json: bool) -> int:
     if as_json:
         print(json.dumps(spec | {"folder": str(found.place), "card": card}))
         return 0
-    table = Table(found.spec.label, str(found.place), show_header=True)
+    table = Table(found.spec.label, escape(str(found.place)), show_header=True)
     for field, value in spec.items():
-        table.add_row(field, str(value))
+        table.add_row(field, escape(str(value)))
     console.print(table)
     if card:
         console.print(Markdown(card))
@@ -62,7 +63,7 @@ def check(models: list[str], folders: Iterable[str], as_json: bool) -> int:
             print(json.dumps({"model": said, "ok": not reason, "reason": reason}))
         else:
             found = f"[red]{escape(reason)}" if reason else "[green]whole, and runs"
-            console.print(f"{said}: {found}", soft_wrap=True)
+            console.print(f"{escape(said)}: {found}", soft_wrap=True)
     return 0 if well else 1
 
 

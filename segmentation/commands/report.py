@@ -13,8 +13,9 @@ from ..evaluation.metrics import Rates
 from ..evaluation.scores import Evaluation, at, entry, mean_ap
 from ..evaluation.tuning import Trial, Tuning
 
-console = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+# Without markup and emoji: images and folders may be named `img[a]`, `[/b]` or `:cat:`.
+console = Console(highlight=False, markup=False, emoji=False)
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 #: Images in the table, unless every one is asked for.
 _WORST = 10

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from ..catalogue import loading
 from ..catalogue import model as models_
 from ..catalogue.model import ModelSpec
-from ..catalogue.repository import find
+from ..catalogue.repository import Model, Repository
 from ..dataset import SPLITS, Pair, divide, write_index
-from ..errors import ModelNotWritable
+from ..errors import InvalidModel, ModelExists
 from ..training.crops import Crops
-from ..training.curves import Curves
+from ..training.curves import Curves, Row
 from ..training.sizes import USUAL, areas, median_diameter, scale_for, smallest
 from ..training.trainer import Progress, Schedule, Trainer
 from ..training.validation import Validation
 
-stderr = Console(stderr=True, highlight=False)
+stderr = Console(stderr=True, highlight=False, markup=False)
 
 
 #: In the model's folder: what only training needs.
@@ -33,7 +36,7 @@ def train(
     out: Path,
     index: Path | None,
     start: str | None,
-    folders: tuple[Path, ...],
+    folders: Iterable[str | Path],
     scale: float | None,
     schedule: dict[str, float],
     every: int,
@@ -41,54 +44,73 @@ def train(
     compiled: bool,
 ) -> int:
     """Train a model and write its folder; a checkpoint beside it lets a stopped training go on."""
-    folder = out / name
-    if (folder / "model.toml").exists() and not (folder / _TRAINING).exists():
-        raise ModelNotWritable(f"{folder} is a model already; remove it, or choose another name or folder")
-    (folder / _TRAINING).mkdir(parents=True, exist_ok=True)
+    folder = out / ModelSpec(name=name).name
+    checkpoint = folder / _CHECKPOINT
+    if not checkpoint.is_file() and any(folder.glob("**/model.toml")):
+        raise ModelExists(f"{folder} has a model already; remove it, or choose another name or folder")
     learned, held = divide(data, index)
-    base = find(start, folders) if start else None
-    spec = _spec(name, data.name, learned, models_.read_spec(base) if base else ModelSpec(name=name), scale)
-    trainer = Trainer(spec, Schedule(**schedule), device, compiled=compiled)  # type: ignore[arg-type]
-    if (folder / _CHECKPOINT).is_file():
-        trainer.resume(folder / _CHECKPOINT)
+    base = _base(start, folders) if start else None
+    spec = _spec(name, data.name, learned, base.spec if base else None, scale)
+    origin = _digest(learned, held, base.spec.sha256 if base else "")
+    trainer = Trainer(spec, Schedule(**schedule), device, compiled=compiled, origin=origin)  # type: ignore[arg-type]
+    if checkpoint.is_file():
+        trainer.resume(checkpoint)
     elif base:
-        trainer.start_from(models_.read_weights(base))
+        trainer.start_from(loading.network(base.spec, models_.read_weights(base.place, base.spec)))
+    crops, validation = Crops(learned, spec, trainer.schedule.crop), Validation(held)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     write_index(folder / SPLITS, train=learned, val=held)
+    trainer.checkpoint(checkpoint)
     stderr.print(
         f"{len(learned)} images to learn from, {len(held)} to validate on; objects about {spec.diameter:g} pixels "
         f"across, images resized by {spec.scale:g}; steps {trainer.step:,} to {trainer.schedule.steps:,}"
     )
     try:
-        best = _train(trainer, folder, Crops(learned, spec, trainer.schedule.crop), Validation(held), every)
+        best = _train(trainer, folder, crops, validation, every)
     except KeyboardInterrupt:
-        stderr.print(f"\nstopped; the same command goes on from {folder / _CHECKPOINT}")
+        stderr.print(f"\nstopped; the same command goes on from {checkpoint}")
         raise
-    validated = f"AP at IoU .5 on the images held out: {best:.3f}" if held else "validated on nothing"
+    validated = f"AP at IoU .5 on the images held out: {best.ap50:.3f}" if best else "validated on nothing"
     stderr.print(f"{folder}: {validated}. Use it with MASKQ_MODELS={out} and --model {name}")
     return 0
 
 
-def _spec(name: str, source: str, data: list[Pair], base: ModelSpec, scale: float | None) -> ModelSpec:
+def _base(start: str, folders: Iterable[str | Path]) -> Model:
+    """The model to start from. Raises `UnknownModel`, and `InvalidModel` where it is none that can be trained on."""
+    found = Repository(folders).find(start)
+    if found.spec.network != "branched-erfnet":
+        raise InvalidModel(f"{found.spec.label} is a {found.spec.network}, which can't be trained further")
+    return found
+
+
+def _digest(learned: list[Pair], held: list[Pair], base: str) -> str:
+    """Of what a training begins with: which images it learns from, which are held out, whose weights it starts from."""
+    content = json.dumps([[p.name for p in learned], [p.name for p in held], base])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _spec(name: str, source: str, data: list[Pair], start: ModelSpec | None, scale: float | None) -> ModelSpec:
     """The new model's: as its base sees images, resized so that the objects look as large as its base's."""
+    base = start or ModelSpec(name=name)
     found = areas(data)
     diameter = median_diameter(found)
-    own = base.diameter * base.scale or USUAL
-    return base.model_copy(
-        update={
-            "name": name,
-            "version": 1,
-            "summary": f"trained on {source}",
-            "trained_on": f"{len(data)} images of {source}",
-            "licence": "",
-            "sha256": "",
-            "diameter": diameter,
-            "scale": scale or scale_for(diameter, own),
-            "min_pixels": min(base.min_pixels, smallest(found) // 2),
-        }
-    )
+    mine = {
+        "name": name,
+        "version": 1,
+        "summary": f"trained on {source}",
+        "trained_on": f"{len(data)} images of {source}",
+        "source": f"trained with maskq, starting from {start.label}" if start else "trained with maskq",
+        "licence": "",
+        "sha256": "",
+        "diameter": diameter,
+        "pixel_size": 0.0,
+        "scale": scale or scale_for(diameter, base.diameter * base.scale or USUAL),
+        "min_pixels": min(base.min_pixels, smallest(found) // 2),
+    }
+    return ModelSpec.model_validate(base.model_dump() | mine)
 
 
-def _train(trainer: Trainer, folder: Path, crops: Crops, validation: Validation, every: int) -> float:
+def _train(trainer: Trainer, folder: Path, crops: Crops, validation: Validation, every: int) -> Row | None:
     """Run to the end; every so many steps validate, keep the model if it is the best, draw, write the checkpoint."""
     curves = Curves(folder / _TRAINING, trainer.step)
     last = trainer.schedule.steps
@@ -108,13 +130,13 @@ def _train(trainer: Trainer, folder: Path, crops: Crops, validation: Validation,
 def _keep_if_best(trainer: Trainer, folder: Path, validation: Validation, curves: Curves) -> tuple[float, float]:
     """Validate the averaged weights; write the model where they are the best so far, or where nothing can tell."""
     ap50, ap75 = validation.ap(trainer.average, trainer.spec, str(trainer.device))
-    if math.isnan(ap50) or ap50 > curves.best:
+    if curves.best is None or (ap50 + ap75) / 2 > curves.best.quality:
         models_.write(folder, trainer.spec, trainer.weights())
     return ap50, ap75
 
 
 def _describe(at: Progress, curves: Curves) -> str:
-    validated = f"  AP50 {curves.best:.3f}" if curves.best >= 0 else ""
+    validated = f"  AP50 {curves.best.ap50:.3f}" if curves.best else ""
     return (
         f"loss {at.loss:.3f} = instance {at.instance:.3f} + 10 · variance {at.variance:.4f} + seed {at.seed:.3f}"
         f"{validated}"

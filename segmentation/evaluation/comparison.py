@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..clustering import Labels
 from ..images import Pixels
 from ..overlay import Picture, draw, outline, resized, side_by_side
-from .metrics import Overlaps, overlaps
+from .metrics import assign, overlaps
 
 #: Outlines of what is in both, of what only the truth has, and of what only was found. Orange and magenta stay apart
 #: from green for eyes that take red for green.
@@ -40,19 +40,10 @@ def compare(pixels: Pixels, truth: Labels, found: Labels, title: str, threshold:
 
 
 def matched(truth: Labels, found: Labels, threshold: float) -> tuple[Labels, Labels]:
-    """The labels (K,) in the truth and those (K,) found that match one to one with an IoU of `threshold` or more.
-
-    The nearest go first: from ½ on that is the optimal matching, but for an object that is shared in two exact halves.
-    """
-    pairs: Overlaps = overlaps(truth, found)
-    rows: set[int] = set()
-    columns: set[int] = set()
-    for place in np.argsort(-pairs.iou, kind="stable"):
-        row, column = int(pairs.rows[place]), int(pairs.columns[place])
-        if pairs.iou[place] >= threshold and row not in rows and column not in columns:
-            rows.add(row)
-            columns.add(column)
-    return _ids(truth)[sorted(rows)], _ids(found)[sorted(columns)]
+    """The labels (K,) in the truth and those (K,) found that match, as `metrics.match` counts them; both ascending."""
+    pairs = overlaps(truth, found)
+    places = assign(pairs, threshold)
+    return _ids(truth)[np.sort(pairs.rows[places])], _ids(found)[np.sort(pairs.columns[places])]
 
 
 def _ids(labels: Labels) -> Labels:

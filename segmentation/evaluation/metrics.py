@@ -130,15 +130,21 @@ def overlaps(truth: Labels, found: Labels) -> Overlaps:
     return Overlaps(len(true_ids) - skip, len(found_ids) - jump, rows - skip, columns - jump, iou)
 
 
-def match(pairs: Overlaps, threshold: float) -> Matches:
-    """As many one-to-one matches with IoU ≥ `threshold` as there can be, and of such choices the greatest sum of IoU.
+def assign(pairs: Overlaps, threshold: float) -> NDArray[np.intp]:
+    """The places (K,) of the pairs that match, one to one and with IoU ≥ `threshold`.
 
-    Raises `ValueError` for a threshold outside (0, 1].
+    They are as many as there can be, and of such choices the one with the greatest sum of IoU. Raises `ValueError` for
+    a threshold outside (0, 1].
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"an IoU threshold lies in (0, 1], not at {threshold}")
-    close = pairs.iou >= threshold
-    matched = _assign(pairs.rows[close], pairs.columns[close], pairs.iou[close])
+    close = np.flatnonzero(pairs.iou >= threshold)
+    return close[_assign(pairs.rows[close], pairs.columns[close], pairs.iou[close])]
+
+
+def match(pairs: Overlaps, threshold: float) -> Matches:
+    """The pairs that `assign` chooses, counted. Raises `ValueError` as it does."""
+    matched = pairs.iou[assign(pairs, threshold)]
     tp = len(matched)
     return Matches(threshold, tp, pairs.found - tp, pairs.truths - tp, float(matched.sum()))
 
@@ -180,20 +186,20 @@ def _compact(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
     return np.unique(labels, return_inverse=True)
 
 
-def _assign(rows: NDArray[np.intp], columns: NDArray[np.intp], iou: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The IoU of the best one-to-one choice among the pairs.
+def _assign(rows: NDArray[np.intp], columns: NDArray[np.intp], iou: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The places of the best one-to-one choice among the pairs.
 
     Above ½ no object is in two pairs, so nearly all are settled at once and the dense assignment stays tiny.
     """
-    if not len(iou):
-        return iou
     alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-    row_ids, r = np.unique(rows[~alone], return_inverse=True)
-    column_ids, c = np.unique(columns[~alone], return_inverse=True)
-    gain = np.zeros((len(row_ids), len(column_ids)))
-    gain[r, c] = iou[~alone] + len(row_ids)  # the number of matches comes before their quality
-    chosen = gain[linear_sum_assignment(gain, maximize=True)]
-    return np.concatenate([iou[alone], chosen[chosen > 0] - len(row_ids)])
+    rivals = np.flatnonzero(~alone)
+    row_ids, r = np.unique(rows[rivals], return_inverse=True)
+    column_ids, c = np.unique(columns[rivals], return_inverse=True)
+    gain, places = np.zeros((len(row_ids), len(column_ids))), np.full((len(row_ids), len(column_ids)), -1, np.intp)
+    gain[r, c] = iou[rivals] + len(row_ids)  # the number of matches comes before their quality
+    places[r, c] = rivals
+    chosen = places[linear_sum_assignment(gain, maximize=True)]
+    return np.concatenate([np.flatnonzero(alone), chosen[chosen >= 0]])
 
 
 def _rate(part: float, whole: float, empty: float = 1.0) -> float:

@@ -1,4 +1,4 @@
-"""Clustering parameters in a model's `model.toml`: two lines change, the rest stays byte for byte."""
+"""Clustering parameters in a model's `model.toml`: two values change, the rest stays byte for byte."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import re
 import tempfile
 import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from ..catalogue.model import SPEC, ModelSpec
 from ..catalogue.places import Place
+from ..catalogue.repository import SHIPPED
 from ..clustering import Clustering
 from ..errors import InvalidModel, ModelNotWritable
 
@@ -19,9 +20,15 @@ _ADVICE = "to change it, copy the model's folder into one of your own, and name 
 
 
 def check_writable(folder: Place) -> Path:
-    """The folder, if `store` may write there. Raises `ModelNotWritable`, also for any place that a URL names."""
+    """The folder, if `store` may write there.
+
+    Raises `ModelNotWritable`, also for any place that a URL names and for the package's own models: in a virtual
+    environment those can be written, and would differ from the release unseen.
+    """
     if not isinstance(folder, Path):
         raise ModelNotWritable(f"{folder}: {_ADVICE}")
+    if folder.resolve().is_relative_to(SHIPPED.resolve()):
+        raise ModelNotWritable(f"{folder}: comes with maskq and stays as it is; {_ADVICE}")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -37,25 +44,36 @@ def store(folder: Path, parameters: Clustering) -> None:
     """
     path = folder / SPEC
     try:
-        text = path.read_text("utf-8")
-        text = _set(text, "seed_threshold", repr(parameters.seed_threshold))
-        text = _set(text, "min_pixels", repr(parameters.min_pixels))
+        text = path.read_bytes().decode()
+        text = _set(text, "seed_threshold", parameters.seed_threshold)
+        text = _set(text, "min_pixels", parameters.min_pixels)
         ModelSpec.model_validate(tomllib.loads(text))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, not TOML, and what pydantic says are ValueErrors
         raise InvalidModel(f"{path}: {error}") from error
     part = folder / f".{SPEC}.{os.getpid()}.part"
     try:
-        part.write_text(text, "utf-8")
+        part.write_bytes(text.encode())
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise _not_writable(folder, error) from error
 
 
-def _set(text: str, key: str, value: str) -> str:
-    """The TOML text with this top-level key at this value; a key that is not there becomes the first."""
-    changed, count = re.subn(rf"^{key}[ \t]*=.*$", f"{key} = {value}", text, count=1, flags=re.MULTILINE)
-    return changed if count else f"{key} = {value}\n{text}"
+def _set(text: str, key: str, value: float) -> str:
+    """The TOML text with this top-level key at this value and nothing else changed. Raises `ValueError`."""
+    wanted = tomllib.loads(text) | {key: value}
+    for changed in _changes(text, key, value):
+        with suppress(tomllib.TOMLDecodeError):
+            if tomllib.loads(changed) == wanted:
+                return changed
+    raise ValueError(f"{key} can't be changed to {value}: write it on a line of its own")
+
+
+def _changes(text: str, key: str, value: float) -> Iterator[str]:
+    """The text with each line changed that looks like the key's, a string's line may, and with the key put first."""
+    for found in re.finditer(rf"""^[ \t]*["']?{key}["']?[ \t]*=[ \t]*([^\s#]+)""", text, re.MULTILINE):
+        yield f"{text[: found.start(1)]}{value!r}{text[found.end(1) :]}"
+    yield f"{key} = {value!r}\n{text}"
 
 
 def _not_writable(folder: Path, error: OSError) -> ModelNotWritable:

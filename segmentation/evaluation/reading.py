@@ -8,6 +8,7 @@ from ..clustering import Clustering, Labels, cluster
 from ..fields import Foreground, unpack
 from ..images import Pixels
 from ..scale import clustering
+from ..tiles import Bounds
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
@@ -29,15 +30,17 @@ class Reader(Protocol):
 class SegmenterReader:
     """A `Segmenter` run with the options of a job; with `parameters` it gives what `Segmenter.segment` does."""
 
-    def __init__(self, segmenter: Segmenter, tta: bool = False, diameter: float | None = None) -> None:
+    def __init__(
+        self, segmenter: Segmenter, tta: bool = False, diameter: float | None = None, bounds: Bounds = Bounds()
+    ) -> None:
         """Raises `InvalidDiameter`."""
-        self._segmenter, self._tta, self._diameter = segmenter, tta, diameter
+        self._segmenter, self._tta, self._diameter, self._bounds = segmenter, tta, diameter, bounds
         #: The model's own, in pixels of images whose objects have that diameter.
         self.parameters = clustering(segmenter.spec, diameter=diameter)
 
     def embed(self, pixels: Pixels) -> bytes:
         """(H, W, C) pixels → packed fields. Raises as `Segmenter.fields` does."""
-        return self._segmenter.fields(pixels, tta=self._tta, diameter=self._diameter)
+        return self._segmenter.fields(pixels, tta=self._tta, diameter=self._diameter, bounds=self._bounds)
 
     def unpack(self, packed: bytes) -> Foreground:
         """Packed fields → the foreground."""

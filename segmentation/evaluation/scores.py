@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from ..clustering import Labels
-from ..dataset import InvalidDataset, Pair
-from ..images import Pixels, decode
+from ..dataset import Pair
+from ..images import Pixels
 from .comparison import compare
 from .metrics import ImageScore, Matches, Rates, Summary, score, summarise
 
 #: (H, W, C) pixels → labels (H, W).
 Method = Callable[[Pixels], Labels]
+
+_Level = TypeVar("_Level", Rates, Matches)
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class Evaluation:
         }
 
 
-def at(rates: Sequence[Rates], threshold: float) -> Rates:
-    """The rates at one IoU threshold. Raises `ValueError` where they were not taken."""
-    for each in rates:
+def at(levels: Sequence[_Level], threshold: float) -> _Level:
+    """The rates or matches at one IoU threshold. Raises `ValueError` where they were not taken."""
+    for each in levels:
         if math.isclose(each.threshold, threshold):
             return each
     raise ValueError(f"nothing was scored at an IoU of {threshold}")
@@ -69,7 +71,7 @@ def mean_ap(rates: Sequence[Rates]) -> float:
 
 def entry(name: str, image: ImageScore) -> dict[str, Any]:
     """One image's row: AP at .5 and .75, the other rates at .5, and objects counted."""
-    half = _matches(image, 0.5).rates()
+    half = at(image.matches, 0.5).rates()
     return {
         "name": name,
         "ap50": half.ap,
@@ -84,21 +86,12 @@ def entry(name: str, image: ImageScore) -> dict[str, Any]:
     }
 
 
-def read_pair(pair: Pair) -> tuple[Pixels, Labels]:
-    """(H, W, C) pixels and (H, W) labels of one image. Raises `InvalidDataset` where the two differ in size."""
-    pixels, truth = decode(pair.image.read_bytes(), pair.image.name), pair.read_labels()
-    if pixels.shape[:2] != truth.shape:
-        sizes = ["×".join(map(str, shape)) for shape in (truth.shape, pixels.shape[:2])]
-        raise InvalidDataset(f"{pair.labels}: {sizes[0]} pixels, but {pair.image} has {sizes[1]}")
-    return pixels, truth
-
-
 def evaluate_with(methods: Mapping[str, Method], data: Iterable[Pair]) -> dict[str, Evaluation]:
-    """Run every method on every image, one image after another, reading each once. Raises as `read_pair` does."""
+    """Run every method on every image, one image after another, reading each once. Raises as `Pair.read` does."""
     scores: dict[str, dict[str, ImageScore]] = {name: {} for name in methods}
     seconds = dict.fromkeys(methods, 0.0)
     for pair in data:
-        pixels, truth = read_pair(pair)
+        pixels, truth = pair.read()
         for name, method in methods.items():
             began = time.perf_counter()
             found = method(pixels)
@@ -110,7 +103,7 @@ def evaluate_with(methods: Mapping[str, Method], data: Iterable[Pair]) -> dict[s
 def picture_worst(evaluation: Evaluation, method: Method, data: Iterable[Pair], folder: Path, count: int) -> list[Path]:
     """A PNG for each of the `count` images with the least AP at .5, named by rank; those of an earlier time are gone.
 
-    The images are segmented once more, so that no more than one is in memory. Raises as `read_pair` does.
+    The images are segmented once more, so that no more than one is in memory. Raises as `Pair.read` does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("[0-9][0-9]*-*-ap50-[01].[0-9][0-9].png"):
@@ -118,7 +111,7 @@ def picture_worst(evaluation: Evaluation, method: Method, data: Iterable[Pair], 
     pairs = {pair.name: pair for pair in data}
     written = []
     for rank, name in enumerate(evaluation.worst[:count], 1):
-        pixels, truth = read_pair(pairs[name])
+        pixels, truth = pairs[name].read()
         found = np.asarray(method(pixels), np.int32)
         ap50 = f"{_ap(evaluation.images[name], 0.5):.2f}"
         written.append(folder / f"{rank:02}-{name}-ap50-{ap50}.png")
@@ -126,9 +119,5 @@ def picture_worst(evaluation: Evaluation, method: Method, data: Iterable[Pair], 
     return written
 
 
-def _matches(image: ImageScore, threshold: float) -> Matches:
-    return next(matches for matches in image.matches if math.isclose(matches.threshold, threshold))
-
-
 def _ap(image: ImageScore, threshold: float) -> float:
-    return _matches(image, threshold).rates().ap
+    return at(image.matches, threshold).rates().ap

@@ -23,7 +23,7 @@ from ..clustering import Clustering, Labels
 from ..dataset import Pair
 from .metrics import THRESHOLDS, ImageScore, Summary, score, summarise
 from .reading import Reader
-from .scores import Evaluation, read_pair
+from .scores import Evaluation
 
 #: Wraps what is iterated over, to show how far it is: the items, what is done with them, and how many they are.
 Watch = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -72,7 +72,7 @@ class Kept:
         #: Seconds that the network took for all images.
         self.seconds = 0.0
         for number, pair in enumerate(watch(data, "network", len(data))):
-            pixels, truth = read_pair(pair)
+            pixels, truth = pair.read()
             began = time.perf_counter()
             packed = reader.embed(pixels)
             self.seconds += time.perf_counter() - began

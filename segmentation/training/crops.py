@@ -10,16 +10,11 @@ from torch.nn import functional as F
 
 from ..catalogue.model import ModelSpec
 from ..dataset import InvalidDataset, Labels, Pair
-from ..images import decode
 from ..inputs import to_input
 
 
 def _numbered(labels: Labels) -> Labels:
-    """The labels as they are, or numbered anew where some are far beyond the number of pixels: what walks through
-    1 to the highest would walk for ever.
-    """
-    if labels.max() <= labels.size:
-        return labels
+    """The labels numbered anew without gaps: what walks through 1 to the highest is soon through."""
     values, numbers = np.unique(labels, return_inverse=True)
     return np.asarray(numbers.reshape(labels.shape) + (values[0] > 0), np.int32)
 
@@ -95,10 +90,9 @@ def _scale(rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _read(pair: Pair, spec: ModelSpec) -> tuple[NDArray[np.float32], Labels]:
     """The pair as the network sees it: (C, H, W) input and (H, W) labels, at the model's scale."""
-    image = to_input(decode(pair.image.read_bytes(), pair.image.name), spec.channels, spec.normalisation)
-    labels = _worth_learning(_numbered(pair.read_labels()), spec.min_pixels)
-    if image.shape[1:] != labels.shape:
-        raise InvalidDataset(f"{pair.image} has {image.shape[1:]} pixels, but {pair.labels} {labels.shape}")
+    pixels, labels = pair.read()
+    image = to_input(pixels, spec.channels, spec.normalisation)
+    labels = _worth_learning(_numbered(labels), spec.min_pixels)
     if spec.scale == 1:
         return image, labels
     size = [max(1, round(side * spec.scale)) for side in labels.shape]

@@ -27,6 +27,11 @@ class Row:
     ap50: float = math.nan
     ap75: float = math.nan
 
+    @property
+    def quality(self) -> float:
+        """What models in training are compared by."""
+        return (self.ap50 + self.ap75) / 2
+
 
 class Curves:
     """The rows of one training, kept in a folder as `log.csv` and `curves.png`."""
@@ -40,9 +45,10 @@ class Curves:
                 self.rows = [row for row in map(_parse, csv.DictReader(file)) if row.step <= until]
 
     @property
-    def best(self) -> float:
-        """The highest AP at IoU .5 so far; -1 before the first validation."""
-        return max((row.ap50 for row in self.rows if not math.isnan(row.ap50)), default=-1.0)
+    def best(self) -> Row | None:
+        """Where AP at IoU .5 and .75 together were highest, the first such; None before the first validation."""
+        checked = [row for row in self.rows if not math.isnan(row.quality)]
+        return max(checked, key=lambda row: row.quality, default=None)
 
     def add(self, at: Progress, aps: tuple[float, float] = (math.nan, math.nan)) -> None:
         """Note a step, and with it AP at .5 and .75 if it was validated."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
@@ -69,10 +68,13 @@ class Trainer:
     `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed and the step alone.
     """
 
-    def __init__(self, spec: ModelSpec, schedule: Schedule, device: str = "cpu", *, compiled: bool = False) -> None:
+    def __init__(
+        self, spec: ModelSpec, schedule: Schedule, device: str = "cpu", *, compiled: bool = False, origin: str = ""
+    ) -> None:
+        """`origin` stands for the data and the weights that it begins with: a checkpoint of others is stale."""
         torch.manual_seed(schedule.seed)
         self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
-        self.step = 0
+        self.step, self._origin = 0, origin
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         network.start_at(_MARGIN / spec.unit)
         self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -82,12 +84,11 @@ class Trainer:
             self._network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True
         )
 
-    def start_from(self, weights: bytes) -> None:
-        """Begin with another model's weights. Raises `InvalidModel` where they don't fit."""
-        tensors = {name: tensor.float() for name, tensor in load_tensors(weights).items()}
+    def start_from(self, other: nn.Module) -> None:
+        """Begin with another network's weights. Raises `InvalidModel` where they don't fit."""
         for network in (self._network, self.average):
             try:
-                network.load_state_dict(tensors, strict=False)
+                network.load_state_dict(other.state_dict())
             except RuntimeError as error:
                 raise InvalidModel(f"these weights are another network's: {error}") from error
 
@@ -158,7 +159,7 @@ class Trainer:
         return save_tensors({n: t.half().contiguous().cpu() for n, t in state.items() if t.is_floating_point()})
 
     def _sees(self) -> dict[str, str | float]:
-        """What of the model its weights depend on."""
+        """What the weights depend on, but for the schedule."""
         spec = self.spec
         return {
             "channels": spec.channels,
@@ -166,6 +167,8 @@ class Trainer:
             "scale": spec.scale,
             "unit": spec.unit,
             "bandwidths": spec.bandwidths,
+            "min_pixels": spec.min_pixels,
+            "origin": self._origin,
         }
 
     def resume(self, path: Path) -> None:
@@ -178,7 +181,9 @@ class Trainer:
             raise StaleCheckpoint(f"{path}: was made by another schedule, {state['schedule']}; remove it to start anew")
         sees = json.dumps(self._sees())
         if state.get("sees", sees) != sees:
-            raise StaleCheckpoint(f"{path}: was made for another model, {state['sees']}; remove it to start anew")
+            raise StaleCheckpoint(
+                f"{path}: was made for another model or other data, {state['sees']}; remove it to start anew"
+            )
         self.step = state["step"]
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

@@ -10,7 +10,6 @@ import numpy as np
 from ..catalogue.model import ModelSpec
 from ..dataset import Pair
 from ..evaluation.metrics import score, summarise
-from ..images import decode
 from ..network import BranchedERFNet
 from ..segmenter import Segmenter
 
@@ -19,7 +18,7 @@ class Validation:
     """Labelled images, read once, to measure a network on again and again."""
 
     def __init__(self, data: list[Pair]) -> None:
-        self._images = [(decode(p.image.read_bytes(), p.image.name), p.read_labels()) for p in data]
+        self._images = [pair.read() for pair in data]
 
     def ap(self, network: BranchedERFNet, spec: ModelSpec, device: str) -> tuple[float, float]:
         """AP at IoU .5 and .75, means over images; NaN where there is no image. The network is left as it is."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation.catalogue.repository import SHIPPED
+from segmentation.catalogue.repository import SHIPPED, find
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import maskq
 
@@ -82,6 +86,27 @@ def test_tuning_repairs_bad_parameters_and_stores_them_with_the_model(data, mode
     again = json.loads(maskq("evaluate", data, "--json", env=env).stdout)
     assert again["ap50"] == told["ap50"] and again["images"] == told["images"]
     assert again["parameters"] == told["parameters"]
+
+
+def test_the_documented_copy_is_the_model_that_is_tuned(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "thresholds.md").read_text()
+    (block,) = re.findall(r"```\n(mkdir .*?)MASKQ_MODELS=models maskq", text, re.DOTALL)
+    script = block.replace(".venv/bin/python", sys.executable)
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True, timeout=60)
+    assert find("nuclei", [tmp_path / "models"]) == tmp_path / "models" / "nuclei"
+
+
+def test_the_packages_own_model_is_not_tuned(data):
+    spec = SHIPPED / "nuclei" / "model.toml"
+    before = spec.read_bytes()
+    done = maskq("evaluate", data, "--tune")
+    assert done.returncode == 2 and "comes with maskq" in done.stderr and "MASKQ_MODELS" in done.stderr
+    assert spec.read_bytes() == before
+
+
+def test_the_limits_are_those_of_the_settings(data):
+    done = maskq("evaluate", data, "--diameter", "10", env={"MASKQ_MAX_PIXELS": "1000"})
+    assert done.returncode == 2 and "over the limit of 1,000 pixels" in done.stderr
 
 
 def test_tuned_for_test_time_augmentation_the_model_is_left_alone(data, models):

@@ -118,7 +118,7 @@ def test_a_finished_model_is_not_written_over(data: Path, whole: Path, tmp_path:
     kept = shutil.copytree(whole / "disks", tmp_path / "disks", ignore=shutil.ignore_patterns("training"))
     before = (kept / "weights.safetensors").read_bytes()
     done = train(data, "--model", "disks", "--out", tmp_path, *STEPS)
-    assert done.returncode == 2 and "is a model already" in done.stderr
+    assert done.returncode == 2 and "has a model already" in done.stderr
     assert (kept / "weights.safetensors").read_bytes() == before
 
 
@@ -126,11 +126,12 @@ def test_a_finished_model_is_not_written_over(data: Path, whole: Path, tmp_path:
     ("arguments", "why"),
     [
         (["--crop", "33"], "multiple of 8"),
+        (["--model", "../Cells"], "name: String should match"),
         (["--from", "nothing"], "no model 'nothing'"),
         (["--device", "cuda:99"], "no device 'cuda:99'"),
         (["--index", "absent.csv"], "absent.csv"),
     ],
-    ids=["crop", "from", "device", "index"],
+    ids=["crop", "name", "from", "device", "index"],
 )
 def test_what_cannot_be_trained_is_explained_in_a_line(
     data: Path, tmp_path: Path, arguments: list[str], why: str

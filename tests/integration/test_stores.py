@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError
 
 from producer.errors import PayloadMissing
 from producer.store import Payload, PayloadStore, RedisStore, open_store
@@ -85,6 +88,38 @@ def test_what_is_too_long_for_a_value_of_redis_is_kept_in_pieces(redis: Redis, m
     with pytest.raises(PayloadMissing):
         store.get("a", Payload.FIELDS)
     assert redis.keys() == []
+
+
+def test_pieces_never_lie_about_without_an_end(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.store._PIECE", 3)
+    seen: list[int] = []
+
+    def execute(self: Pipeline, *args: Any, own: Any = Pipeline.execute, **kwargs: Any) -> Any:
+        if seen:  # the second piece does not arrive
+            raise ConnectionError("Redis is gone")
+        done = own(self, *args, **kwargs)
+        seen.extend(redis.ttl(key) for key in redis.scan_iter())
+        return done
+
+    monkeypatch.setattr(Pipeline, "execute", execute)
+    with pytest.raises(ConnectionError):
+        RedisStore(redis, 100).put("a", Payload.FIELDS, b"abcdefgh")
+    assert len(seen) == 1 and 0 < seen[0] <= 100
+    assert redis.keys() == []
+
+
+def test_pieces_that_go_while_they_are_read_are_missing(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.store._PIECE", 3)
+    store = RedisStore(redis, 100)
+    store.put("a", Payload.FIELDS, b"abcdefgh")
+
+    def hgetall(key: str, own: Any = redis.hgetall) -> Any:
+        redis.delete(key)
+        return own(key)
+
+    monkeypatch.setattr(redis, "hgetall", hgetall)
+    with pytest.raises(PayloadMissing, match="job a: the store has no fields"):
+        store.get("a", Payload.FIELDS)
 
 
 def test_a_folder_is_left_with_whole_files_only(redis: Redis, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segmentation.evaluation.comparison import FALSE, MATCHED, MISSED, compare, matched
+from segmentation.evaluation.metrics import score
 
 BLACK = np.zeros((300, 200, 1), np.uint8)
 
@@ -48,6 +49,14 @@ def test_two_exact_halves_are_one_match():
     found = squares(id1=(10, 10))
     found[30:50, 10:50] = 2
     assert [ids.tolist() for ids in matched(squares(id5=(10, 10)), found, 0.5)] == [[5], [1]]
+
+
+def test_the_picture_matches_what_the_score_counts():
+    # The nearest are 2 and 5, but then 1 has no match, where 1 with 5 and 2 with 3 are two.
+    truth, found = np.array([[1, 1, 2, 2, 2, 2]]), np.array([[0, 5, 5, 5, 5, 3]])
+    for threshold in (0.1, 0.2, 0.5):
+        (counted,) = score(truth, found, (threshold,)).matches
+        assert [len(ids) for ids in matched(truth, found, threshold)] == [counted.tp, counted.tp]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,12 @@ def test_data_are_divided_by_their_index(folder: Path) -> None:
     assert [len(part) for part in divide(folder)] == [1, 0]
 
 
+def test_an_image_that_is_learnt_from_and_held_out_is_refused(folder: Path) -> None:
+    (folder / "index.csv").write_text("id,split\na,train\nb,train\na,val\n")
+    with pytest.raises(InvalidDataset, match="a in train and in val"):
+        divide(folder)
+
+
 def test_without_an_index_every_fifth_image_is_held_out(tmp_path: Path) -> None:
     for name in "abcdefghijk":
         write(tmp_path, name, squares())
@@ -188,7 +194,7 @@ def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
 
 def test_labels_of_another_size_than_their_image_are_refused(folder: Path) -> None:
     write(folder, "b", squares(), image=squares(96, 96))
-    with pytest.raises(InvalidDataset, match=r"images/b\.npy has \(96, 96\) pixels, but .*labels/b\.npy \(96, 120\)"):
+    with pytest.raises(InvalidDataset, match=r"labels/b\.npy: 96×120 pixels, but .*images/b\.npy has 96×96"):
         crops(folder)
 
 
@@ -293,14 +299,14 @@ def test_a_model_that_sees_images_smaller_is_trained_on_smaller_ones(folder: Pat
     assert 2.5 < largest(full) / largest(half) < 6  # a quarter of the area, but for where borders cut
 
 
-def test_what_the_model_would_never_report_is_background(tmp_path: Path) -> None:
-    labels = squares()
-    labels[60:63, 60:63] = 99
+@pytest.mark.parametrize(("min_pixels", "objects"), [(8, 2), (9, 1)])
+def test_what_the_model_would_never_report_is_background(tmp_path: Path, min_pixels: int, objects: int) -> None:
+    labels = np.zeros((64, 64), np.uint16)
+    labels[10:30, 10:30], labels[40:43, 40:43] = 1, 2
     write(tmp_path, "a", labels)
-    _, truths = Crops(pairs(tmp_path), ModelSpec(name="any", min_pixels=9), 64).batch(40, np.random.default_rng(0))
-    assert not (truths == 99).any() and (truths > 0).any()
-    _, truths = Crops(pairs(tmp_path), ModelSpec(name="any", min_pixels=8), 64).batch(40, np.random.default_rng(0))
-    assert (truths == 99).any()
+    spec = ModelSpec(name="any", min_pixels=min_pixels)
+    _, truths = Crops(pairs(tmp_path), spec, 64).batch(20, np.random.default_rng(0))
+    assert truths.max() == objects
 
 
 def test_crops_are_cut_more_often_around_objects_that_touch(tmp_path: Path) -> None:

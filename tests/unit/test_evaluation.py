@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from segmentation.commands import report
 from segmentation.dataset import InvalidDataset, pairs
-from segmentation.evaluation.scores import entry, evaluate_with, picture_worst
+from segmentation.evaluation.scores import at, entry, evaluate_with, picture_worst
 
 NOTHING = np.zeros((40, 60), np.int32)
 
@@ -118,3 +121,19 @@ def test_the_worst_images_are_pictured_by_rank_and_earlier_ones_are_gone(data, r
     assert sorted(p.name for p in folder.iterdir()) == ["01-hard-ap50-0.20.png", "mine.png"]
     with Image.open(first[0]) as picture:
         assert picture.width > 3 * picture.height / 2
+
+
+def test_rates_and_matches_are_found_by_their_threshold(result):
+    assert at(result.summary.pooled, 0.75).threshold == at(result.images["hard"].matches, 0.75).threshold == 0.75
+    with pytest.raises(ValueError, match=r"nothing was scored at an IoU of 0\.42"):
+        at(result.summary.mean, 0.42)
+
+
+def test_names_are_shown_as_they_are(result, capsys):
+    names = ["img[a]", "[/b]", ":cat: [red]"]
+    report.show({"known": replace(result, images=dict(zip(names, result.images.values(), strict=True)))})
+    report.show_stored(Path("models [/b]"))
+    report.stderr.print("pictures: [/b] :cat:")
+    shown = capsys.readouterr()
+    assert all(name in shown.out for name in [*names, "models [/b]/model.toml"])
+    assert shown.err == "pictures: [/b] :cat:\n"

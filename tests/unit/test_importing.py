@@ -106,7 +106,12 @@ def test_checkpoints_differ_in_what_stands_around_the_weights(street, data):
         ({"module__decoders__0__output_conv__weight": torch.zeros(16, 5, 2, 2)}, "decoder 0 gives 5 fields"),
         ({"module__encoder__initial_block__conv__weight": torch.zeros(13, 4, 3, 3)}, "4 channels; 1 or 3 belong"),
         ({"module__encoder__initial_block__bn__bias": torch.full((16,), torch.nan)}, "NaN or infinite"),
-        ({"module__encoder__initial_block__bn__bias": "sixteen"}, "no tensors: module.encoder.initial_block.bn.bias"),
+        (
+            {"module__encoder__initial_block__bn__bias": "sixteen"},
+            "no plain tensors: module.encoder.initial_block.bn.bias",
+        ),
+        ({"module__encoder__initial_block__bn__bias": torch.ones(16).to_sparse()}, "no plain tensors: module.encoder"),
+        ({"module__encoder__initial_block__bn__bias": torch.full((16,), 1e300, dtype=torch.double)}, "beyond float32"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -149,6 +154,13 @@ def test_a_version_that_is_there_is_not_overwritten(tmp_path):
     with pytest.raises(ModelExists, match="another version"):
         write_new(tmp_path, spec, b"second")
     assert model.read_weights(tmp_path / "cells" / "2") == b"first"
+
+
+def test_a_version_that_is_there_as_the_only_one_of_its_name_is_not_doubled(tmp_path):
+    model.write(tmp_path / "cells", ModelSpec(name="cells"), b"first")
+    with pytest.raises(ModelExists, match=r"cells: there is a model already, cells@1"):
+        write_new(tmp_path, ModelSpec(name="cells"), b"second")
+    assert write_new(tmp_path, ModelSpec(name="cells", version=2), b"third") == tmp_path / "cells" / "2"
 
 
 def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
+import struct
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +17,17 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from producer.settings import Settings
 from segmentation.catalogue import model
 from segmentation.catalogue.importing import read_file, write_new
 from segmentation.catalogue.model import ModelSpec
-from segmentation.catalogue.program import inspect
+from segmentation.catalogue.program import Program, inspect
 from segmentation.catalogue.repository import Repository
 from segmentation.errors import InvalidModel, UnknownModel
 from segmentation.network import BranchedERFNet
 from segmentation.segmenter import Segmenter
+from workers.device import Device
+from workers.devices import DeviceSpec
 from workers.models import LoadedModels
 
 PROGRAM = ModelSpec(name="mine", network="program")
@@ -112,6 +118,30 @@ def test_a_program_is_imported_as_a_checkpoint_is(small, tmp_path):
 def test_a_program_that_does_not_fit_is_refused_with_its_reason(program, spec, complaint, tmp_path):
     with pytest.raises(InvalidModel, match=complaint):
         load(program(), tmp_path, spec)
+
+
+class Raising(nn.Module):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x):
+        raise self.error
+
+
+def test_what_a_program_raises_is_its_own_fault_and_what_the_device_raises_is_not():
+    for error in (RuntimeError("shape '[2]' is invalid"), IndexError("out of range")):
+        with pytest.raises(InvalidModel, match="does not take 1×1×8×8, .*invalid|range"):
+            Program(Raising(error), 1, 5)(torch.zeros(1, 1, 8, 8))
+    for error in (RuntimeError("CUDA error: launch failed"), torch.OutOfMemoryError("CUDA out of memory")):
+        with pytest.raises(type(error), match="CUDA"):
+            Program(Raising(error), 1, 5)(torch.zeros(1, 1, 8, 8))
+
+
+def test_weights_of_a_type_that_torch_does_not_have_are_refused(tmp_path):
+    header = json.dumps({"encoder": {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    with pytest.raises(InvalidModel, match="don't fit the network.*F8_E8M0"):
+        load(struct.pack("<Q", len(header)) + header + b"0", tmp_path, ModelSpec(name="mine"))
 
 
 def test_another_program_under_the_same_spec_is_refused(small, tmp_path):
@@ -235,13 +265,43 @@ def test_past_the_bound_the_least_recently_used_go_and_the_last_one_stays(models
     assert alone.get("cells") is alone.get("cells")
 
 
-def test_a_job_that_has_begun_goes_on_with_what_it_began_with(models):
-    kept = loaded(models)
-    begun = kept.get("cells@3")
-    put(models, 3, seed=1)
-    assert kept.last("cells@3") is begun
-    assert kept.get("cells@3") is kept.last("cells@3") is not begun
-    assert kept.last("cells@2").spec.version == 2  # it went to make room, say
+@pytest.fixture
+def device(models, monkeypatch) -> Device:
+    """A CPU that keeps one model loaded and sees every change of one at once."""
+    monkeypatch.setattr("workers.device.Repository", partial(Repository, again_s=0))
+    settings = Settings(models=str(models), model_memory=0, torch_threads=1, tile_pixels=1024, max_pixels=100_000)
+    return Device(DeviceSpec("cpu"), settings)
+
+
+def test_a_job_that_has_begun_goes_on_with_what_it_began_with(models, device, monkeypatch):
+    before, pixels, ran = model.read_spec(models / "cells" / "3"), np.zeros((16, 16, 1), np.uint8), []
+
+    def forward(segmenter, batch, own=Segmenter.forward):
+        ran.append(segmenter)
+        if len(ran) == 1:  # after the job's first view its model changes, and another job has that one loaded
+            put(models, 3, seed=1, unit=32)
+            other.append(device._models.get("cells@3"))
+        return own(segmenter, batch)
+
+    other = []
+    monkeypatch.setattr(Segmenter, "forward", forward)
+    spec, fields = device.fields("cells@3", pixels, tta=True)
+    assert len(ran) == 8 and set(ran) == {ran[0]} and ran[0] is not other[0]
+    assert spec == ran[0].spec == before
+    assert fields == ran[0].fields(pixels, tta=True)
+    assert device.fields("cells@3", pixels)[0].unit == 32
+
+
+def test_an_image_that_is_huge_only_once_enlarged_takes_its_turn(models, device):
+    put(models, 4, diameter=20.0)
+    pixels = np.zeros((24, 24, 1), np.uint8)
+    with ThreadPoolExecutor(2) as threads:
+        with device._one_large:
+            enlarged = threads.submit(device.fields, "cells", pixels, diameter=10)
+            as_it_is = threads.submit(device.fields, "cells", pixels)
+            assert as_it_is.result(60)[0].version == 4
+            assert not enlarged.done()
+        assert enlarged.result(60)[0].version == 4
 
 
 def test_a_model_that_is_gone_or_broken_fails_by_name_and_the_others_run(models):

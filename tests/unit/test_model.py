@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from segmentation.catalogue.model import ModelSpec, read_spec, read_weights, write
-from segmentation.catalogue.repository import Repository, find
+from segmentation.catalogue.repository import Model, Repository, find
 from segmentation.errors import InvalidModel, UnknownModel
 
 WEIGHTS = b"weights, as far as a folder can tell"
@@ -28,7 +28,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
-    spec = ModelSpec(name="cells-2.1", version=3, channels="rgb", normalisation="unit", unit=1e-7, bandwidths=1)
+    spec = ModelSpec(name="cells-2.1", version=3, channels="rgb", normalisation="unit", unit=1e-3, bandwidths=1)
     written = write(tmp_path / "cells-2.1", spec, WEIGHTS)
     assert read_spec(tmp_path / "cells-2.1") == written and read_weights(tmp_path / "cells-2.1") == WEIGHTS
     assert written == spec.model_copy(update={"sha256": written.sha256}) and re.fullmatch(
@@ -49,9 +49,9 @@ def test_writing_again_replaces_the_model(tmp_path: Path) -> None:
             "name": st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True),
             "summary": st.text(),
             "licence": st.text(alphabet='"\\\x00\x1b\x7f\x85\u2028\r\n\t é🔬'),
-            "unit": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+            "unit": st.floats(1e-3, 1e6),
             "seed_threshold": st.floats(0.5, 1),
-            "min_pixels": st.integers(0, 2**53),
+            "min_pixels": st.integers(0, 10**9),
         }
     )
 )
@@ -73,9 +73,15 @@ def test_any_model_survives_its_folder(values: dict[str, Any]) -> None:
         {"unit": 0},
         {"unit": float("inf")},
         {"unit": float("nan")},
+        {"unit": 1e-4},
+        {"unit": 1e7},
+        {"version": 10**9},
+        {"halo": 5000},
+        {"min_unclustered": 2**63},
         {"bandwidths": 3},
         {"seed_threshold": 0.4},
         {"min_pixels": -1},
+        {"min_pixels": 2**63},
         {"colour": "blue"},
     ],
     ids=str,
@@ -115,8 +121,15 @@ def test_a_model_that_lacks_a_file_is_refused_with_its_name(models: Path, missin
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"name = ", b"\xff\xfe", b'name = "cells"\nunit = "wide"\n', b'name = "cells"\nweight = 1\n'],
-    ids=["empty", "no-toml", "no-text", "wrong-type", "unknown-field"],
+    [
+        b"",
+        b"name = ",
+        b"\xff\xfe",
+        b'name = "cells"\nunit = "wide"\n',
+        b'name = "cells"\nweight = 1\n',
+        b"a = " + b"[" * 5_000,
+    ],
+    ids=["empty", "no-toml", "no-text", "wrong-type", "unknown-field", "too-deep"],
 )
 def test_a_spec_that_cannot_be_read_is_refused_with_its_path(models: Path, text: bytes) -> None:
     (models / "cells" / "model.toml").write_bytes(text)
@@ -134,13 +147,12 @@ def test_a_model_is_found_by_its_name(models: Path) -> None:
 def test_the_first_folder_that_has_the_name_wins(models: Path, tmp_path: Path) -> None:
     write(tmp_path / "first" / "worms", ModelSpec(name="worms", version=2), WEIGHTS)
     assert find("worms", (tmp_path / "first", models)) == tmp_path / "first" / "worms"
-    assert [m.spec.version for m in Repository((tmp_path / "first", models)).by_name() if m.spec.name == "worms"] == [2]
 
 
 def test_what_is_there_is_listed_by_name(models: Path) -> None:
     (models / "notes").mkdir()
     (models / "cells.txt").touch()
-    listed = [found.spec.name for found in Repository((models,)).by_name()]
+    listed = [found.spec.name for found in Repository((models,)).everything() if isinstance(found, Model)]
     assert listed == sorted(listed) and {"cells", "worms"} <= set(listed) and "secret" not in listed
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from segmentation.catalogue.model import ModelSpec, read_card, read_weights, write
-from segmentation.catalogue.repository import Broken, Repository
-from segmentation.errors import InvalidModel, UnknownModel
+from segmentation.catalogue.places import Place, names
+from segmentation.catalogue.repository import Broken, Repository, refuse_existing
+from segmentation.errors import InvalidLocation, InvalidModel, ModelExists, UnknownModel
 
 #: What comes with the package.
 NUCLEI, PHASE = "nuclei@2", "phase-contrast@1"
@@ -119,6 +122,61 @@ def test_what_was_found_is_not_looked_for_again_at_once(tmp_path: Path) -> None:
     assert repository.find("worms").spec.version == 1  # what was not there is looked for each time
 
 
+class Away:
+    """A place that can be unreachable for a while."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: Exception | None = None
+        monkeypatch.setattr("segmentation.catalogue.repository.names", self._names)
+
+    def _names(self, folder: Place) -> set[str]:
+        if self.error:
+            raise self.error
+        return names(folder)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), ConnectionError("reset"), TimeoutError()])
+def test_through_an_outage_what_was_found_stays_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    repository, away = Repository([tmp_path], again_s=0), Away(monkeypatch)
+    put(tmp_path, "cells@1")
+    repository.find("cells")
+    away.error = error
+    assert repository.find("cells").spec.version == 1
+    with pytest.raises(type(error)):
+        repository.find("cells@1")  # which nobody had asked for
+    away.error = None
+    put(tmp_path, "cells@2")
+    assert repository.find("cells").spec.version == 2
+
+
+def test_what_was_taken_away_does_not_come_back_in_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository, away = Repository([tmp_path], again_s=0), Away(monkeypatch)
+    place = put(tmp_path, "cells@1")
+    repository.find("cells")
+    place.rename(tmp_path / "GONE")
+    with pytest.raises(UnknownModel):
+        repository.find("cells")
+    away.error = TimeoutError()
+    with pytest.raises(TimeoutError):
+        repository.find("cells")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_disk_that_fails_for_a_while_does_not_make_a_model_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    put(tmp_path, "cells@1")
+
+    def fail(*_: object) -> None:
+        raise OSError(number, "for a while")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(OSError, match="for a while"):
+        Repository([tmp_path]).find("cells")
+
+
 # What is broken
 
 
@@ -208,5 +266,33 @@ def test_a_new_version_behind_a_url_is_seen(url: str, tmp_path: Path) -> None:
     assert repository.find("cells").spec.version == 3
 
 
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [("foo://bucket/models", "foo://bucket/models: Protocol not known: foo"), ("s3://bucket/models", "s3fs")],
+)
+def test_a_url_that_nothing_here_can_open_is_told_with_what_to_do(
+    url: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+    with pytest.raises(InvalidLocation, match=complaint):
+        Repository([url])
+
+
 def test_a_url_that_is_not_there_has_no_models(tmp_path: Path) -> None:
     assert labels(Repository([f"memory://{tmp_path.name}-nowhere"])) == [NUCLEI, PHASE]
+
+
+# Where one is to be written
+
+
+def test_a_version_that_is_there_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+    flat, numbered = put(tmp_path, "cells@1", version_folder=False), put(tmp_path, "cells@2")
+    (numbered / "model.toml").write_text("name = ")
+    for version, place in ((1, flat), (2, numbered)):
+        with pytest.raises(ModelExists, match=rf"^{place}: there is a model already, cells@{version}"):
+            refuse_existing(tmp_path, "cells", version)
+        refuse_existing(tmp_path, "cells", version, own=place)
+    (tmp_path / "cells" / "3").mkdir()  # of a writing that was cut short
+    refuse_existing(tmp_path, "cells", 3)
+    refuse_existing(tmp_path, "nuclei", 2)  # a user's own goes before the package's
+    refuse_existing(tmp_path / "nowhere", "cells", 1)

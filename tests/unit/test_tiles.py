@@ -205,6 +205,22 @@ def test_tiled_equals_untiled_label_for_label_on_a_real_image():
 # What can't be tiled
 
 
+@given(st.integers(1, 30_000), st.integers(1, 30_000), st.integers(0, 4096), st.integers(1, 30_000_000))
+def test_a_tile_keeps_to_twice_the_bound_or_the_image_is_refused(height, width, halo, most):
+    try:
+        rows, columns = layout((height, width), halo, most)
+    except ImageTooLarge:
+        assert halo > HALO
+    else:
+        tile = (rows[0].seen.stop - rows[0].seen.start) * (columns[0].seen.stop - columns[0].seen.start)
+        assert tile <= 2 * max(most, 3_444_736)
+
+
+def test_a_halo_so_wide_that_a_tile_is_the_whole_huge_image_is_refused():
+    with pytest.raises(ImageTooLarge, match=r"10000×10000 .* halo of 6000 pixels, a tile has 104,\d+,\d+"):
+        layout((10_000, 10_000), 6000, 20_000_000)
+
+
 def test_a_program_that_does_not_say_how_far_it_looks_is_not_tiled():
     pixels, bounds = np.zeros((200, 16, 1), np.uint8), Bounds(tile_pixels=2_000)
     with pytest.raises(ImageTooLarge, match="200×16 .* model p can't be run in tiles"):

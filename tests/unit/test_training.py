@@ -16,6 +16,7 @@ from segmentation.catalogue import model
 from segmentation.catalogue.model import ModelSpec
 from segmentation.dataset import pairs
 from segmentation.errors import InvalidModel, StaleCheckpoint
+from segmentation.inputs import pad, to_input
 from segmentation.segmenter import Segmenter
 from segmentation.training.crops import Crops
 from segmentation.training.trainer import Progress, Schedule, Trainer
@@ -122,7 +123,7 @@ def test_a_checkpoint_of_another_model_is_refused_and_named(
     data: Crops, tmp_path: Path, other: dict[str, object]
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
-    with pytest.raises(StaleCheckpoint, match=r"checkpoint\.pt: was made for another model, .*\"unit\": 32"):
+    with pytest.raises(StaleCheckpoint, match=r"made for another model or other data, .*\"unit\": 32"):
         Trainer(SPEC.model_copy(update=other), SCHEDULE).resume(tmp_path / "checkpoint.pt")
 
 
@@ -157,12 +158,17 @@ def test_a_training_learns(data: Crops) -> None:
 
 
 def test_a_training_that_starts_from_another_model_starts_there(straight: tuple[Trainer, list[Progress]]) -> None:
-    weights = straight[0].weights()
     second = Trainer(SPEC, SCHEDULE)
-    second.start_from(weights)
-    assert second.weights() == weights
+    second.start_from(straight[0].average)
+    assert second.weights() == straight[0].weights()
     with pytest.raises(InvalidModel, match="another network's"):
-        Trainer(SPEC.model_copy(update={"bandwidths": 1}), SCHEDULE).start_from(weights)
+        Trainer(SPEC.model_copy(update={"bandwidths": 1}), SCHEDULE).start_from(straight[0].average)
+
+
+def test_a_checkpoint_of_other_data_is_refused(data: Crops, tmp_path: Path) -> None:
+    stopped_at(0, data, tmp_path / "checkpoint.pt")
+    with pytest.raises(StaleCheckpoint, match="other data"):
+        Trainer(SPEC, SCHEDULE, origin="elsewhere").resume(tmp_path / "checkpoint.pt")
 
 
 def test_what_a_training_gives_runs_as_a_model(straight: tuple[Trainer, list[Progress]], tmp_path: Path) -> None:
@@ -170,8 +176,8 @@ def test_what_a_training_gives_runs_as_a_model(straight: tuple[Trainer, list[Pro
     assert {tensor.dtype for tensor in load(trainer.weights()).values()} == {torch.float16}
     model.write(tmp_path, SPEC, trainer.weights())
     image = np.random.default_rng(0).integers(0, 255, (24, 40, 1), np.uint8)
-    segmenter = Segmenter.load(tmp_path)
-    raw = segmenter.forward(segmenter.prepare(image)[None])
+    segmenter, prepared = Segmenter.load(tmp_path), pad(to_input(image, SPEC.channels, SPEC.normalisation))
+    raw = segmenter.forward(prepared[None])
     with torch.no_grad():
-        wanted = trainer.average(torch.from_numpy(segmenter.prepare(image))[None])
+        wanted = trainer.average(torch.from_numpy(prepared)[None])
     np.testing.assert_allclose(raw, wanted, atol=2e-2)

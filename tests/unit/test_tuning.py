@@ -11,16 +11,17 @@ from PIL import Image
 
 from segmentation.catalogue import model
 from segmentation.catalogue.model import ModelSpec
-from segmentation.catalogue.repository import find
+from segmentation.catalogue.repository import SHIPPED, find
 from segmentation.clustering import Clustering
 from segmentation.dataset import pairs
-from segmentation.errors import InvalidModel, ModelNotWritable
+from segmentation.errors import ImageTooLarge, InvalidModel, ModelNotWritable
 from segmentation.evaluation.metrics import score, summarise
 from segmentation.evaluation.parameters import check_writable, store
 from segmentation.evaluation.reading import SegmenterReader
 from segmentation.evaluation.tuning import MIN_PIXELS, SEED_THRESHOLDS, Kept, Trial, around, choose, grid, tune
 from segmentation.network import BranchedERFNet
 from segmentation.segmenter import Segmenter
+from segmentation.tiles import Bounds
 
 
 def watch(items, what, count):
@@ -136,6 +137,18 @@ def test_with_a_diameter_pixels_are_counted_in_the_image():
     assert reader.parameters.min_pixels == 4 * 36
 
 
+def test_the_bounds_are_those_that_are_given():
+    pixels = np.zeros((64, 64, 1), np.uint8)
+    enlarged = Segmenter(BranchedERFNet(1, 2), ModelSpec(name="x", scale=2))
+    with pytest.raises(ImageTooLarge, match="over the limit of 4,096 pixels"):
+        SegmenterReader(enlarged, bounds=Bounds(max_pixels=4096)).embed(pixels)
+    whole = Segmenter(
+        BranchedERFNet(1, 2), ModelSpec(name="x", network="program")
+    )  # says no halo, so it can't be tiled
+    with pytest.raises(ImageTooLarge, match=r"over 1,000 pixels, and model x can't be run in tiles"):
+        SegmenterReader(whole, bounds=Bounds(tile_pixels=1000)).embed(pixels)
+
+
 @pytest.fixture
 def folder(tmp_path):
     model.write(tmp_path, ModelSpec(name="x", summary="seed_threshold = 3", unit=48, licence="CC0"), b"weights")
@@ -159,6 +172,31 @@ def test_parameters_that_the_spec_left_out_are_added(tmp_path):
     assert told == {"name": "x", "seed_threshold": 0.5, "min_pixels": 0}
 
 
+LOOKALIKE = 'name = "x"\r\nsummary = """\r\nseed_threshold = 0.7"""\r\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        (LOOKALIKE + "seed_threshold = 0.9  # why\r\n", LOOKALIKE + "seed_threshold = 0.853  # why\r\n"),
+        (LOOKALIKE + " 'seed_threshold'=0.9", LOOKALIKE + " 'seed_threshold'=0.853"),
+        (LOOKALIKE, "seed_threshold = 0.853\n" + LOOKALIKE),
+    ],
+)
+def test_the_value_changes_and_no_string_that_looks_like_it(tmp_path, text, stored):
+    (tmp_path / "model.toml").write_bytes(b"min_pixels = 1\n" + text.encode())
+    store(tmp_path, Clustering(0.853, 41))
+    expected = stored.replace(LOOKALIKE, "min_pixels = 41\n" + LOOKALIKE)
+    assert (tmp_path / "model.toml").read_bytes() == expected.encode()
+
+
+def test_the_packages_own_models_are_never_changed(tmp_path):
+    (tmp_path / "mine").symlink_to(SHIPPED, target_is_directory=True)
+    for place in (SHIPPED / "nuclei", tmp_path / "mine" / "nuclei"):
+        with pytest.raises(ModelNotWritable, match=r"comes with maskq.* copy the model's folder .*MASKQ_MODELS"):
+            check_writable(place)
+
+
 def test_a_folder_that_may_not_be_changed_says_where_to_copy_it(folder, monkeypatch):
     spec = (folder / "model.toml").read_bytes()
 
@@ -174,7 +212,7 @@ def test_a_folder_that_may_not_be_changed_says_where_to_copy_it(folder, monkeypa
     check_writable(folder)
 
 
-@pytest.mark.parametrize("text", ["name = ", 'name = "x"\nunheard = 1'])
+@pytest.mark.parametrize("text", ["name = ", 'name = "x"\nunheard = 1', 'name = "x"\n"min\\u005fpixels" = 9'])
 def test_a_spec_that_is_none_is_left_alone(tmp_path, text):
     (tmp_path / "model.toml").write_text(text)
     with pytest.raises(InvalidModel, match=r"model\.toml"):
