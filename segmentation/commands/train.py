@@ -60,11 +60,11 @@ def train(
     crops, validation = Crops(learned, spec, trainer.schedule.crop), Validation(held)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     write_index(folder / SPLITS, train=learned, val=held)
-    trainer.checkpoint(checkpoint)
     stderr.print(
         f"{len(learned)} images to learn from, {len(held)} to validate on; objects about {spec.diameter:g} pixels "
         f"across, images resized by {spec.scale:g}; steps {trainer.step:,} to {trainer.schedule.steps:,}"
     )
+    trainer.checkpoint(checkpoint)
     try:
         best = _train(trainer, folder, crops, validation, every)
     except KeyboardInterrupt:

@@ -50,9 +50,10 @@ def rows(model: Path) -> list[dict[str, str]]:
 
 
 def checkpointed(model: Path, process: subprocess.Popen[str]) -> None:
-    """Wait for the training's first checkpoint."""
+    """Wait for the first checkpoint of a training under way; there is one of its beginning before."""
+    log, checkpoint = (model / "training" / name for name in ("log.csv", "checkpoint.pt"))
     deadline = time.monotonic() + 240
-    while not (model / "training" / "checkpoint.pt").exists():
+    while not log.exists() or checkpoint.stat().st_mtime_ns < log.stat().st_mtime_ns:
         assert process.poll() is None and time.monotonic() < deadline, "no checkpoint"
         time.sleep(0.02)
 
