@@ -174,7 +174,9 @@ def models_import(
     model: Annotated[str, typer.Option("--model", "-m", help="The new model's name.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder in which NAME/VERSION is made.")],
     version: Annotated[int, typer.Option(min=1, help="Its version.")] = 1,
-    unit: Annotated[float, typer.Option(help="Pixels per unit of its grid; the published ones have 1,023.")] = 1023,
+    unit: Annotated[
+        float | None, typer.Option(help="Pixels per unit of its grid; default that of the published ones, 1,023.")
+    ] = None,
     normalisation: Annotated[
         str | None, typer.Option(help="unit (the type's range to 0..1; default with 3 channels) or percentile.")
     ] = None,
@@ -220,12 +222,8 @@ def evaluate(
         Path | None, typer.Option(help="The CSV file of splits (columns id, split); default DATA/index.csv.")
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Set beside the model: otsu (threshold and watershed).")] = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Test-time augmentation: eight turns and flips, averaged.")
-    ] = False,
-    diameter: Annotated[
-        float | None, typer.Option(min=0.1, help="The objects' usual diameter, pixels; resizes the images.")
-    ] = None,
+    tta: Tta = False,
+    diameter: Diameter = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="Choose seed_threshold and min_pixels on this data; store them in the model.")
     ] = False,
@@ -236,14 +234,13 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on labelled images: AP at IoU .5 to .95, pooled and as the mean over images, image by image."""
-    folders = _model_folders()  # ends the command where a setting is invalid
-    settings = Settings()
+    settings = _settings()
     _call(
         "segmentation.commands.evaluate",
         "evaluate",
         data=data,
         model=model,
-        folders=folders,
+        folders=settings.model_folders,
         split=split,
         index=index,
         baseline=baseline,
@@ -344,12 +341,17 @@ def _call(module: str, function: str, **arguments: Any) -> None:
         _fail(str(error), 2)
 
 
-def _model_folders() -> tuple[str, ...]:
-    """Where a user's own models are."""
+def _settings() -> Settings:
+    """The settings; one that is invalid ends the command."""
     try:
-        return Settings().model_folders
+        return Settings()
     except ValidationError as error:
         _fail(readable(error), 2)
+
+
+def _model_folders() -> tuple[str, ...]:
+    """Where a user's own models are."""
+    return _settings().model_folders
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .errors import SegmentationError
 from .images import Pixels, decode
+from .whole import whole
 
 Labels = NDArray[np.int32]
 #: A data set's own table of its splits.
@@ -104,12 +105,10 @@ def divide(folder: Path, index: Path | None = None) -> tuple[list[Pair], list[Pa
 
 def write_index(path: Path, **splits: list[Pair]) -> None:
     """Write which pair is in which split, as `pairs` reads it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "split"])
         rows.writerows((pair.name, split) for split, members in splits.items() for pair in members)
-    part.replace(path)
 
 
 def _members(index: Path, split: str) -> set[str]:

@@ -16,6 +16,7 @@ from producer.job import Result
 from segmentation.images import ImageLimits, decode
 from segmentation.labels import suffix
 from segmentation.overlay import draw
+from segmentation.whole import whole
 
 #: The worker that took the image had the limits.
 _ANY_SIZE = ImageLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
@@ -53,10 +54,8 @@ def failure_kind(error: Exception) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: an interrupted run leaves no half files."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+    with whole(path) as part:
+        part.write_bytes(data)
 
 
 @dataclass

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..clustering import Clustering
 from ..errors import InvalidModel
 from ..inputs import Channels, Normalisation
+from ..whole import whole
 from .places import Place, names, read
 
 SPEC, _CARD = "model.toml", "README.md"
@@ -127,9 +127,8 @@ def write(folder: Path, spec: ModelSpec, weights: bytes) -> ModelSpec:
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(f"{key} = {_toml(value)}\n" for key, value in spec.model_dump(exclude_none=True).items())
     for name, data in ((spec.weights_file, weights), (SPEC, lines.encode())):
-        part = folder / f".{name}.{os.getpid()}.part"
-        part.write_bytes(data)
-        part.replace(folder / name)
+        with whole(folder / name) as part:
+            part.write_bytes(data)
     return spec
 
 

@@ -18,7 +18,8 @@ def import_(file: Path, out: Path, given: dict[str, Any]) -> int:
     """A checkpoint or program → a model's folder, checked; what its weights don't say of themselves is `given`."""
     found = importing.read_file(file)
     chosen = {key: value for key, value in given.items() if value is not None}
-    about: dict[str, Any] = {"normalisation": "unit" if found.about["channels"] == "rgb" else "percentile"}
+    normalisation = "unit" if found.about["channels"] == "rgb" else "percentile"
+    about: dict[str, Any] = {"normalisation": normalisation, "unit": importing.PUBLISHED_UNIT}
     spec = ModelSpec.model_validate(about | dict(found.about) | chosen)
     folder = importing.write_new(out, spec, found.weights)
     stderr.print(f"{folder}: {spec.channels}, {spec.bandwidths} bandwidths; use it with MASKQ_MODELS={out}")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..catalogue.places import Place
 from ..evaluation.metrics import Rates
-from ..evaluation.scores import Evaluation, at, entry, mean_ap
+from ..evaluation.scores import Evaluation, aps, at, entry, mean_ap
 from ..evaluation.tuning import Trial, Tuning
 
 # Without markup and emoji: images and folders may be named `img[a]`, `[/b]` or `:cat:`.
@@ -54,13 +54,11 @@ def as_dict(tuning: Tuning) -> dict[str, Any]:
 
 
 def _trial(trial: Trial) -> dict[str, Any]:
-    pooled, mean = trial.summary.pooled, trial.summary.mean
     return {
         "seed_threshold": trial.parameters.seed_threshold,
         "min_pixels": trial.parameters.min_pixels,
         "objective": trial.objective,
-        "ap50": {"pooled": at(pooled, 0.5).ap, "per_image": at(mean, 0.5).ap},
-        "ap75": {"pooled": at(pooled, 0.75).ap, "per_image": at(mean, 0.75).ap},
+        **aps(trial.summary),
     }
 
 

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from ..catalogue import loading
 from ..catalogue import model as models_
 from ..catalogue.model import ModelSpec
-from ..catalogue.repository import Model, Repository
+from ..catalogue.repository import Model, Repository, refuse_existing
 from ..dataset import SPLITS, Pair, divide, write_index
 from ..errors import InvalidModel, ModelExists
 from ..training.crops import Crops
@@ -23,7 +23,6 @@ from ..training.trainer import Progress, Schedule, Trainer
 from ..training.validation import Validation
 
 stderr = Console(stderr=True, highlight=False, markup=False)
-
 
 #: In the model's folder: what only training needs.
 _TRAINING = Path("training")
@@ -46,7 +45,9 @@ def train(
     """Train a model and write its folder; a checkpoint beside it lets a stopped training go on."""
     folder = out / ModelSpec(name=name).name
     checkpoint = folder / _CHECKPOINT
-    if not checkpoint.is_file() and any(folder.glob("**/model.toml")):
+    if checkpoint.is_file():
+        refuse_existing(out, name, 1, own=folder)
+    elif any(folder.glob("**/model.toml")):
         raise ModelExists(f"{folder} has a model already; remove it, or choose another name or folder")
     learned, held = divide(data, index)
     base = _base(start, folders) if start else None
@@ -120,19 +121,13 @@ def _train(trainer: Trainer, folder: Path, crops: Crops, validation: Validation,
             if at.step % every and at.step != last:
                 curves.add(at)
             else:
-                curves.add(at, _keep_if_best(trainer, folder, validation, curves))
+                curves.add(at, validation.ap(trainer.average, trainer.spec, str(trainer.device)))
+                if curves.best in (None, curves.rows[-1]):  # the best so far, or nothing can tell
+                    models_.write(folder, trainer.spec, trainer.weights())
                 curves.save()
                 trainer.checkpoint(folder / _CHECKPOINT)
             bars.update(bar, completed=at.step, description=_describe(at, curves))
     return curves.best
-
-
-def _keep_if_best(trainer: Trainer, folder: Path, validation: Validation, curves: Curves) -> tuple[float, float]:
-    """Validate the averaged weights; write the model where they are the best so far, or where nothing can tell."""
-    ap50, ap75 = validation.ap(trainer.average, trainer.spec, str(trainer.device))
-    if curves.best is None or (ap50 + ap75) / 2 > curves.best.quality:
-        models_.write(folder, trainer.spec, trainer.weights())
-    return ap50, ap75
 
 
 def _describe(at: Progress, curves: Curves) -> str:

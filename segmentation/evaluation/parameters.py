@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import tomllib
@@ -15,6 +14,7 @@ from ..catalogue.places import Place
 from ..catalogue.repository import SHIPPED
 from ..clustering import Clustering
 from ..errors import InvalidModel, ModelNotWritable
+from ..whole import whole
 
 _ADVICE = "to change it, copy the model's folder into one of your own, and name that one in MASKQ_MODELS"
 
@@ -50,12 +50,10 @@ def store(folder: Path, parameters: Clustering) -> None:
         ModelSpec.model_validate(tomllib.loads(text))
     except (OSError, ValueError) as error:  # not UTF-8, not TOML, and what pydantic says are ValueErrors
         raise InvalidModel(f"{path}: {error}") from error
-    part = folder / f".{SPEC}.{os.getpid()}.part"
     try:
-        part.write_bytes(text.encode())
-        part.replace(path)
+        with whole(path) as part:
+            part.write_bytes(text.encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise _not_writable(folder, error) from error
 
 

@@ -46,8 +46,7 @@ class Evaluation:
         rates = {"precision": "precision", "recall": "recall", "f1": "f1", "pq": "panoptic_quality"}
         return {
             "seconds": round(self.seconds, 3),
-            "ap50": {"pooled": at(pooled, 0.5).ap, "per_image": at(mean, 0.5).ap},
-            "ap75": {"pooled": at(pooled, 0.75).ap, "per_image": at(mean, 0.75).ap},
+            **aps(self.summary),
             "map": {"pooled": mean_ap(pooled), "per_image": mean_ap(mean)},
             **{short: {way: found[name] for way, found in half.items()} for short, name in rates.items()},
             "count_error": self.summary.count_error,
@@ -62,6 +61,12 @@ def at(levels: Sequence[_Level], threshold: float) -> _Level:
         if math.isclose(each.threshold, threshold):
             return each
     raise ValueError(f"nothing was scored at an IoU of {threshold}")
+
+
+def aps(summary: Summary) -> dict[str, dict[str, float]]:
+    """AP at .5 and .75, pooled and as the mean over images, as JSON names them."""
+    ways = {"pooled": summary.pooled, "per_image": summary.mean}
+    return {f"ap{percent}": {way: at(rates, percent / 100).ap for way, rates in ways.items()} for percent in (50, 75)}
 
 
 def mean_ap(rates: Sequence[Rates]) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional as F
 
 from ..catalogue.model import ModelSpec
 from ..dataset import InvalidDataset, Labels, Pair
 from ..inputs import to_input
+from ..scale import resized
+from ..views import places, resize, sample
 
 
 def _numbered(labels: Labels) -> Labels:
@@ -51,7 +53,8 @@ class Crops:
         span = self._size / scale
         corner = centres[rng.integers(len(centres))] - span / 2 + rng.uniform(-span / 8, span / 8)
         rows, columns = (self._positions(c, s, n) for c, s, n in zip(corner, scale, labels.shape, strict=True))
-        crop = _bilinear(image, rows, columns)
+        height, width = labels.shape
+        crop = sample(image, rows.clip(max=height - 1), columns.clip(max=width - 1))  # its edge repeated beyond it
         truth = _nearest(labels, rows, columns)
         crop, truth = _turn(crop, truth, rng)
         if rng.random() < 0.25:
@@ -95,10 +98,9 @@ def _read(pair: Pair, spec: ModelSpec) -> tuple[NDArray[np.float32], Labels]:
     labels = _worth_learning(_numbered(labels), spec.min_pixels)
     if spec.scale == 1:
         return image, labels
-    size = [max(1, round(side * spec.scale)) for side in labels.shape]
-    small = F.interpolate(torch.from_numpy(image)[None], size, mode="bilinear", antialias=True)[0].numpy()
-    rows, columns = ((np.arange(n) + 0.5) * (m / n) - 0.5 for n, m in zip(size, labels.shape, strict=True))
-    return small, _nearest(labels, rows, columns)
+    size = resized((labels.shape[0], labels.shape[1]), spec.scale, sys.maxsize)
+    rows, columns = (places(n, m) for n, m in zip(size, labels.shape, strict=True))
+    return resize(image, size), _nearest(labels, rows, columns)
 
 
 def _nearest(labels: Labels, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Labels:
@@ -109,19 +111,6 @@ def _nearest(labels: Labels, rows: NDArray[np.float64], columns: NDArray[np.floa
     height, width = labels.shape
     found = labels[r.clip(max=height - 1)][:, c.clip(max=width - 1)]
     return np.where((r < height)[:, None] & (c < width), found, 0)
-
-
-def _bilinear(
-    image: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """(C, H, W) sampled at the grid rows × columns, its edge repeated beyond it."""
-    for axis, at in ((1, rows), (2, columns)):
-        at = at.clip(max=image.shape[axis] - 1)
-        low = np.floor(at).astype(int)
-        high = np.minimum(low + 1, image.shape[axis] - 1)
-        part = (at - low).astype(np.float32).reshape((-1, 1) if axis == 1 else (1, -1))
-        image = np.asarray(image.take(low, axis) * (1 - part) + image.take(high, axis) * part, np.float32)
-    return image
 
 
 def _turn(crop: NDArray[np.float32], truth: Labels, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..whole import whole
 from .trainer import Progress
 
 _TABLE, _PICTURE = "log.csv", "curves.png"
@@ -40,29 +41,30 @@ class Curves:
         """Go on with the folder's table, of which steps after `until` are forgotten: they will come again."""
         self._folder = folder
         self.rows: list[Row] = []
+        #: Where AP at IoU .5 and .75 together were highest, the first such; None before the first validation.
+        self.best: Row | None = None
         if until and (folder / _TABLE).is_file():
             with (folder / _TABLE).open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in map(_parse, csv.DictReader(file)) if row.step <= until]
-
-    @property
-    def best(self) -> Row | None:
-        """Where AP at IoU .5 and .75 together were highest, the first such; None before the first validation."""
-        checked = [row for row in self.rows if not math.isnan(row.quality)]
-        return max(checked, key=lambda row: row.quality, default=None)
+                for row in map(_parse, csv.DictReader(file)):
+                    if row.step <= until:
+                        self._append(row)
 
     def add(self, at: Progress, aps: tuple[float, float] = (math.nan, math.nan)) -> None:
         """Note a step, and with it AP at .5 and .75 if it was validated."""
-        self.rows.append(Row(at.step, at.loss, at.instance, at.variance, at.seed, *aps))
+        self._append(Row(at.step, at.loss, at.instance, at.variance, at.seed, *aps))
+
+    def _append(self, row: Row) -> None:
+        self.rows.append(row)
+        if row.quality > (self.best.quality if self.best else -math.inf):  # never, of NaN
+            self.best = row
 
     def save(self) -> None:
         """Write the table and draw the picture."""
         names = [field.name for field in fields(Row)]
-        part = self._folder / f"{_TABLE}.part"
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with whole(self._folder / _TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(names)
             table.writerows([getattr(row, name) for name in names] for row in self.rows)
-        part.replace(self._folder / _TABLE)
         self._draw()
 
     def _draw(self) -> None:

@@ -20,6 +20,7 @@ from .. import hardware
 from ..catalogue.model import ModelSpec
 from ..errors import InvalidModel, InvalidSchedule, StaleCheckpoint
 from ..network import STRIDE, BranchedERFNet
+from ..whole import whole
 from .crops import Crops
 from .loss import Terms, batch_loss
 
@@ -75,6 +76,7 @@ class Trainer:
         torch.manual_seed(schedule.seed)
         self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
         self.step, self._origin = 0, origin
+        self._half = hardware.half_helps(self.device)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         network.start_at(_MARGIN / spec.unit)
         self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -115,7 +117,7 @@ class Trainer:
         """One step of the optimiser."""
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate * (1 - self.step / self.schedule.steps) ** 0.9
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=hardware.half_helps(self.device)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             raw = self._forward(images.to(self.device, memory_format=torch.channels_last))
         terms = batch_loss(raw.float(), labels, self.spec.unit)
         self._adam.zero_grad()
@@ -149,9 +151,8 @@ class Trainer:
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
+        with whole(path) as part:
+            torch.save(state, part)
 
     def weights(self) -> bytes:
         """The averaged weights as float16 safetensors."""

@@ -24,13 +24,7 @@ from segmentation.views import augmented
 sides = st.integers(1, 200)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """These tiles are too small to be worth a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Canvas(Packer):
