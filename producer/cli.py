@@ -31,7 +31,7 @@ app.add_typer(models, name="models")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for machines.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Which model: see `maskq models`.")]
 Devices = Annotated[
-    str | None, typer.Option("--devices", help="cpu, cuda:0, cuda:0=on,cuda:1=off …; default MASKQ_DEVICES, or auto.")
+    str | None, typer.Option("--devices", help="cpu, cuda, cuda:0=on,cuda:1=auto …; default MASKQ_DEVICES, or auto.")
 ]
 Processes = Annotated[
     int | None, typer.Option("--cluster-processes", min=1, help="Processes that cluster; default half the cores.")
@@ -88,6 +88,12 @@ def up(devices: Devices = None, cluster_processes: Processes = None) -> None:
     Jobs and results are kept on disk from one `up` to the next. Other terminals' `maskq submit` finds it by itself.
     """
     _call("workers.up", "up", settings={"devices": devices, "cluster_processes": cluster_processes})
+
+
+@app.command()
+def devices(devices: Devices = None, json: Json = False) -> None:
+    """Show the CPU and GPUs that are here, and the processes that MASKQ_DEVICES makes of them."""
+    _call("workers.commands", "devices", settings={"devices": devices}, as_json=json)
 
 
 @app.command()

@@ -32,19 +32,33 @@ class Settings(BaseSettings):
     model_memory: int = Field(default=1024**3, ge=0)
     """Bytes of weights that a device process keeps loaded, most recently used first; the last one stays in any case."""
     devices: str = "auto"
-    """The devices to run, one process each: `cuda:0=on,cuda:1=off,cpu`; after `=` that process's cudnn benchmark.
-    `auto` takes every GPU, or the CPU where there is none."""
+    """The devices to run, one process each: `cuda:0=on,cuda:1=auto`, `cuda=auto` (all of them), `cpu`, or `auto`: every
+    GPU, or the CPU where there is none. After `=` stands that process's cudnn benchmark: `on` searches the fastest
+    convolutions of every shape when it first comes, `off` never, `auto` (the default) once a shape has come so often
+    that it pays; on a `cpu` device it is accepted and does nothing. After `;` may stand `lanes=fixed` (images of common
+    shapes only), `varied` (all others) or `both`, `batch=16` and `precision=bf16` (or `fp16`, `fp32`):
+    `cuda:0=on;lanes=fixed,cuda:1=off;lanes=varied`. `maskq devices` shows what there is and what this makes of it."""
     cluster_processes: int = Field(default=max(1, (os.cpu_count() or 2) // 2), ge=1, le=1024)
     """Processes of a CPU worker. Default: half the cores."""
-    device_threads: int = Field(default=4, ge=1, le=256)
-    """Jobs that a device process has in hand at once: the others fetch and decode while one is on the device."""
+    device_threads: int = Field(default=0, ge=0, le=256)
+    """Jobs that a device process has in hand at once: the others fetch, decode and store while some are on the device.
+    0 takes two more than a `cpu` device has cores (4 at least), and for a GPU four more than fill two batches."""
     torch_threads: int = Field(default=0, ge=0, le=1024)
     """Images that a `cpu` device runs side by side, each on one thread; one that is alone gets all of them. 0 takes
     one per core."""
     batch_size: int = Field(default=8, ge=1, le=1024)
-    """Images of one shape in a batch on a GPU at most. A `cpu` device takes no batches: see `MASKQ_TORCH_THREADS`."""
+    """Images of one shape in a batch on a GPU at most, where the device's own `batch=` says nothing else. Batches are
+    of 1, 2, 4, 8 … images; one that is too large for the memory is halved, and that is remembered. A `cpu` device takes
+    no batches: see `MASKQ_TORCH_THREADS`."""
     batch_wait_ms: float = Field(default=3.0, ge=0, le=1000)
-    """How long a GPU waits for a batch to fill, milliseconds."""
+    """How long an image waits on a GPU for others of its shape at most, milliseconds. It does so only while images of
+    that shape come so fast that more of the batch would be filled."""
+    device_limit_s: float = Field(default=120.0, gt=0)
+    """Seconds that one batch may be on a device; then the device counts as stuck, and its process is replaced."""
+    heartbeat_s: float = Field(default=30.0, gt=1)
+    """Seconds of silence after which a process that was ready is killed and replaced. It beats once a second."""
+    lane_s: float = Field(default=6.0, gt=0)
+    """Seconds after which a lane that no device serves is taken by the devices of the other lane, until one does."""
     max_bytes: int = Field(default=256 * 1024**2, ge=1)
     """Bytes of an image file at most."""
     max_pixels: int = Field(default=100_000_000, ge=1)

@@ -26,7 +26,10 @@ Floats = NDArray[np.float32]
 
 _HEADER = struct.Struct("<4sBxxxfII")  # magic, bandwidths, unit, height, width
 _MAGIC = b"MQF1"
-_HALF_MAX = np.float32(65504)
+#: The largest float16.
+HALF_MAX = 65504.0
+#: What `InvalidFields` says where the network gave no number.
+NOT_A_NUMBER = "the network gave NaN; are its weights damaged?"
 #: Pixels that are activated at once: what comes between stays in the processor's cache.
 _PORTION = 1 << 16
 
@@ -79,6 +82,28 @@ def activate(
     return Foreground(shape, index, embedding, precision, seediness)
 
 
+@dataclass(frozen=True)
+class Compact:
+    """The foreground of raw fields (2 + bandwidths + 1, h, w), as it is packed."""
+
+    #: (h, w) bool.
+    foreground: NDArray[np.bool_]
+    #: (2 + bandwidths + 1, N) float16, in row-major order; finite.
+    values: NDArray[np.float16]
+
+
+def compact(raw: Floats) -> Compact:
+    """Raw fields (2 + bandwidths + 1, h, w) → their foreground; what float16 can't hold becomes its limit.
+
+    Raises `InvalidFields` where a value is not a number. `running` does the same on a network's device.
+    """
+    foreground = raw[-1] > 0
+    values = raw.reshape(len(raw), -1).take(np.flatnonzero(foreground), axis=1)
+    if np.isnan(raw[-1]).any() or np.isnan(values).any():
+        raise InvalidFields(NOT_A_NUMBER)
+    return Compact(foreground, values.clip(-HALF_MAX, HALF_MAX).astype("<f2"))
+
+
 class Packer:
     """Packs an image's raw fields as they come, in pieces: a header, the foreground as bits, its values as float16.
 
@@ -91,18 +116,15 @@ class Packer:
         self._foreground = np.zeros(shape, np.bool_)
         self._pieces: list[_Piece] = []
 
-    def add(self, raw: Floats, top: int, left: int) -> None:
-        """Raw fields (2 + bandwidths + 1, h, w) of the image's part whose first pixel is (`top`, `left`).
+    def add(self, part: Compact | Floats, top: int, left: int) -> None:
+        """The foreground or the raw fields of the image's part whose first pixel is (`top`, `left`).
 
-        Raises `InvalidFields` where a value is not a number: then the weights are damaged.
+        Raises `InvalidFields` as `compact` does.
         """
-        channels, height, width = raw.shape
-        foreground = np.greater(raw[-1], 0, out=self._foreground[top : top + height, left : left + width])
-        values = raw.reshape(channels, -1).take(np.flatnonzero(foreground), axis=1)
-        if np.isnan(raw[-1]).any() or np.isnan(values).any():
-            raise InvalidFields("the network gave NaN; are its weights damaged?")
-        half = values.clip(-_HALF_MAX, _HALF_MAX).astype("<f2")
-        self._pieces.append(_Piece(top, left, np.count_nonzero(foreground, axis=1), half))
+        found = part if isinstance(part, Compact) else compact(part)
+        height, width = found.foreground.shape
+        self._foreground[top : top + height, left : left + width] = found.foreground
+        self._pieces.append(_Piece(top, left, np.count_nonzero(found.foreground, axis=1), found.values))
 
     def finish(self) -> bytes:
         """The packed fields, once every part of the image was added."""
@@ -140,7 +162,7 @@ class _Piece:
 
 
 def pack(raw: Floats, unit: float) -> bytes:
-    """Raw fields (2 + bandwidths + 1, H, W) of a whole image, packed. Raises `InvalidFields` as `Packer.add` does."""
+    """Raw fields (2 + bandwidths + 1, H, W) of a whole image, packed. Raises `InvalidFields` as `compact` does."""
     packer = Packer((raw.shape[1], raw.shape[2]), unit)
     packer.add(raw, 0, 0)
     return packer.finish()

@@ -7,8 +7,8 @@
    [-1, 3]; so 8-bit, 16-bit and float images of the same scene give the same input. `unit`: integers are divided
    by their type's maximum, floats are taken as they are (but for what float32 cannot hold: its limit), and bool
    becomes 0 and 1.
-3. Size. Sides grow to the next rung of a small ladder by repeating the last row and column (`padded_side`), so that
-   images of nearly the same size share a batch; the fields are cut back to the image afterwards.
+3. Size. Sides grow to the next multiple of 8 by repeating the last row and column; the fields are cut back to the
+   image afterwards. That is the input by definition: what a batch adds beyond it (`ladder`), the network does not see.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .images import Pixels
+from .ladder import exact
 
 Channels = Literal["grey", "rgb"]
 Normalisation = Literal["percentile", "unit"]
@@ -78,17 +79,8 @@ def _stretch(plane: Floats, rounding: float) -> None:
     plane.clip(-1, 3, out=plane)
 
 
-def padded_side(side: int) -> int:
-    """The rung of the ladder of shapes for a side of `side` pixels.
-
-    Multiples of 8 up to 64, then eight rungs to every doubling: a side grows by at most an eighth, and there are
-    few shapes.
-    """
-    step = max(8, 1 << max(0, (side - 1).bit_length() - 4))
-    return -(-side // step) * step
-
-
 def pad(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C, H, W) → the same with both sides on the ladder, grown at the bottom and right by repeating the edge."""
+    """(C, H, W) → the same with both sides multiples of 8, grown at the bottom and right by repeating the edge."""
     _, height, width = image.shape
-    return np.pad(image, ((0, 0), (0, padded_side(height) - height), (0, padded_side(width) - width)), mode="edge")
+    rows, columns = exact(height, width)
+    return np.pad(image, ((0, 0), (0, rows - height), (0, columns - width)), mode="edge")

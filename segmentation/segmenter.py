@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -13,40 +15,66 @@ from .catalogue.model import ModelSpec
 from .catalogue.places import Place
 from .clustering import Labels, cluster
 from .errors import ImageTooLarge
-from .fields import Floats, Packer, unpack
+from .fields import Compact, Floats, Packer, unpack
 from .images import Pixels
-from .inputs import padded_side, to_input
+from .inputs import to_input
+from .ladder import exact
 from .network import NonBottleneck1D, Up
+from .running import Input, Run, Runner, Started
 from .scale import clustering, factor, resized
 from .tiles import HALO, Bounds, stitch
-from .views import Forward, augmented, resize
+from .views import augmented, resize
+
+#: What a network computes in.
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Segmenter:
     """One model on one device. Threads may share it; the device runs their batches one after another."""
 
-    def __init__(self, network: nn.Module, spec: ModelSpec, device: str = "cpu") -> None:
+    def __init__(self, network: nn.Module, spec: ModelSpec, device: str = "cpu", precision: Precision = "fp32") -> None:
+        """`precision` is what the network computes in; a program runs as it was exported."""
         self.spec, self.device = spec, torch.device(device)
+        dtype = _DTYPES[precision] if self.masks else torch.float32
         folded = _fold_norms(network.eval().requires_grad_(False))
-        self._network = folded.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = folded.to(self.device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._runner = Runner(self._network, self.device, dtype, masks=self.masks)
 
     @classmethod
-    def load(cls, folder: Place, device: str = "cpu") -> Segmenter:
+    def load(cls, folder: Place, device: str = "cpu", precision: Precision = "fp32") -> Segmenter:
         """The model in `folder`. Raises `InvalidModel` where its files are not whole or are not the network's."""
         spec = model.read_spec(folder)
-        return cls(loading.network(spec, model.read_weights(folder, spec), device), spec, device)
+        return cls(loading.network(spec, model.read_weights(folder, spec), device), spec, device, precision)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the weights take on the device."""
         return sum(tensor.nbytes for tensor in (*self._network.parameters(), *self._network.buffers()))
 
-    @torch.inference_mode()
-    def forward(self, batch: NDArray[np.float32]) -> Floats:
+    @property
+    def masks(self) -> bool:
+        """Whether inputs may be padded and share a batch with others; else each runs at its exact shape."""
+        return self.spec.network == "branched-erfnet"
+
+    def start(self, batch: list[Input], shape: tuple[int, int]) -> Started:
+        """Run a batch padded to `shape`, sides multiples of 8; on a GPU this returns before it is done.
+
+        What an input is answered depends neither on `shape` nor on the others, but for rounding. Raises `ValueError`
+        where one has another shape and the segmenter does not mask.
+        """
+        return self._runner.start(batch, shape)
+
+    def finish(self, started: Started) -> list[Compact | Floats]:
+        """Wait for a batch; the answer to each input, in order. Raises `InvalidFields` where one is not a number."""
+        return self._runner.finish(started)
+
+    def forward(self, batch: Floats) -> Floats:
         """(N, channels, h, w) inputs of one shape → raw fields (N, 2 + bandwidths + 1, h, w)."""
-        tensor = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
-        fields: Floats = self._network(tensor).float().contiguous().numpy(force=True)
-        return fields
+        shape = batch.shape[2], batch.shape[3]
+        whole = slice(0, shape[0]), slice(0, shape[1])
+        raw = self.finish(self.start([Input(planes, whole, compact=False) for planes in batch], shape))
+        return np.stack([np.asarray(one) for one in raw])
 
     def fields(
         self,
@@ -55,9 +83,9 @@ class Segmenter:
         tta: bool = False,
         diameter: float | None = None,
         bounds: Bounds = Bounds(),
-        forward: Forward | None = None,
+        run: Run | None = None,
     ) -> bytes:
-        """(H, W, C) pixels → their packed fields, by way of `forward` where it is given (a queue for the device).
+        """(H, W, C) pixels → their packed fields, by way of `run` where it is given (a queue for the device).
 
         `tta` averages over eight views; `diameter`, pixels, is the objects' own: see `scale`. Raises `InvalidDiameter`,
         `InvalidFields`, and `ImageTooLarge` for what is over the bounds.
@@ -68,7 +96,7 @@ class Segmenter:
         halo = self._halo(size, bounds.tile_pixels)
         planes = resize(to_input(pixels, self.spec.channels, self.spec.normalisation), size)
         packer = Packer(shape, self.spec.unit / by)
-        run = forward or self._forward_one
+        run = run or self._run
         stitch(planes, augmented(run) if tta else run, packer, halo, bounds.tile_pixels)
         return packer.finish()
 
@@ -82,15 +110,14 @@ class Segmenter:
         packed = self.fields(pixels, tta=tta, diameter=diameter, bounds=bounds)
         return cluster(unpack(packed), clustering(self.spec, diameter=diameter))
 
-    def _forward_one(self, planes: Floats) -> Floats:
-        raw: Floats = self.forward(planes[None])[0]
-        return raw
+    def _run(self, given: Input) -> Compact | Floats:
+        return self.finish(self.start([given], (given.planes.shape[1], given.planes.shape[2])))[0]
 
     def _halo(self, size: tuple[int, int], most: int) -> int:
         """How far the network looks, where that has to be known."""
         if self.spec.halo is not None:
             return self.spec.halo
-        if self.spec.network == "program" and padded_side(size[0]) * padded_side(size[1]) > most:
+        if self.spec.network == "program" and math.prod(exact(*size)) > most:
             raise ImageTooLarge(
                 f"{size[0]}×{size[1]} is over {most:,} pixels, and model {self.spec.name} can't be run in tiles: "
                 f"its model.toml does not say how far it looks (halo)"

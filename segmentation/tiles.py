@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from .errors import ImageTooLarge
 from .fields import Floats, Packer
-from .inputs import padded_side
-from .network import STRIDE
-from .views import Forward, places, sample
+from .inputs import pad
+from .ladder import STRIDE, exact, up
+from .running import Input, Run
+from .views import places, sample, whole
 
 #: How far `network.BranchedERFNet` looks beyond the cells of 8×8 pixels in which its coarsest features lie, pixels:
 #: 68 cells in the dilated blocks, 3 in the decoders, and 47 pixels, so 48, in the encoder before them.
@@ -59,10 +60,10 @@ def layout(size: tuple[int, int], halo: int, most: int) -> tuple[list[Span], lis
     Raises `ImageTooLarge` where a wide halo makes a tile of more than twice `most`, or twice what `HALO` makes of it.
     """
     height, width = size
-    if padded_side(height) * padded_side(width) <= most:
-        return _whole(height), _whole(width)
-    halo = _up(halo)
-    down, right = (min(padded_side(side), _up(side) + halo) for side in size)
+    down, right = exact(height, width)
+    if down * right <= most:
+        return [Span(slice(0, height), slice(0, down))], [Span(slice(0, width), slice(0, right))]
+    halo = up(halo)
 
     def work(counts: tuple[int, int]) -> int:
         return counts[0] * _length(down, halo, counts[0]) * counts[1] * _length(right, halo, counts[1])
@@ -77,8 +78,8 @@ def layout(size: tuple[int, int], halo: int, most: int) -> tuple[list[Span], lis
     return _spans(height, down, halo, rows), _spans(width, right, halo, columns)
 
 
-def stitch(planes: Floats, forward: Forward, packer: Packer, halo: int, most: int) -> None:
-    """Run the network over an input (C, h, w) and pack its raw fields; in tiles where it has more than `most` pixels.
+def stitch(planes: Floats, run: Run, packer: Packer, halo: int, most: int) -> None:
+    """Run the network over an input (C, h, w) and pack its fields; in tiles where it has more than `most` pixels.
 
     Where the packer's image has another size than the input, the fields are resized to that, tile by tile. Raises
     `ImageTooLarge` as `layout` does.
@@ -88,11 +89,12 @@ def stitch(planes: Floats, forward: Forward, packer: Packer, halo: int, most: in
     rows, columns = layout(size, halo + resized, most)  # resizing looks one pixel beyond a core
     y, x = (places(*sides) for sides in zip(packer.shape, size, strict=True))
     for row, column in product(rows, columns):
-        raw = forward(_window(planes, row.seen, column.seen))
+        seen = pad(planes[:, row.seen, column.seen])
         if resized:
-            _pack_resized(raw, row, column, y, x, packer)
+            _pack_resized(whole(run, seen), row, column, y, x, packer)
         else:
-            packer.add(raw[:, _within(row), _within(column)], row.core.start, column.core.start)
+            part = run(Input(seen, (_within(row), _within(column)), compact=True))
+            packer.add(part, row.core.start, column.core.start)
 
 
 def _pack_resized(
@@ -110,29 +112,14 @@ def _pack_resized(
         packer.add(sample(raw, rows, x[left:right] - column.seen.start), first, left)
 
 
-def _window(planes: Floats, down: slice, right: slice) -> Floats:
-    """A part of the padded image, made without padding the whole."""
-    part = planes[:, down, right]
-    beyond = (down.stop - down.start - part.shape[1], right.stop - right.start - part.shape[2])
-    return np.pad(part, ((0, 0), (0, beyond[0]), (0, beyond[1])), mode="edge")
-
-
 def _within(span: Span) -> slice:
     """The core as counted from the tile's first pixel."""
     return slice(span.core.start - span.seen.start, span.core.stop - span.seen.start)
 
 
-def _whole(side: int) -> list[Span]:
-    return [Span(slice(0, side), slice(0, padded_side(side)))]
-
-
-def _up(side: int) -> int:
-    return -(-side // STRIDE) * STRIDE
-
-
 def _length(end: int, halo: int, count: int) -> int:
     """How long each of `count` tiles is that together reach `end`, overlapping by two halos."""
-    return _up(-(-(end + 2 * halo * (count - 1)) // count))
+    return up(-(-(end + 2 * halo * (count - 1)) // count))
 
 
 def _counts(down: int, right: int, halo: int, most: int) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -11,9 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from .fields import Floats
-
-#: One input (channels, h, w), sides multiples of 8 → its raw fields (2 + bandwidths + 1, h, w).
-Forward = Callable[[Floats], Floats]
+from .running import Input, Run
 
 
 def resize(planes: Floats, size: tuple[int, int]) -> Floats:
@@ -45,24 +42,32 @@ def _between(raw: Floats, at: NDArray[np.float64], axis: int) -> Floats:
     return np.asarray(raw.take(lower, axis) * (1 - weight) + raw.take(upper, axis) * weight, np.float32)
 
 
-def augmented(forward: Forward) -> Forward:
+def whole(run: Run, planes: Floats) -> Floats:
+    """The raw fields (2 + bandwidths + 1, h, w) of all of an input (channels, h, w), sides multiples of 8."""
+    raw = run(Input(planes, (slice(0, planes.shape[1]), slice(0, planes.shape[2])), compact=False))
+    assert isinstance(raw, np.ndarray)
+    return raw
+
+
+def augmented(run: Run) -> Run:
     """Test-time augmentation: the mean of the raw fields over the eight symmetries of the square.
 
     The raw values are averaged, not what becomes of them: tanh is odd, so a mirrored offset is the negative of the
     raw one too. One view is in memory at a time, beside the sum.
     """
 
-    def mean(planes: Floats) -> Floats:
+    def mean(given: Input) -> Floats:
+        planes = given.planes
         total: Floats | None = None
         for transposed, down, right in product((False, True), (1, -1), (1, -1)):
             seen = planes.swapaxes(1, 2) if transposed else planes
-            raw = forward(np.ascontiguousarray(seen[:, ::down, ::right]))[:, ::down, ::right]
+            raw = whole(run, np.ascontiguousarray(seen[:, ::down, ::right]))[:, ::down, ::right]
             if total is None:
                 total = np.zeros((len(raw), *planes.shape[1:]), np.float32)
             _add(total, raw, transposed, down, right)
         assert total is not None
         total /= 8
-        return total
+        return total[:, given.core[0], given.core[1]]
 
     return mean
 

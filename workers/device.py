@@ -11,20 +11,24 @@ import sys
 import threading
 from contextlib import nullcontext
 from functools import partial
+from math import prod
 from queue import Queue
+from typing import TypeAlias
 
-import torch
-from celery.signals import worker_ready
+from celery import Celery
+from celery.signals import task_postrun, task_prerun, worker_ready
+from redis import Redis
 
-from producer.broker import EMBED_QUEUES
+from producer.broker import queue_of
 from producer.connections import Connections
 from producer.contract import Stage
+from producer.lanes import LANES
 from producer.settings import Settings
 from segmentation.catalogue.model import ModelSpec
 from segmentation.catalogue.repository import Repository
-from segmentation.fields import Floats
 from segmentation.images import ImageLimits, Pixels
-from segmentation.inputs import padded_side
+from segmentation.ladder import exact, rung
+from segmentation.running import Input
 from segmentation.scale import factor, resized
 from segmentation.segmenter import Segmenter
 from segmentation.tiles import Bounds
@@ -33,62 +37,63 @@ from tasks.delivery import Delivery
 from tasks.embed import Embed
 from tasks.reconcile import Reconciler
 
-from .devices import DeviceSpec, parse
-from .link import Link
+from .batching import Kind, Limits
+from .counters import Counters, Entries, Publisher
+from .cudnn import CudnnBenchmark
+from .devices import DeviceSpec
+from .forward import Answer, CpuRunner, GpuRunner
+from .lanes import LaneKeeper, WorkerConsumer
+from .link import LOST, Link
 from .models import LoadedModels
-from .node import start
-from .owner import DeviceLost, DeviceOwner
+from .node import hostname, start
+from .owner import DeviceOwner
+from .pool import showing
+from .probe import cores
+
+Owner: TypeAlias = DeviceOwner[Segmenter, Input, Answer]
 
 
 class Device:
     """Runs models on this process's device. Threads share it; models are loaded at their first use.
 
-    A GPU has one owner, which batches. A CPU has one owner a core, each running one image on one thread: two images
-    side by side take less time than one after the other on two threads (43 ms an image against 50 at 256², and 79
-    where the threads sleep while they wait). An image that is alone gets all the cores.
+    A GPU has one owner, which batches inputs padded to a ladder of shapes. A CPU has one owner a core, each running one
+    image at its own shape on one thread: two images side by side take less time than one after the other on two threads
+    (43 ms an image against 50 at 256², and 79 where the threads sleep while they wait). An image that is alone gets all
+    the cores.
     """
 
     def __init__(self, spec: DeviceSpec, settings: Settings) -> None:
+        self._spec, self._settings = spec, settings
         self._where = "cuda:0" if spec.index else "cpu"  # CUDA_VISIBLE_DEVICES leaves just one
-        torch.backends.cudnn.benchmark = spec.benchmark
-        self._cores = settings.torch_threads or os.cpu_count() or 1
-        self._models = LoadedModels(Repository(settings.model_folders), self._where, settings.model_memory)
+        self._cores = settings.torch_threads or cores()
+        self._batch = spec.batch or settings.batch_size
+        self.counters, self._benchmark = Counters(), CudnnBenchmark(spec.benchmark)
+        self._models = LoadedModels(
+            Repository(settings.model_folders), self._where, settings.model_memory, spec.precision
+        )
         self._bounds = Bounds(settings.tile_pixels, settings.max_pixels)
         #: Images that are run in tiles take turns: their memory is that of one, and side by side none were faster.
         self._one_large = threading.Lock()
+        self._owners = [self._gpu_owner()] if spec.index else [self._cpu_owner() for _ in range(self._cores)]
         #: Whoever takes a turn may hand one input to its owner.
-        self._turns: Queue[DeviceOwner[Segmenter]] = Queue()
-        owners = [self._owner(settings) for _ in range(1 if spec.index else self._cores)]
-        for owner in owners * (settings.device_threads if spec.index else 1):
+        self._turns: Queue[Owner] = Queue()
+        for owner in self._owners * (self.threads if spec.index else 1):
             self._turns.put(owner)
 
-    def _owner(self, settings: Settings) -> DeviceOwner[Segmenter]:
-        if self._where == "cpu":
-            return DeviceOwner(self._forward_cpu, batch_size=1, batch_wait_s=0, on_death=_end_process)
-        wait_s = settings.batch_wait_ms / 1000
-        return DeviceOwner(
-            self._forward_gpu,
-            batch_size=settings.batch_size,
-            batch_wait_s=wait_s,
-            batch_pixels=settings.tile_pixels,
-            on_death=_end_process,
-        )
+    @property
+    def threads(self) -> int:
+        """Jobs that the process has in hand at once."""
+        most = 2 * self._batch + 4 if self._spec.index else max(4, self._cores + 2)
+        return self._settings.device_threads or most
 
-    def _forward_cpu(self, segmenter: Segmenter, batch: Floats) -> Floats:
-        busy = self._cores - self._turns.qsize()
-        torch.set_num_threads(max(1, self._cores // max(1, busy)))  # of the calling thread
-        return segmenter.forward(batch)
+    def entries(self) -> Entries:
+        """What the device is and what it has done."""
+        return {"device": str(self._spec), **self.counters.entries(), **self._benchmark.counters()}
 
-    def _forward_gpu(self, segmenter: Segmenter, batch: Floats) -> Floats:
-        try:
-            return segmenter.forward(batch)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            raise
-        except RuntimeError as error:
-            if "CUDA error" in str(error):  # the context is lost, and with it every later call
-                raise DeviceLost(str(error)) from error
-            raise
+    def trouble(self) -> str | None:
+        """Why nothing is to be expected of this process any more, where that is so."""
+        found = (owner.trouble(self._settings.device_limit_s) for owner in self._owners)
+        return next(filter(None, found), None)
 
     def fields(
         self, name: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None
@@ -100,24 +105,46 @@ class Device:
         segmenter = self._models.get(name)
         with self._one_large if self._large(segmenter.spec, pixels, diameter) else nullcontext():
             return segmenter.spec, segmenter.fields(
-                pixels, tta=tta, diameter=diameter, bounds=self._bounds, forward=partial(self._run, segmenter)
+                pixels, tta=tta, diameter=diameter, bounds=self._bounds, run=partial(self._run, segmenter)
             )
 
     def _large(self, spec: ModelSpec, pixels: Pixels, diameter: float | None) -> bool:
         """Whether an image takes the memory of one in tiles: as it is, or resized for its diameter."""
         shape = pixels.shape[0], pixels.shape[1]
         seen = resized(shape, factor(spec, diameter), self._bounds.max_pixels)
-        return any(
-            padded_side(height) * padded_side(width) > self._bounds.tile_pixels for height, width in (shape, seen)
-        )
+        return any(prod(exact(*size)) > self._bounds.tile_pixels for size in (shape, seen))
 
-    def _run(self, segmenter: Segmenter, prepared: Floats) -> Floats:
-        """The raw fields of one input, by whichever owner is free."""
+    def _run(self, segmenter: Segmenter, given: Input) -> Answer:
+        """What the network says of one input, by whichever owner is free."""
+        height, width = given.planes.shape[1:]
+        ladder = rung if self._spec.index and segmenter.masks else exact
+        kind = Kind(segmenter, segmenter.spec.label, ladder(height, width))
         owner = self._turns.get()
         try:
-            return owner.run(segmenter, prepared)
+            return owner.run(kind, given)
         finally:
             self._turns.put(owner)
+
+    def _cpu_owner(self) -> Owner:
+        return self._owner(CpuRunner(self.counters, self._threads_each), Limits())
+
+    def _gpu_owner(self) -> Owner:
+        wait_s = self._settings.batch_wait_ms / 1000
+        limits = Limits(self._batch, self._settings.tile_pixels, wait_s, powers=True)
+        return self._owner(GpuRunner(self.counters, self._benchmark), limits)
+
+    def _owner(self, runner: CpuRunner | GpuRunner, limits: Limits) -> Owner:
+        return DeviceOwner(
+            runner,
+            limits,
+            in_hand=self.counters.in_hand,
+            on_death=_end_process,
+            on_halving=self.counters.halved,
+        )
+
+    def _threads_each(self) -> int:
+        """The cores, divided among the images that run now."""
+        return max(1, self._cores // max(1, self._cores - self._turns.qsize()))
 
 
 def _end_process() -> None:
@@ -126,25 +153,48 @@ def _end_process() -> None:
     def end() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(5)
-        os._exit(70)
+        os._exit(LOST)
 
     threading.Thread(target=end, daemon=True).start()
 
 
 def main(argument: str) -> None:
     """Serve one device until told to stop."""
-    settings = Settings()
-    (spec,) = parse(argument)
+    settings, spec = Settings(), DeviceSpec.read(argument)
     link = Link(settings.grace_s)
     to = Connections.open(settings)
-    limits = ImageLimits(settings.max_bytes, settings.max_pixels)
+    device = Device(spec, settings)
     app = create_app(settings)
-    add_stage(
-        app, Stage.EMBED, Delivery(Stage.EMBED, to.ledger, to.sender, Embed(to.store, Device(spec, settings), limits))
-    )
+    limits = ImageLimits(settings.max_bytes, settings.max_pixels)
+    add_stage(app, Stage.EMBED, Delivery(Stage.EMBED, to.ledger, to.sender, Embed(to.store, device, limits)))
     Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()
-    worker_ready.connect(lambda **_: link.ready(), weak=False)
-    start(app, settings, node=spec.node, pool="threads", concurrency=settings.device_threads, queues=EMBED_QUEUES)
+    task_prerun.connect(lambda **_: device.counters.taken(), weak=False)
+    task_postrun.connect(lambda **_: device.counters.left(), weak=False)
+    _serve(app, settings, spec, device, link, to.redis)
+
+
+def _serve(app: Celery, settings: Settings, spec: DeviceSpec, device: Device, link: Link, redis: Redis) -> None:
+    """Run the worker, and beside it what tells of it: its beats, its lanes, its counters."""
+    name, own = hostname(spec.node), LANES if spec.lanes == "both" else (spec.lanes,)
+    lanes = LaneKeeper(redis, name, own, WorkerConsumer(app, name), settings.lane_s)
+
+    def entries() -> Entries:
+        return {**device.entries(), "lanes": " ".join(lanes.served)}
+
+    publisher = Publisher(redis, name, entries)
+
+    def ready(**_: object) -> None:
+        link.ready(device.trouble)
+        publisher.start()
+        lanes.start()
+
+    worker_ready.connect(ready, weak=False)
+    queues = [queue_of(Stage.EMBED, lane) for lane in own]
+    try:
+        start(app, settings, node=spec.node, pool=showing(entries), concurrency=device.threads, queues=queues)
+    finally:
+        lanes.stop()
+        publisher.stop()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from segmentation.catalogue.model import ModelSpec
 from segmentation.catalogue.repository import Repository
-from segmentation.segmenter import Segmenter
+from segmentation.segmenter import Precision, Segmenter
 
 
 class LoadedModels:
@@ -18,8 +18,9 @@ class LoadedModels:
     one; who still runs one keeps it alive.
     """
 
-    def __init__(self, repository: Repository, device: str, most_bytes: int) -> None:
+    def __init__(self, repository: Repository, device: str, most_bytes: int, precision: Precision = "fp32") -> None:
         self._repository, self._device, self._most_bytes = repository, device, most_bytes
+        self._precision = precision
         self._kept: OrderedDict[ModelSpec, Segmenter] = OrderedDict()
         self._keeping, self._loading = threading.Lock(), threading.Lock()
 
@@ -32,7 +33,7 @@ class LoadedModels:
         if kept := self._use(found.spec):
             return kept  # and no waiting while another model is loaded
         with self._loading:  # the first jobs come together, and one load serves them all
-            return self._use(found.spec) or self._keep(Segmenter.load(found.place, self._device))
+            return self._use(found.spec) or self._keep(Segmenter.load(found.place, self._device, self._precision))
 
     def _use(self, spec: ModelSpec) -> Segmenter | None:
         with self._keeping:

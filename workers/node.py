@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
 
 from producer.settings import Settings
 
 
-def start(app: Celery, settings: Settings, *, node: str, pool: str, concurrency: int, queues: Sequence[str]) -> None:
+def hostname(node: str) -> str:
+    """The node's full name, such as `gpu0@host`."""
+    return f"{node}@{socket.gethostname()}"
+
+
+def start(
+    app: Celery, settings: Settings, *, node: str, pool: str | type[Any], concurrency: int, queues: Sequence[str]
+) -> None:
     """Run a worker in this process until SIGTERM; then it finishes what it has in hand.
 
-    Gossip and mingle are off: maskq's workers need not know of each other, and starting is a second faster.
+    `pool` is the name of one of Celery's, or a class. Gossip and mingle are off: maskq's workers need not know of each
+    other, and starting is a second faster.
     """
     app.conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
     app.conf.worker_task_log_format = f"[%(asctime)s %(levelname)s {node} %(task_name)s] %(message)s"
     worker = app.Worker(
-        hostname=f"{node}@{socket.gethostname()}",
+        hostname=hostname(node),
         pool=pool,
         concurrency=concurrency,
         queues=list(queues),

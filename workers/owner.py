@@ -1,80 +1,120 @@
-"""The thread that owns a device: it alone runs networks, on batches of inputs of one model and shape."""
+"""The thread that owns a device: it alone runs networks, on batches of inputs of one kind."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from segmentation.fields import Floats
+from .batching import Batcher, Kind, Limits, Model
 
 log = logging.getLogger(__name__)
 
-#: A loaded model: the job's own, so that no other is put in its place while the job runs.
-Model = TypeVar("Model", bound=Hashable)
-#: (N, channels, h, w) float32 → (N, fields, h, w) float32, by that model.
-Forward: TypeAlias = Callable[[Model, Floats], Floats]
-_Item: TypeAlias = tuple[Floats, Future[Floats]]
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
 
 
 class DeviceLost(RuntimeError):
     """The thread that owned the device is gone; the job has to run elsewhere."""
 
 
+class DeviceMemoryExhausted(RuntimeError):
+    """The device's memory is too small for what was to run; for one input alone, a larger device may do."""
+
+
+class Runner(ABC, Generic[Model, Given, Answer]):
+    """How batches run on a device. Only its owner's thread calls it.
+
+    Its methods raise `DeviceMemoryExhausted`, and `DeviceLost` where no later call can succeed; any other error is
+    taken for one of the inputs'.
+    """
+
+    #: Batches that are on the device at once, the next one started before the last one is finished.
+    depth = 1
+
+    def alone(self, kind: Kind[Model], count: int) -> bool:
+        """Whether the next batch, of this kind and size, has to have the device to itself."""
+        return False
+
+    @abstractmethod
+    def start(self, kind: Kind[Model], batch: list[Given]) -> Any:
+        """Begin a batch."""
+
+    @abstractmethod
+    def finish(self, started: Any) -> list[Answer]:
+        """Wait for a batch that was begun: an answer for each of its inputs, in order. Batches end as they began."""
+
+
 @dataclass
-class _Waiting:
-    """Inputs of one model and shape."""
+class _Batch(Generic[Model, Given, Answer]):
+    """Inputs on the device, and who waits for them."""
 
-    since: float
-    items: list[_Item] = field(default_factory=list)
+    kind: Kind[Model]
+    given: list[Given]
+    answers: list[Future[Answer]]
+    started: Any = field(default=None)
+
+    def part(self, of: slice) -> _Batch[Model, Given, Answer]:
+        return _Batch(self.kind, self.given[of], self.answers[of])
 
 
-class DeviceOwner(Generic[Model]):
-    """Runs what threads hand in, oldest first, up to `batch_size` of one model and shape at a time.
+class DeviceOwner(Generic[Model, Given, Answer]):
+    """Runs what threads hand in, in the batches that `Batcher` makes of it within `limits`.
 
-    A batch has no more than `batch_pixels` pixels, or one input. One that is not full waits `batch_wait_s` seconds for
-    more. Where a batch fails, its images run one by one, so that one bad image fails alone. Where the thread itself
-    dies, or `forward` raises `DeviceLost`, `on_death` is called and, `parting_s` seconds later, everything that waits
-    raises `DeviceLost`: by then the process has stopped taking jobs, and takes none of those that are given back.
+    `in_hand` says how many jobs the process has, those that wait here among them: the others may come soon. Where a
+    batch fails, its inputs run one by one, so that one bad image fails alone; where memory was too small for it, its
+    halves run, and batches of that kind are smaller from then on (`on_halving` is told).
+
+    Where the thread itself dies, or the runner raises `DeviceLost`, `on_death` is called and, `parting_s` seconds
+    later, everything that waits raises `DeviceLost`: by then the process has stopped taking jobs, and takes none of
+    those that are given back.
     """
 
     def __init__(
         self,
-        forward: Forward[Model],
+        runner: Runner[Model, Given, Answer],
+        limits: Limits,
         *,
-        batch_size: int,
-        batch_wait_s: float,
-        batch_pixels: int = sys.maxsize,
+        in_hand: Callable[[], int],
         on_death: Callable[[], None],
+        on_halving: Callable[[], None] = lambda: None,
         parting_s: float = 1.5,
     ) -> None:
-        self._forward, self._batch_size, self._batch_wait_s = forward, batch_size, batch_wait_s
-        self._batch_pixels = batch_pixels
+        self._runner, self._in_hand, self._on_halving = runner, in_hand, on_halving
         self._on_death, self._parting_s = on_death, parting_s
-        self._waiting: OrderedDict[tuple[Model, tuple[int, ...]], _Waiting] = OrderedDict()
+        self._waiting: Batcher[Model, tuple[Given, Future[Answer]]] = Batcher(limits)
+        self._flying: deque[_Batch[Model, Given, Answer]] = deque()
+        #: Since when the device has been at work on one batch, on the monotonic clock.
+        self._since: float | None = None
         self._changed = threading.Condition()
         self._stopping = self._dead = False
         self._thread = threading.Thread(target=self._live, name="device-owner", daemon=True)
         self._thread.start()
 
-    def run(self, model: Model, prepared: Floats) -> Floats:
-        """The raw fields (fields, h, w) of one prepared input (channels, h, w). Raises `DeviceLost`."""
-        answer: Future[Floats] = Future()
-        key = (model, prepared.shape)
+    def run(self, kind: Kind[Model], given: Given) -> Answer:
+        """The answer to one input, once it is there. Raises `DeviceLost`, and what the runner raises."""
+        answer: Future[Answer] = Future()
         with self._changed:
             if self._dead or self._stopping:
                 raise DeviceLost("the device's thread is gone")
-            self._waiting.setdefault(key, _Waiting(time.monotonic())).items.append((prepared, answer))
+            self._waiting.add(kind, (given, answer), time.monotonic())
             self._changed.notify()
         return answer.result()
+
+    def trouble(self, limit_s: float) -> str | None:
+        """Why nothing is to be expected of the device any more: it is dead, or at one batch for over `limit_s` s."""
+        since = self._since
+        if not self._thread.is_alive():
+            return "the thread that owned the device is gone"
+        if since is not None and time.monotonic() - since > limit_s:
+            return f"one batch has been on the device for over {limit_s:g} s"
+        return None
 
     def close(self) -> None:
         """Finish what waits and end the thread."""
@@ -84,66 +124,124 @@ class DeviceOwner(Generic[Model]):
         self._thread.join()
 
     def _live(self) -> None:
-        batch: list[_Item] = []
         try:
-            while taken := self._next():
-                model, batch = taken
-                self._run(model, batch)
+            while self._step():
+                pass
         except BaseException as error:  # whatever it was, the device is in an unknown state
             log.exception("the thread that owns the device died")
-            self._abandon(error, batch)
+            self._abandon(error)
 
-    def _next(self) -> tuple[Model, list[_Item]] | None:
-        """The oldest model and shape's inputs, once they are a full batch or have waited long enough."""
+    def _step(self) -> bool:
+        """Start a batch if one is due; wait for the oldest if the device has its fill, or nothing else to do."""
+        batch = self._next()
+        if batch is not None:
+            self._start(batch)
+        elif not self._flying:
+            return False
+        if batch is None or len(self._flying) >= self._runner.depth:
+            self._finish()
+        return True
+
+    def _next(self) -> _Batch[Model, Given, Answer] | None:
+        """The next batch; None where none is due while others are on the device, or at the end."""
         with self._changed:
             while True:
-                if not self._waiting:
-                    if self._stopping:
-                        return None
-                    self._changed.wait()
-                    continue
-                (model, shape), oldest = next(iter(self._waiting.items()))
-                left = oldest.since + self._batch_wait_s - time.monotonic()
-                if len(oldest.items) >= self._most(oldest) or left <= 0 or self._stopping:
-                    return model, self._take((model, shape), oldest)
-                self._changed.wait(left)
+                coming = 0 if self._stopping else self._in_hand() - len(self._waiting) - self._count_flying()
+                if taken := self._waiting.take(now := time.monotonic(), coming):
+                    kind, items = taken
+                    return _Batch(kind, [given for given, _ in items], [answer for _, answer in items])
+                if self._flying or self._stopping:
+                    return None
+                due = self._waiting.due_at(coming)
+                self._changed.wait(None if due is None else due - now)
 
-    def _most(self, waiting: _Waiting) -> int:
-        """Inputs of this shape in a batch."""
-        pixels: int = waiting.items[0][0][0].size
-        return max(1, min(self._batch_size, self._batch_pixels // pixels))
+    def _count_flying(self) -> int:
+        return sum(len(batch.given) for batch in self._flying)
 
-    def _take(self, key: tuple[Model, tuple[int, ...]], oldest: _Waiting) -> list[_Item]:
-        most = self._most(oldest)
-        batch, oldest.items = oldest.items[:most], oldest.items[most:]
-        del self._waiting[key]
-        if oldest.items:  # to the end of the line, so that no shape starves another
-            oldest.since = time.monotonic()
-            self._waiting[key] = oldest
-        return batch
-
-    def _run(self, model: Model, batch: list[_Item]) -> None:
+    def _start(self, batch: _Batch[Model, Given, Answer]) -> None:
+        alone = self._runner.alone(batch.kind, len(batch.given))
+        if alone:
+            self._drain()
+        if not self._flying:
+            self._since = time.monotonic()
+        self._flying.append(batch)
         try:
-            fields = self._forward(model, np.stack([prepared for prepared, _ in batch]))
+            batch.started = self._runner.start(batch.kind, batch.given)
         except DeviceLost:
             raise
         except Exception as error:
-            if len(batch) == 1:
-                batch[0][1].set_exception(error)
-                return
-            for item in batch:
-                self._run(model, [item])
-            return
-        for (_, answer), own in zip(batch, fields, strict=True):
-            answer.set_result(own)
+            self._flying.pop()
+            self._drain()  # what else is on the device takes memory, and has done nothing wrong
+            self._flying.append(batch)
+            self._again(batch, error)
+            self._landed()
+        if alone:
+            self._drain()
 
-    def _abandon(self, error: BaseException, in_hand: list[_Item]) -> None:
+    def _drain(self) -> None:
+        while self._flying:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Answer the oldest batch on the device, if there is one."""
+        if not self._flying:
+            return
+        batch = self._flying[0]
+        try:
+            answers = self._runner.finish(batch.started)
+            batch.started = None  # let its memory go before the answers, after which the process may end at any moment
+        except DeviceLost:
+            raise
+        except Exception as error:
+            batch.started = None
+            self._again(batch, error)
+        else:
+            _answer(batch, answers)
+        self._landed()
+
+    def _landed(self) -> None:
+        """The oldest batch is off the device."""
+        self._flying.popleft()
+        self._since = time.monotonic() if self._flying else None
+
+    def _again(self, batch: _Batch[Model, Given, Answer], error: Exception) -> None:
+        """Run a batch that failed once more, in parts; what fails alone has failed."""
+        count = len(batch.given)
+        if count == 1:
+            batch.answers[0].set_exception(error)
+            return
+        size = 1
+        if isinstance(error, DeviceMemoryExhausted):
+            size = count // 2
+            with self._changed:
+                self._waiting.halve(batch.kind, count)
+            self._on_halving()
+        for first in range(0, count, size):
+            self._run(batch.part(slice(first, first + size)))
+
+    def _run(self, batch: _Batch[Model, Given, Answer]) -> None:
+        self._since = time.monotonic()
+        try:
+            answers = self._runner.finish(self._runner.start(batch.kind, batch.given))
+        except DeviceLost:
+            raise
+        except Exception as error:
+            self._again(batch, error)
+        else:
+            _answer(batch, answers)
+
+    def _abandon(self, error: BaseException) -> None:
         self._on_death()
         threading.Event().wait(self._parting_s)
         with self._changed:
             self._dead = True
-            items = [*in_hand, *(item for waiting in self._waiting.values() for item in waiting.items)]
-            self._waiting.clear()
-        for _, answer in items:
+            left = [answer for batch in self._flying for answer in batch.answers]
+            left += [answer for _, answer in self._waiting.empty()]
+        for answer in left:
             if not answer.done():
                 answer.set_exception(DeviceLost(f"the device's thread died: {error!r}"))
+
+
+def _answer(batch: _Batch[Model, Given, Answer], answers: list[Answer]) -> None:
+    for waiting, answer in zip(batch.answers, answers, strict=True):
+        waiting.set_result(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -16,7 +17,7 @@ from producer.connections import Connections
 from producer.errors import BrokerUnavailable
 from producer.settings import Settings
 
-from .devices import DeviceSpec, parse
+from .devices import DeviceSpec, parse, visible
 from .redis_server import free_port, private_redis
 from .supervisor import Program, Supervisor, python
 
@@ -36,13 +37,9 @@ class Stack:
 
 
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
-    """The process of one device."""
-    env = settings_env(settings) | retained_heap()
-    if spec.index:
-        env["CUDA_VISIBLE_DEVICES"] = spec.index
-    else:
-        env["CUDA_VISIBLE_DEVICES"] = ""
-    return python(spec.node, "workers.device", str(spec), env=env)
+    """The process of one device, which sees no other: CUDA_VISIBLE_DEVICES is set before torch is imported."""
+    env = settings_env(settings) | retained_heap() | {"CUDA_VISIBLE_DEVICES": visible(spec, os.environ)}
+    return python(spec.node, "workers.device", str(spec), env=env, heartbeat_s=settings.heartbeat_s)
 
 
 def cluster_program(settings: Settings) -> Program:

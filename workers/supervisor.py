@@ -1,4 +1,4 @@
-"""Starts processes, restarts those that die, stops them all."""
+"""Starts processes, restarts those that die or fall silent, stops them all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from .link import LINK_FD, die_with_parent, is_ready
+from .link import LINK_FD, Ear, die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,13 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     #: Whether it speaks over the link (ours do; redis-server does not).
     linked: bool = True
+    #: One that speaks and was ready is killed and replaced after so many seconds of silence.
+    heartbeat_s: float = 30.0
 
 
-def python(name: str, module: str, *arguments: str, env: Mapping[str, str]) -> Program:
+def python(name: str, module: str, *arguments: str, env: Mapping[str, str], heartbeat_s: float = 30.0) -> Program:
     """One of maskq's own programs."""
-    return Program(name, (sys.executable, "-m", module, *arguments), env)
+    return Program(name, (sys.executable, "-m", module, *arguments), env, heartbeat_s=heartbeat_s)
 
 
 class _Process:
@@ -50,9 +52,9 @@ class _Process:
 
     def __init__(self, program: Program, logs: Path | None) -> None:
         self.program = program
-        self.ready = not program.linked
         self.deaths: deque[float] = deque(maxlen=_MOST_DEATHS)
         self.log_file = logs / f"{program.name}.log" if logs else None
+        #: When it is started again; 0 while it runs.
         self.restart_at = 0.0
         self.start()
 
@@ -74,7 +76,17 @@ class _Process:
             theirs.close()
             if output:
                 output.close()
-        self.link, self.ready = ours, not self.program.linked
+        self.ear = Ear(ours)
+
+    @property
+    def ready(self) -> bool:
+        """Whether work can come; of what does not speak, that it was started is all that is known."""
+        return self.ear.ready or not (self.program.linked or self.restart_at)
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has said nothing for so long that it must be stuck."""
+        return self.ear.ready and self.ear.silent_s > self.program.heartbeat_s
 
     def signal(self, number: signal.Signals) -> None:
         """To the process itself, or, to kill, to its whole session."""
@@ -152,28 +164,34 @@ class Supervisor:
                 log.warning("%s did not stop in %g s; killed", process.program.name, grace_s)
             process.signal(signal.SIGKILL)
             process.popen.wait()
-            process.link.close()
+            process.ear.close()
         self._over.set()
         if self._thread:
             self._thread.join()
 
     def _watch(self) -> None:
+        looked = time.monotonic()
         try:
             while not self._stopping.wait(_LOOK_S):
+                before, looked = looked, time.monotonic()
                 for process in self._processes:
-                    self._look_at(process)
+                    self._look_at(process, looked - before)
         finally:
             self._at_rest.set()
             self._over.wait()  # a Redis that this thread has started anew would end with it, before the workers
 
-    def _look_at(self, process: _Process) -> None:
+    def _look_at(self, process: _Process, passed_s: float) -> None:
         if process.restart_at:
             if time.monotonic() >= process.restart_at:
                 self._restart(process)
         elif process.popen.poll() is not None:
             self._bury(process)
-        elif not process.ready:
-            process.ready = is_ready(process.link)
+        elif process.program.linked:
+            process.ear.listen(passed_s)
+            if process.silent:
+                log.warning("%s has been silent for %g s; killed", process.program.name, process.program.heartbeat_s)
+                process.signal(signal.SIGKILL)  # a driver that is stuck may keep it a while: not waited for
+                process.ear.silent_s = 0.0
 
     def _restart(self, process: _Process) -> None:
         try:
@@ -187,8 +205,7 @@ class Supervisor:
     def _bury(self, process: _Process) -> None:
         now = time.monotonic()
         process.signal(signal.SIGKILL)  # what it leaves of its session
-        process.link.close()
-        process.ready = False
+        process.ear.close()
         process.deaths.append(now)
         name, status = process.program.name, process.popen.returncode
         if len(process.deaths) == _MOST_DEATHS and now - process.deaths[0] < _WINDOW_S:

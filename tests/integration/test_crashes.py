@@ -24,7 +24,8 @@ WAIT_S = 90
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with running(Settings(devices="cpu", cluster_processes=1, lease_s=2, resend_s=2, max_attempts=9)) as up:
+    settings = Settings(devices="cpu", cluster_processes=1, device_threads=4, lease_s=2, resend_s=2, max_attempts=9)
+    with running(settings) as up:
         yield up
 
 

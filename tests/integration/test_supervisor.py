@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,16 @@ while True:
     signal.pause()
 """
 
+#: Says that it is ready, and then that it is well, or, with an argument, nothing more.
+BEATING = """
+import sys, signal
+from workers.link import Link
+
+Link(5).ready(lambda: "stuck" if sys.argv[1:] else None)
+while True:
+    signal.pause()
+"""
+
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
@@ -48,6 +59,26 @@ def test_what_dies_is_started_again(supervisor: Supervisor) -> None:
     first.kill()
     until(lambda: processes("601") - {first})
     assert supervisor.error is None
+
+
+def test_what_falls_silent_is_killed_and_started_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    supervisor.start(Program("stuck", (sys.executable, "-c", BEATING, "605"), heartbeat_s=1.5))
+    supervisor.wait_ready(30)
+    (first,) = processes("605")
+    until(lambda: processes("605") - {first})
+    assert "stuck" in (tmp_path / "stuck.log").read_text()
+
+
+def test_what_stands_still_is_killed_and_started_again_and_what_beats_is_not(supervisor: Supervisor) -> None:
+    supervisor.start(Program("beating", (sys.executable, "-c", BEATING), heartbeat_s=2.5))
+    supervisor.wait_ready(30)
+    (first,) = processes(BEATING)
+    time.sleep(4)
+    assert processes(BEATING) == {first}
+    first.suspend()
+    until(lambda: processes(BEATING) - {first})
+    supervisor.wait_ready(30)
+    assert first not in processes(BEATING)
 
 
 def test_what_keeps_dying_is_given_up_with_its_last_words(tmp_path: Path) -> None:

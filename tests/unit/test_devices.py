@@ -2,50 +2,150 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from workers import devices
-from workers.devices import DeviceSpec, InvalidDevices, parse
+from workers import probe
+from workers.devices import DeviceSpec, InvalidDevices, parse, visible
+from workers.probe import Gpu, Hardware
+
+TWO = Hardware(8, 2**35, (Gpu("NVIDIA H100", 80 * 2**30), Gpu("NVIDIA A100", 40 * 2**30)))
+NONE = Hardware(8, 2**35)
+
+specs = st.builds(
+    DeviceSpec,
+    st.sampled_from(["cpu", "cuda:0", "cuda:1", "cuda:17"]),
+    st.sampled_from(["on", "off", "auto"]),
+    st.sampled_from(["both", "fixed", "varied"]),
+    st.integers(0, 1024),
+    st.sampled_from(["fp32", "bf16", "fp16"]),
+)
 
 
-def test_each_device_has_its_own_benchmark_setting() -> None:
-    assert parse("cuda:0=on, cuda:12=off,cpu") == (
-        DeviceSpec("cuda:0", benchmark=True),
-        DeviceSpec("cuda:12", benchmark=False),
-        DeviceSpec("cpu", benchmark=False),
+def of(text: str, there: Hardware = TWO) -> tuple[DeviceSpec, ...]:
+    return parse(text, lambda: there)
+
+
+def unasked() -> Hardware:
+    raise AssertionError("torch was asked")
+
+
+def test_each_device_has_its_own_benchmark_setting_and_options() -> None:
+    assert of("cuda:0=on;lanes=fixed;batch=16;precision=bf16, cuda:1, cpu = off ; lanes = varied") == (
+        DeviceSpec("cuda:0", "on", "fixed", 16, "bf16"),
+        DeviceSpec("cuda:1", "auto", "both", 0, "fp32"),
+        DeviceSpec("cpu", "off", "varied"),
     )
 
 
-def test_a_device_is_written_as_it_is_read() -> None:
-    for spec in parse("cuda:0=on,cuda:1,cpu"):
-        assert parse(str(spec)) == (spec,)
+@given(specs)
+def test_a_device_is_read_as_it_is_written(spec: DeviceSpec) -> None:
+    assert DeviceSpec.read(str(spec)) == spec
+
+
+@given(st.lists(specs, min_size=1, unique_by=lambda spec: spec.device))
+def test_a_specification_is_read_as_it_is_written(listed: list[DeviceSpec]) -> None:
+    there = Hardware(1, 1, (Gpu("", 0),) * 18)
+    assert of(",".join(map(str, listed)), there) == tuple(listed)
+
+
+@given(st.text(alphabet="cpudaut:0123=onf;lesbthk,vri ", max_size=30))
+def test_whatever_is_written_is_read_or_refused_by_its_place(text: str) -> None:
+    try:
+        found = of(text)
+    except InvalidDevices as error:
+        assert "devices, entry " in str(error)
+    else:
+        assert of(",".join(map(str, found))) == found
+
+
+def test_where_no_gpu_is_named_torch_is_not_asked() -> None:
+    assert parse("cpu=on", unasked) == (DeviceSpec("cpu", "on"),)
+    with pytest.raises(AssertionError):
+        parse("cpu,cuda:0", unasked)
 
 
 def test_processes_are_told_apart_by_name() -> None:
-    specs = parse("cuda:0,cuda:12,cpu")
-    assert [(spec.node, spec.index) for spec in specs] == [("gpu0", "0"), ("gpu12", "12"), ("cpu", "")]
+    found = of("cuda:0,cuda:1;lanes=fixed,cpu;lanes=varied")
+    assert [(spec.node, spec.index) for spec in found] == [("gpu0", "0"), ("gpu1-fixed", "1"), ("cpu-varied", "")]
 
 
 @pytest.mark.parametrize(
-    ("text", "where"),
+    ("text", "why"),
     [
-        ("", "entry 1: ''"),
-        ("cpu,", "entry 2: ''"),
-        ("cpu,gpu0", "entry 2: 'gpu0'"),
-        ("cuda", "entry 1: 'cuda'"),
-        ("cuda:-1", "entry 1: 'cuda:-1'"),
-        ("cuda:0=fast", "entry 1: 'cuda:0=fast'"),
-        ("cpu,auto", "entry 2: 'auto'"),
+        ("", "entry 1: '' is no device; cpu, cuda:N, cuda .all of them. or auto would do"),
+        ("cpu,", "entry 2: '' is no device"),
+        ("cpu,gpu0", "entry 2: 'gpu0' is no device"),
+        ("cuda:-1", "entry 1: 'cuda:-1' is no device"),
+        ("cuda:0=fast", "entry 1: benchmark 'fast': on or off or auto would do"),
+        ("cuda:0=", "entry 1: benchmark '': on or off or auto"),
+        ("cpu,cuda:0;lanes=all", "entry 2: lanes 'all': both or fixed or varied would do"),
+        ("cpu;batch=0", "entry 1: batch '0': 1 to 1024 would do"),
+        ("cpu;batch=1025", "entry 1: batch '1025': 1 to 1024 would do"),
+        ("cpu;batch=²", "entry 1: batch '²'"),
+        ("cpu;precision=fp8", "entry 1: precision 'fp8': fp32 or bf16 or fp16 would do"),
+        ("cpu;speed=9", "entry 1: 'speed=9' is no option; lanes=, batch= and precision= would do"),
+        ("cpu;lanes", "entry 1: 'lanes' is no option"),
+        ("cpu;batch=2;batch=3", "entry 1: 'batch=3': batch is there twice"),
+        ("cpu,auto", "entry 2: auto stands alone"),
         ("cpu,cuda:1,cpu=on", "entry 3: cpu is there twice"),
         ("cuda:1,cuda:01", "entry 2: cuda:1 is there twice"),
+        ("cuda:1,cuda", "entry 2: cuda:1 is there twice"),
+        ("cuda:3", r"entry 1: cuda:3 is not there; there are cpu, cuda:0 .NVIDIA H100, 80 GiB., cuda:1 .NVIDIA A100"),
     ],
 )
-def test_a_bad_specification_is_told_with_its_place(text: str, where: str) -> None:
-    with pytest.raises(InvalidDevices, match=where):
-        parse(text)
+def test_a_bad_specification_is_told_with_its_place_and_what_would_do(text: str, why: str) -> None:
+    with pytest.raises(InvalidDevices, match=why):
+        of(text)
 
 
-@pytest.mark.parametrize(("gpus", "expected"), [(0, "cpu=off"), (2, "cuda:0=off,cuda:1=off")])
-def test_auto_is_every_gpu_or_else_the_cpu(monkeypatch: pytest.MonkeyPatch, gpus: int, expected: str) -> None:
-    monkeypatch.setattr(devices, "count_gpus", lambda: gpus)
-    assert parse(" auto ") == parse(expected)
+def test_where_torch_could_not_be_asked_the_refusal_says_why() -> None:
+    with pytest.raises(InvalidDevices, match=r"there is no cuda device \(no driver\); there are cpu$"):
+        of("cuda=on", Hardware(1, 1, trouble="no driver"))
+
+
+def test_auto_and_cuda_are_every_gpu_with_their_options_and_auto_the_cpu_where_there_is_none() -> None:
+    both = (DeviceSpec("cuda:0", "on", batch=4), DeviceSpec("cuda:1", "on", batch=4))
+    assert of("cuda=on;batch=4") == of("auto=on;batch=4") == both
+    assert of(" auto ", NONE) == (DeviceSpec("cpu"),)
+    with pytest.raises(InvalidDevices, match="entry 1: there is no cuda device; there are cpu$"):
+        of("cuda", NONE)
+
+
+@pytest.mark.parametrize("text", ["cuda", "auto", "cuda=on"])
+def test_a_process_has_one_device(text: str) -> None:
+    with pytest.raises(InvalidDevices, match="one device is"):
+        DeviceSpec.read(text)
+
+
+def test_a_process_sees_its_gpu_alone_by_the_name_it_has_here() -> None:
+    second = DeviceSpec("cuda:1")
+    assert visible(second, {}) == "1"
+    assert visible(second, {"CUDA_VISIBLE_DEVICES": "4, GPU-7f"}) == "GPU-7f"
+    assert visible(DeviceSpec("cpu"), {"CUDA_VISIBLE_DEVICES": "4"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("returncode", "stdout", "stderr", "gpus", "trouble"),
+    [
+        (0, "a warning\n" + json.dumps([["NVIDIA H100", 85_899_345_920]]), "", (Gpu("NVIDIA H100", 80 * 2**30),), ""),
+        (0, "[]", "", (), ""),
+        (1, "", "Traceback\nModuleNotFoundError: No module named 'torch'\n", (), "No module named 'torch'"),
+        (-9, "", "", (), "exit -9"),
+    ],
+)
+def test_what_torch_finds_is_asked_of_another_process(
+    monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str, stderr: str, gpus: tuple[Gpu, ...], trouble: str
+) -> None:
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, returncode, stdout, stderr)
+
+    monkeypatch.setattr(probe.subprocess, "run", run)
+    found = probe.look()
+    assert found.gpus == gpus and trouble in found.trouble
+    assert found.cores >= 1 and found.memory > 2**20

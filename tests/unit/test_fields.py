@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from segmentation import fields
 from segmentation.clustering import Clustering, cluster
 from segmentation.errors import InvalidFields
-from segmentation.fields import Packer, activate, pack, unpack
+from segmentation.fields import Packer, activate, compact, pack, unpack
 
 raw_fields = st.tuples(st.sampled_from([4, 5]), st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-30, 30, width=32))
@@ -74,7 +74,8 @@ def test_however_an_image_is_cut_and_in_whatever_order_its_parts_come_it_is_pack
     parts = [(*y, *x) for y in pairwise(rows) for x in pairwise(columns)]
     packer = Packer((height, width), 64)
     for top, bottom, left, right in data.draw(st.permutations(parts)):
-        packer.add(raw[:, top:bottom, left:right], top, left)
+        part = raw[:, top:bottom, left:right]
+        packer.add(compact(part) if data.draw(st.booleans()) else part, top, left)
     assert packer.finish() == pack(raw, 64)
 
 

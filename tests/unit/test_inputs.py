@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from segmentation.inputs import Channels, Normalisation, pad, padded_side, to_input
+from segmentation.inputs import Channels, Normalisation, pad, to_input
 
 Array = NDArray[Any]
 
@@ -189,24 +189,7 @@ def test_pixels_are_left_as_they_were() -> None:
     np.testing.assert_array_equal(pixels, SCENE)
 
 
-# The ladder
-
-
-@given(st.integers(1, 20_000))
-def test_a_side_grows_by_little_to_a_rung_that_the_network_takes(side: int) -> None:
-    rung = padded_side(side)
-    assert rung % 8 == 0 and side <= rung <= max(1.125 * side, side + 7)
-    assert padded_side(rung) == rung
-
-
-@given(st.integers(1, 20_000))
-def test_a_longer_side_never_has_a_lower_rung(side: int) -> None:
-    assert padded_side(side + 1) >= padded_side(side)
-
-
-def test_the_ladder_has_few_rungs() -> None:
-    rungs = {padded_side(side) for side in range(1, 2049)}
-    assert len(rungs) <= 48 and rungs >= {256, 512, 1024, 1536, 2048}
+# The size
 
 
 def test_padding_repeats_the_last_row_and_column_and_keeps_the_image() -> None:
@@ -218,6 +201,6 @@ def test_padding_repeats_the_last_row_and_column_and_keeps_the_image() -> None:
     np.testing.assert_array_equal(padded[:, :, 30:], np.repeat(padded[:, :, 29:30], 2, 2))
 
 
-def test_an_image_on_the_ladder_is_not_padded() -> None:
-    image = np.random.default_rng(0).random((1, 256, 64), np.float32)
+def test_sides_that_are_multiples_of_8_are_not_padded() -> None:
+    image = np.random.default_rng(0).random((1, 264, 8), np.float32)
     np.testing.assert_array_equal(pad(image), image)

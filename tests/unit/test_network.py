@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.network import STRIDE, BranchedERFNet, Down, NonBottleneck1D, Up
+from segmentation.network import STRIDE, BranchedERFNet, Down, Ends, NonBottleneck1D, Up
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,3 +98,27 @@ def test_dropout_is_only_for_training() -> None:
     assert torch.equal(network.eval()(image), network(image))
     network.train()
     assert not torch.equal(network(image), network(image))
+
+
+@torch.no_grad()
+def test_samples_that_end_before_the_batch_does_are_as_if_nothing_lay_beyond() -> None:
+    torch.manual_seed(0)
+    network, ends = BranchedERFNet(3, 2).eval(), [(8, 40), (24, 16), (32, 40)]
+    batch = torch.randn(3, 3, 32, 40)  # noise beyond the ends, too
+    found = network(batch, torch.tensor(ends))
+    for n, (height, width) in enumerate(ends):
+        alone = network(batch[n : n + 1, :, :height, :width])[0]
+        torch.testing.assert_close(found[n, :, :height, :width], alone, rtol=0, atol=1e-5)
+        if (height, width) != (32, 40):
+            assert (network(batch)[n, :, :height, :width] - alone).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_a_relu_that_ends_gives_0_beyond_and_keeps_type_and_layout(dtype: torch.dtype) -> None:
+    x = torch.randn(2, 16, 4, 6, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    ends = Ends(torch.tensor([[16, 48], [32, 8]]), torch.empty(2, 1, 32, 48, dtype=dtype))
+    found, plain = ends.relu(x), x.relu()
+    assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found[0, :, :2], plain[0, :, :2]) and not found[0, :, 2:].any()
+    assert torch.equal(found[1, :, :, :1], plain[1, :, :, :1]) and not found[1, :, :, 1:].any()

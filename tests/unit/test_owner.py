@@ -7,37 +7,59 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import numpy as np
 import pytest
 
-from segmentation.fields import Floats
 from tests.conftest import until
-from workers.owner import DeviceLost, DeviceOwner
+from workers.batching import Kind, Limits
+from workers.owner import DeviceLost, DeviceMemoryExhausted, DeviceOwner, Runner
+
+SHAPE = (8, 8)
 
 
-class Device:
-    """Adds one to what it is given; stands still while `free` is not set, and notes each batch's model and shape."""
+class Device(Runner[str, float, float]):
+    """Adds one to what it is given; stands still while `free` is not set, and notes what was begun and ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 1, memory: int = 100) -> None:
+        self.depth, self.memory = depth, memory
         self.free, self.busy = threading.Event(), threading.Event()
-        self.batches: list[tuple[str, tuple[int, ...]]] = []
-        self.deaths = 0
         self.free.set()
+        self.begun: list[tuple[str, tuple[int, int], list[float]]] = []
+        self.ended: list[list[float]] = []
+        self.most_at_once = 0
+        self.deaths = self.halvings = 0
+        self.solitary: set[float] = set()
 
-    def __call__(self, model: str, batch: Floats) -> Floats:
-        self.batches.append((model, batch.shape))
+    def alone(self, kind: Kind[str], count: int) -> bool:
+        return kind.shape == (99, 99)
+
+    def start(self, kind: Kind[str], batch: list[float]) -> list[float]:
+        self.begun.append((kind.model, kind.shape, batch))
+        flying = len(self.begun) - len(self.ended)
+        self.most_at_once = max(self.most_at_once, flying)
+        if kind.shape == (99, 99):
+            assert flying == 1
         self.busy.set()
         assert self.free.wait(20)
-        if (batch == 13).any():
-            raise ValueError("thirteen")
-        if (batch == 66).any():
+        if len(batch) > self.memory:
+            self.ended.append([])
+            raise DeviceMemoryExhausted("out of memory")
+        if 66 in batch:
             raise SystemExit("the driver is gone")
-        if (batch == 77).any():
+        if 77 in batch:
             raise DeviceLost("CUDA error: an illegal memory access was encountered")
-        return batch + 1
+        return batch
+
+    def finish(self, started: list[float]) -> list[float]:
+        self.ended.append(started)
+        if 13 in started:
+            raise ValueError("thirteen")
+        return [value + 1 for value in started]
 
     def died(self) -> None:
         self.deaths += 1
+
+    def halved(self) -> None:
+        self.halvings += 1
 
 
 @pytest.fixture
@@ -59,142 +81,192 @@ def call(what: Callable[..., Any], *arguments: Any) -> Future[Any]:
     return answer
 
 
-def own(device: Device, batch_size: int = 4, batch_wait_s: float = 0, batch_pixels: int = 10_000) -> DeviceOwner:
+def own(device: Device, limits: Limits = Limits(count=4), in_hand: int = 0) -> DeviceOwner[str, float, float]:
     return DeviceOwner(
-        device,
-        batch_size=batch_size,
-        batch_wait_s=batch_wait_s,
-        batch_pixels=batch_pixels,
-        on_death=device.died,
-        parting_s=0.1,
+        device, limits, in_hand=lambda: in_hand, on_death=device.died, on_halving=device.halved, parting_s=0.1
     )
 
 
-def image(value: float, side: int = 8) -> Floats:
-    return np.full((1, side, side), value, np.float32)
+def kind(shape: tuple[int, int] = SHAPE, model: str = "m") -> Kind[str]:
+    return Kind(model, model, shape)
 
 
-def queue(owner: DeviceOwner, images: list[Floats], model: str = "m") -> list[Future[Floats]]:
-    """Hand the images in, in this order, while the device is held."""
+def queue(owner: Any, values: list[float], of: Kind[str] = kind()) -> list[Future[float]]:
+    """Hand the values in, in this order, while the device is held."""
     answers = []
-    for given in images:
-        before = _waiting(owner)
-        answers.append(call(owner.run, model, given))
-        until(lambda before=before: _waiting(owner) == before + 1)
+    for value in values:
+        before = len(owner._waiting)
+        answers.append(call(owner.run, of, value))
+        until(lambda before=before: len(owner._waiting) == before + 1)
     return answers
 
 
-def _waiting(owner: DeviceOwner) -> int:
-    return sum(len(waiting.items) for waiting in list(owner._waiting.values()))
-
-
-def hold(owner: DeviceOwner, device: Device) -> Future[Floats]:
-    """Keep the device at work on an image of its own until `device.free` is set."""
+def hold(owner: Any, device: Device) -> Future[float]:
+    """Keep the device at work on an input of its own until `device.free` is set."""
     device.free.clear()
-    held = call(owner.run, "m", image(0, side=24))
+    held = call(owner.run, kind((24, 24)), 0.0)
     assert device.busy.wait(20)
     return held
 
 
-def test_each_caller_gets_the_answer_to_its_own_image(device: Device) -> None:
-    owner = own(device)
+def begun(device: Device) -> list[tuple[str, tuple[int, int], list[float]]]:
+    """What was begun after the held one."""
+    return device.begun[1:]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_each_caller_gets_the_answer_to_its_own_input(depth: int) -> None:
+    owner = own(Device(depth))
     values = [float(n) for n in range(100) if n not in (13, 66, 77)]
-    answers = [call(owner.run, "m", image(value)) for value in values]
-    assert [float(answer.result(20)[0, 0, 0]) for answer in answers] == [value + 1 for value in values]
+    answers = [call(owner.run, kind((8, 8 * (n % 3 + 1))), value) for n, value in enumerate(values)]
+    assert [answer.result(20) for answer in answers] == [value + 1 for value in values]
 
 
-def test_images_of_one_shape_and_model_run_together_up_to_the_batch_size(device: Device) -> None:
+def test_inputs_of_one_shape_and_model_run_together_up_to_the_batch_size(device: Device) -> None:
     owner = own(device)
     held = hold(owner, device)
-    answers = queue(owner, [image(n) for n in range(6)])
-    answers += queue(owner, [image(6, side=16)])
-    answers += queue(owner, [image(7)], model="other")
+    answers = queue(owner, [0, 1, 2, 3, 4, 5])
+    answers += queue(owner, [6], kind((16, 16)))
+    answers += queue(owner, [7], kind(model="other"))
     device.free.set()
-    assert [answer.result(20)[0, 0, 0] for answer in answers] == [n + 1 for n in range(8)]
+    assert [answer.result(20) for answer in answers] == [n + 1 for n in range(8)]
     held.result(20)
-    assert sorted(device.batches[1:]) == [
-        ("m", (1, 1, 16, 16)),
-        ("m", (2, 1, 8, 8)),
-        ("m", (4, 1, 8, 8)),
-        ("other", (1, 1, 8, 8)),
+    assert begun(device) == [
+        ("m", SHAPE, [0, 1, 2, 3]),
+        ("m", SHAPE, [4, 5]),
+        ("m", (16, 16), [6]),
+        ("other", SHAPE, [7]),
     ]
 
 
-def test_a_batch_has_no_more_pixels_than_may_be_or_one_input(device: Device) -> None:
-    owner = own(device, batch_pixels=2 * 8 * 8 + 1)
+def test_a_batch_waits_for_more_while_more_is_on_its_way_and_goes_as_soon_as_it_is_full(device: Device) -> None:
+    owner = own(device, Limits(count=16, wait_s=600), in_hand=99)
     held = hold(owner, device)
-    answers = queue(owner, [image(n) for n in range(5)]) + queue(owner, [image(5, side=16), image(6, side=16)])
+    answers = queue(owner, [float(n) for n in range(20, 35)])  # they come fast, so the device waits for one more
     device.free.set()
-    assert [answer.result(20)[0, 0, 0] for answer in answers] == [n + 1 for n in range(7)]
     held.result(20)
-    assert sorted(shape[-1] ** 2 * shape[0] for _, shape in device.batches[1:]) == [64, 128, 128, 256, 256]
+    assert not any(answer.done() for answer in answers) and begun(device) == []
+    answers.append(call(owner.run, kind(), 35.0))
+    assert [answer.result(20) for answer in answers] == [float(n) for n in range(21, 37)]
+    assert [len(batch) for _, _, batch in begun(device)] == [16]
 
 
-def test_a_batch_waits_for_more_and_goes_as_soon_as_it_is_full(device: Device) -> None:
-    owner = own(device, batch_size=3, batch_wait_s=600)
-    answers = [call(owner.run, "m", image(n)) for n in range(3)]
-    assert [answer.result(20)[0, 0, 0] for answer in answers] == [1, 2, 3]
-    assert device.batches == [("m", (3, 1, 8, 8))]
+def test_what_comes_alone_does_not_wait_for_what_may_never_come(device: Device) -> None:
+    owner = own(device, Limits(count=9, wait_s=600), in_hand=99)
+    assert call(owner.run, kind(), 1).result(20) == 2
 
 
-def test_a_batch_that_is_not_full_goes_when_it_has_waited(device: Device) -> None:
-    assert own(device, batch_wait_s=0.01).run("m", image(1))[0, 0, 0] == 2
-
-
-def test_no_shape_starves_another(device: Device) -> None:
-    owner = own(device, batch_size=2)
-    hold(owner, device)
-    queue(owner, [image(n) for n in range(8)] + [image(0, side=16)])
-    device.free.set()
-    until(lambda: len(device.batches) == 6)
-    assert [shape[-1] for _, shape in device.batches[1:]] == [8, 16, 8, 8, 8]
-
-
-def test_one_bad_image_fails_alone(device: Device) -> None:
+def test_the_next_batch_is_begun_before_the_last_one_is_finished() -> None:
+    device = Device(depth=2)
     owner = own(device)
     hold(owner, device)
-    one, bad, two = queue(owner, [image(1), image(13), image(2)])
+    answers = queue(owner, [float(n) for n in range(20, 40)])
     device.free.set()
-    assert (one.result(20)[0, 0, 0], two.result(20)[0, 0, 0]) == (2, 3)
+    assert [answer.result(20) for answer in answers] == [float(n) for n in range(21, 41)]
+    assert device.most_at_once == 2
+    assert device.ended == [batch for _, _, batch in device.begun]
+
+
+def test_a_batch_that_has_to_have_the_device_to_itself_has_it() -> None:
+    device = Device(depth=2)
+    owner = own(device, Limits(count=1))
+    hold(owner, device)
+    answers = queue(owner, [1, 2]) + queue(owner, [3], kind((99, 99))) + queue(owner, [4, 5])
+    device.free.set()
+    assert [answer.result(20) for answer in answers] == [2, 3, 4, 5, 6]  # and the device has looked
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_one_bad_input_fails_alone(depth: int) -> None:
+    device = Device(depth)
+    owner = own(device)
+    hold(owner, device)
+    one, bad, two = queue(owner, [1, 13, 2])
+    others = queue(owner, [20, 21, 22, 23, 24])
+    device.free.set()
+    assert (one.result(20), two.result(20)) == (2, 3)
+    assert [answer.result(20) for answer in others] == [21, 22, 23, 24, 25]
     with pytest.raises(ValueError, match="thirteen"):
         bad.result(20)
-    assert owner.run("m", image(3))[0, 0, 0] == 4
-    assert device.deaths == 0
+    assert owner.run(kind(), 3) == 4
+    assert (device.deaths, device.halvings) == (0, 0)
 
 
-@pytest.mark.parametrize("poison", [66, 77])
-def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(device: Device, poison: float) -> None:
-    owner = own(device, batch_size=2)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_batch_that_is_too_large_for_the_memory_runs_in_halves_and_that_is_remembered(depth: int) -> None:
+    device = Device(depth, memory=3)
+    owner = own(device, Limits(count=8, powers=True))
     hold(owner, device)
-    answers = queue(owner, [image(1), image(poison), image(2), image(3, side=16)])
+    answers = queue(owner, [float(n) for n in range(14, 30)])
+    device.free.set()
+    assert [answer.result(20) for answer in answers] == [float(n) for n in range(15, 31)]
+    sizes = [len(batch) for _, _, batch in begun(device)]
+    assert sizes.count(8) <= depth and sizes[-1] == 2
+    assert device.halvings >= 2 and device.deaths == 0
+    before = len(device.begun)
+    assert [answer.result(20) for answer in [call(owner.run, kind(), 1.0) for _ in range(8)]] == [2.0] * 8
+    assert all(len(batch) <= 2 for _, _, batch in device.begun[before:])
+
+
+def test_an_input_that_does_not_fit_even_alone_fails_alone_with_its_type() -> None:
+    device = Device(memory=0)
+    owner = own(device)
+    with pytest.raises(DeviceMemoryExhausted):
+        call(owner.run, kind(), 1).result(20)
+    device.memory = 100
+    assert owner.run(kind(), 1) == 2
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("poison", [66, 77])
+def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(depth: int, poison: float) -> None:
+    device = Device(depth)
+    owner = own(device, Limits(count=2))
+    hold(owner, device)
+    answers = queue(owner, [1, poison, 2]) + queue(owner, [3], kind((16, 16)))
     device.free.set()
     for answer in answers:
         with pytest.raises(DeviceLost, match="driver is gone|illegal memory access"):
             answer.result(20)
     with pytest.raises(DeviceLost):
-        owner.run("m", image(4))
+        owner.run(kind(), 4)
     assert device.deaths == 1
+    assert "gone" in str(owner.trouble(limit_s=600))
 
 
 def test_who_waits_is_told_of_the_loss_only_after_the_process_was(device: Device) -> None:
-    answers: list[Future[Floats]] = []
+    answers: list[Future[float]] = []
     told: list[bool] = []
     owner = DeviceOwner(
-        device, batch_size=1, batch_wait_s=0, on_death=lambda: told.append(answers[0].done()), parting_s=0.1
+        device, Limits(), in_hand=lambda: 0, on_death=lambda: told.append(answers[0].done()), parting_s=0.1
     )
     device.free.clear()
-    answers.append(call(owner.run, "m", image(66)))
+    answers.append(call(owner.run, kind(), 66))
     device.free.set()
     with pytest.raises(DeviceLost):
         answers[0].result(20)
     assert told == [False]
 
 
+def test_a_device_is_in_trouble_while_one_batch_is_on_it_for_too_long(device: Device) -> None:
+    owner = own(device)
+    assert owner.trouble(limit_s=0) is None
+    held = hold(owner, device)
+    assert owner.trouble(limit_s=600) is None
+    until(lambda: owner.trouble(limit_s=0.05) == "one batch has been on the device for over 0.05 s")
+    device.free.set()
+    held.result(20)
+    until(lambda: owner.trouble(limit_s=0) is None)
+
+
 def test_closing_finishes_what_waits_and_takes_no_more(device: Device) -> None:
-    owner = own(device, batch_wait_s=600)
-    answers = queue(owner, [image(n) for n in range(3)])
-    call(owner.close).result(20)
-    assert device.batches == [("m", (3, 1, 8, 8))]
-    assert [answer.result(20)[0, 0, 0] for answer in answers] == [1, 2, 3]
+    owner = own(device)
+    held = hold(owner, device)
+    answers = queue(owner, [0, 1, 2])
+    closed = call(owner.close)
+    device.free.set()
+    closed.result(20)
+    assert begun(device) == [("m", SHAPE, [0, 1, 2])]
+    assert [answer.result(20) for answer in (held, *answers)] == [1, 1, 2, 3]
     with pytest.raises(DeviceLost):
-        owner.run("m", image(4))
+        owner.run(kind(), 4)

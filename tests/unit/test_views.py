@@ -13,6 +13,7 @@ from segmentation.clustering import Clustering, cluster
 from segmentation.errors import ImageTooLarge, InvalidDiameter
 from segmentation.fields import unpack
 from segmentation.network import BranchedERFNet
+from segmentation.running import Input
 from segmentation.scale import clustering, factor, resized
 from segmentation.segmenter import Segmenter
 from segmentation.views import augmented, places, resize, sample
@@ -81,6 +82,16 @@ def test_sampling_is_what_torch_does_without_antialiasing():
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def run_by(forward):
+    """As a device answers: the part that is wanted."""
+    return lambda given: forward(given.planes)[:, *given.core]
+
+
+def mean_over_views(forward, image):
+    whole = slice(0, image.shape[1]), slice(0, image.shape[2])
+    return augmented(run_by(forward))(Input(image, whole, compact=False))
+
+
 def discs(radius, unit):
     """A network that finds discs of one radius, on a lattice of 4 radii, in whatever it is shown."""
 
@@ -105,7 +116,7 @@ def test_objects_of_another_magnification_are_found_where_they_are_and_as_large_
     spec = ModelSpec(name="x", diameter=20, unit=64, min_pixels=40)
     segmenter = Segmenter(BranchedERFNet(1, 2), spec)
     side = round(8 * diameter)  # four discs a side, two diameters apart
-    packed = segmenter.fields(np.zeros((side, side, 1), np.uint8), diameter=diameter, forward=discs(10, 64))
+    packed = segmenter.fields(np.zeros((side, side, 1), np.uint8), diameter=diameter, run=run_by(discs(10, 64)))
     labels, scores = cluster(unpack(packed), clustering(spec, diameter=diameter))
     assert labels.shape == (side, side) and len(scores) == 16
     areas = np.bincount(labels.ravel())[1:]
@@ -118,6 +129,12 @@ def test_objects_of_another_magnification_are_found_where_they_are_and_as_large_
 
 
 # Eight views
+
+
+def test_the_mean_over_views_is_of_the_part_that_is_wanted():
+    image = np.random.default_rng(0).random((1, 16, 24), np.float32)
+    run, core = augmented(run_by(gradients)), (slice(3, 11), slice(5, 24))
+    np.testing.assert_array_equal(run(Input(image, core, compact=True)), mean_over_views(gradients, image)[:, *core])
 
 
 def gradients(planes, bandwidths=2):
@@ -137,7 +154,7 @@ def test_a_network_that_turns_with_its_image_says_the_same_over_eight_views(rows
     def forward(planes):
         return gradients(planes, bandwidths)
 
-    np.testing.assert_allclose(augmented(forward)(image), forward(image), atol=1e-6)
+    np.testing.assert_allclose(mean_over_views(forward, image), forward(image), atol=1e-6)
 
 
 def test_what_a_network_says_whatever_it_sees_is_no_offset_and_one_bandwidth():
@@ -146,14 +163,14 @@ def test_what_a_network_says_whatever_it_sees_is_no_offset_and_one_bandwidth():
     def forward(planes):
         return np.broadcast_to(np.float32([1, 2, 3, 5, 7])[:, None, None], (5, *planes.shape[1:]))
 
-    mean = augmented(forward)(np.zeros((1, 8, 16), np.float32))
+    mean = mean_over_views(forward, np.zeros((1, 8, 16), np.float32))
     np.testing.assert_allclose(mean, np.broadcast_to(np.float32([0, 0, 4, 4, 7])[:, None, None], (5, 8, 16)), atol=1e-6)
 
 
 def test_the_network_is_shown_eight_different_views_and_two_shapes():
     seen = []
     image = np.random.default_rng(0).random((3, 8, 16), np.float32)
-    augmented(lambda planes: seen.append(planes.copy()) or np.zeros((4, *planes.shape[1:]), np.float32))(image)
+    mean_over_views(lambda planes: seen.append(planes.copy()) or np.zeros((4, *planes.shape[1:]), np.float32), image)
     assert {view.shape for view in seen} == {(3, 8, 16), (3, 16, 8)}
     assert len({view.tobytes() for view in seen}) == 8
     np.testing.assert_array_equal(seen[0], image)
@@ -163,7 +180,9 @@ def test_the_mean_of_a_real_network_turns_with_the_image():
     torch.manual_seed(0)
     segmenter = Segmenter(BranchedERFNet(1, 2), ModelSpec(name="x"))
     image = np.random.default_rng(0).normal(0, 1, (1, 24, 40)).astype(np.float32)
-    averaged = augmented(lambda planes: segmenter.forward(planes[None])[0])
-    raw, turned = averaged(image), averaged(np.ascontiguousarray(image[:, ::-1].swapaxes(1, 2)))
+    raw, turned = (
+        mean_over_views(lambda planes: segmenter.forward(planes[None])[0], seen)
+        for seen in (image, np.ascontiguousarray(image[:, ::-1].swapaxes(1, 2)))
+    )
     back = turned.swapaxes(1, 2)[[1, 0, 3, 2, 4]][:, ::-1] * np.float32([1, -1, 1, 1, 1])[:, None, None]
     np.testing.assert_allclose(back, raw, atol=1e-5)

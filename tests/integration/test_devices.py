@@ -1,0 +1,188 @@
+"""What device processes tell of themselves, and how they share the lanes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from producer import Client, Settings
+from producer.connections import Connections
+from tasks.app import create_app
+from tests.conftest import processes, until
+from workers import stack as stacks
+from workers.counters import DEVICES, Counters, Publisher
+from workers.devices import DeviceSpec, InvalidDevices
+from workers.lanes import LaneKeeper
+from workers.stack import Stack, device_program, running
+
+IMAGE = np.zeros((32, 32), np.uint8)
+WAIT_S = 60
+OWN = {"cpu-fixed": "fixed", "cpu-varied": "varied"}
+
+
+class Consumer:
+    """Notes the lanes that it is told to take and to leave; deaf where `understands` is not set."""
+
+    def __init__(self) -> None:
+        self.lanes: set[str] = set()
+        self.understands = True
+
+    def add(self, lane: str) -> bool:
+        self.lanes |= {lane} if self.understands else set()
+        return self.understands
+
+    def cancel(self, lane: str) -> bool:
+        self.lanes -= {lane} if self.understands else set()
+        return self.understands
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Redis's time, in seconds, as the test sets it."""
+    now = [1000]
+    monkeypatch.setattr(Redis, "time", lambda _: (now[0], 0))
+    yield now
+
+
+def test_a_lane_that_no_one_serves_is_taken_in_time_and_given_back(redis: Redis, clock: list[int]) -> None:
+    told = {name: Consumer() for name in ("one", "two", "other")}
+    lanes = {"one": ["fixed"], "two": ["fixed"], "other": ["varied"]}
+    keepers = {name: LaneKeeper(redis, name, lanes[name], told[name], unserved_s=6) for name in told}
+
+    def after(seconds: int, *alive: str) -> list[set[str]]:
+        clock[0] += seconds
+        for name in alive:
+            keepers[name].look()
+        return [told[name].lanes for name in alive]
+
+    assert after(0, "one", "two") == [set(), set()]  # the third may just be starting
+    assert after(5, "one", "two", "other") == [set(), set(), set()]
+    assert after(5, "one", "two") == [set(), set()]  # it was heard five seconds ago
+    assert after(2, "one", "two") == [{"varied"}, {"varied"}]  # both help
+    assert keepers["one"].served == ("fixed", "varied")
+    assert after(1, "other", "one", "two") == [set(), set(), set()]
+    assert keepers["one"].served == ("fixed",)
+    assert after(9, "other") == [{"fixed"}]
+    keepers["other"].stop()
+    assert after(1, "one") == [{"varied"}]  # who goes in order says so
+
+
+def test_what_the_worker_did_not_understand_is_said_again(redis: Redis, clock: list[int]) -> None:
+    told = Consumer()
+    keeper = LaneKeeper(redis, "one", ["fixed"], told, unserved_s=6)
+    told.understands = False
+    for _ in range(2):
+        keeper.look()
+        clock[0] += 7
+    assert keeper.served == ("fixed",)
+    told.understands = True
+    keeper.look()
+    assert (keeper.served, told.lanes) == (("fixed", "varied"), {"varied"})
+
+
+def test_counters_are_published_with_their_time_and_taken_away_at_the_end(redis: Redis, clock: list[int]) -> None:
+    counters = Counters()
+    publisher = Publisher(redis, "cpu@host", counters.entries)
+    counters.ran(3, 0.5)
+    counters.ran(1, 0.25)
+    counters.halved()
+    publisher.start()
+    found = until(lambda: redis.hget(DEVICES, "cpu@host"))
+    assert json.loads(found) == {
+        "in_hand": 0,
+        "batches": 2,
+        "images": 4,
+        "mean_batch": 2.0,
+        "device_s": 0.75,
+        "memory_halvings": 1,
+        "time": 1000,
+    }
+    publisher.stop()
+    assert redis.hgetall(DEVICES) == {}
+
+
+# Real processes
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A device for each lane."""
+    settings = Settings(
+        devices="cpu;lanes=fixed", cluster_processes=1, torch_threads=1, lease_s=2, resend_s=2, lane_s=2
+    )
+    with running(settings) as up:
+        up.supervisor.start(device_program(DeviceSpec("cpu", "on", lanes="varied"), up.settings))
+        up.supervisor.wait_ready(60)
+        yield up
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(settings=stack.settings) as made:
+        yield made
+
+
+def by_node(stack: Stack) -> dict[str, Any]:
+    """What Celery, and so Flower's page of a worker, tells of each device's pool."""
+    with create_app(stack.settings) as app:
+        found = app.control.inspect(timeout=2).stats() or {}
+    return {name.partition("@")[0]: stats["pool"] for name, stats in found.items() if name.startswith("cpu")}
+
+
+def served(stack: Stack) -> dict[str, str]:
+    """The lanes that each device says it serves."""
+    to = Connections.open(stack.settings)
+    try:
+        found = {name.decode().partition("@")[0]: json.loads(told) for name, told in to.redis.hgetall(DEVICES).items()}
+    finally:
+        to.close()
+    return {name: entries["lanes"] for name, entries in found.items()}
+
+
+def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack) -> None:
+    until(lambda: served(stack) == OWN)
+    client.submit(IMAGE).wait(WAIT_S)
+    pools = by_node(stack)
+    assert {name: pool["device"] for name, pool in pools.items()} == {
+        "cpu-fixed": "cpu=auto;lanes=fixed",
+        "cpu-varied": "cpu=on;lanes=varied",
+    }
+    busy = pools["cpu-varied"]  # an image of a shape that is not common
+    assert busy["batches"] == busy["images"] >= 1 and busy["device_s"] > 0
+    assert (busy["cudnn_benchmark"], busy["cudnn_searches"]) == ("on", 0)
+    assert busy["max-concurrency"] == 4
+
+
+def test_a_lane_whose_device_is_gone_is_served_by_the_other_until_it_is_back(client: Client, stack: Stack) -> None:
+    until(lambda: served(stack) == OWN)
+    (varied,) = (found for found in processes("workers.device") if "lanes=varied" in found.cmdline()[-1])
+    varied.suspend()  # the supervisor waits half a minute before it replaces it
+    try:
+        until(lambda: served(stack)["cpu-fixed"] == "fixed varied", deadline=10)
+        assert client.submit(IMAGE).wait(WAIT_S).size == (32, 32)
+    finally:
+        varied.resume()
+    until(lambda: served(stack)["cpu-fixed"] == "fixed", deadline=15)
+    assert client.submit(IMAGE).wait(WAIT_S).size == (32, 32)
+
+
+def test_a_killed_process_comes_back_to_its_own_lane(client: Client, stack: Stack) -> None:
+    (varied,) = (found for found in processes("workers.device") if "lanes=varied" in found.cmdline()[-1])
+    varied.kill()
+    jobs = [client.submit(IMAGE) for _ in range(4)]
+    assert all(job.wait(WAIT_S).size == (32, 32) for job in jobs)
+    until(lambda: served(stack) == OWN, deadline=60)
+
+
+def test_a_specification_that_names_what_is_not_there_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stacks, "private_redis", lambda _: pytest.fail("something was started"))
+    wrong = Settings(devices="cuda:97")
+    with pytest.raises(InvalidDevices, match="cuda:97 is not there; there are cpu"), running(wrong):
+        pytest.fail("it is up")

@@ -1,0 +1,125 @@
+"""How batches of a model's inputs run on a device: on a CPU's cores, and on a GPU with its cudnn benchmark.
+
+Both count and time what they run. A batch's time is the time that the device gave it: from its start, or from the end
+of the one before it, to its end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+
+from segmentation.fields import Compact, Floats
+from segmentation.hardware import at_fault
+from segmentation.running import Input, Started
+from segmentation.segmenter import Segmenter
+
+from .batching import Kind
+from .counters import Counters
+from .cudnn import CudnnBenchmark, Run
+from .owner import DeviceLost, DeviceMemoryExhausted, Runner
+
+Answer: TypeAlias = Compact | Floats
+
+
+class CpuRunner(Runner[Segmenter, Input, Answer]):
+    """One input at a time, on `threads()` threads."""
+
+    def __init__(self, counters: Counters, threads: Callable[[], int]) -> None:
+        self._counters, self._threads = counters, threads
+
+    def start(self, kind: Kind[Segmenter], batch: list[Input]) -> tuple[Segmenter, float, Started]:
+        """Compute the batch."""
+        began = time.perf_counter()
+        torch.set_num_threads(self._threads())  # of the calling thread
+        with _typed_errors():
+            return kind.model, began, kind.model.start(batch, kind.shape)
+
+    def finish(self, started: tuple[Segmenter, float, Started]) -> list[Answer]:
+        """Pack what was computed."""
+        segmenter, began, computed = started
+        with _typed_errors():
+            answers = segmenter.finish(computed)
+        self._counters.ran(len(answers), time.perf_counter() - began)
+        return answers
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """A batch on a GPU."""
+
+    kind: Kind[Segmenter]
+    run: Run
+    #: On `time.perf_counter`'s clock.
+    began: float
+    started: Started
+
+
+class GpuRunner(Runner[Segmenter, Input, Answer]):
+    """Two batches at once: while one is computed, the next is copied there and the last one's answers come back.
+
+    torch keeps the plan that it has for a convolution and a shape, found by search or not, and looks at
+    `cudnn.benchmark` only where it has none: by that flag alone, a shape that has run once would never be searched. But
+    it keeps them for each thread. So batches with the search and batches without are launched by two threads.
+    """
+
+    depth = 2
+
+    def __init__(self, counters: Counters, benchmark: CudnnBenchmark) -> None:
+        self._counters, self._benchmark = counters, benchmark
+        self._launchers = {flag: ThreadPoolExecutor(1, f"launch-{name}") for flag, name in enumerate(("off", "on"))}
+        self._finished = 0.0
+
+    def alone(self, kind: Kind[Segmenter], count: int) -> bool:
+        """While cudnn searches, it times: nothing else may run, and what it took is to be known."""
+        return self._benchmark.next(_shape(kind, count)) is Run.SEARCH
+
+    def start(self, kind: Kind[Segmenter], batch: list[Input]) -> _Launched:
+        """Have the batch launched; returns before it is done."""
+        run = self._benchmark.next(_shape(kind, len(batch)))
+        began = time.perf_counter()
+        with _typed_errors():
+            launcher = self._launchers[run is not Run.OFF]
+            return _Launched(kind, run, began, launcher.submit(_launch, kind, batch, run).result())
+
+    def finish(self, started: _Launched) -> list[Answer]:
+        """Wait for the batch's answers, and tell what it has cost."""
+        with _typed_errors():
+            answers = started.kind.model.finish(started.started)
+        now = time.perf_counter()
+        seconds, self._finished = now - max(started.began, self._finished), now
+        self._counters.ran(len(answers), seconds)
+        self._benchmark.ran(_shape(started.kind, len(answers)), started.run, seconds)
+        return answers
+
+
+def _launch(kind: Kind[Segmenter], batch: list[Input], run: Run) -> Started:
+    torch.backends.cudnn.benchmark = run is not Run.OFF
+    return kind.model.start(batch, kind.shape)
+
+
+def _shape(kind: Kind[Segmenter], count: int) -> tuple[str, int, int, int]:
+    """What cudnn searches anew for."""
+    return (kind.name, count, *kind.shape)
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Tell a device that is too small, or lost, from an input that can't be run."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        torch.cuda.empty_cache()  # nothing where there is no GPU
+        raise DeviceMemoryExhausted(str(error)) from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error):  # as torch says it of a CPU
+            raise DeviceMemoryExhausted(str(error)) from error
+        if at_fault(error):  # the context is lost, and with it every later call
+            raise DeviceLost(str(error)) from error
+        raise
