@@ -18,10 +18,10 @@ from typing import Any, Literal, Self, overload
 from pydantic import ValidationError
 
 from .connections import Connections
-from .contract import JobSpec, JobStatus, Limits, Options, Stage, State, readable
+from .contract import JobSpec, Limits, Options, readable
 from .errors import InvalidJob, JobUnfinished, PayloadMissing, QueueFull, UnknownJob
 from .job import Job, Result
-from .lanes import lane_of
+from .lanes import shape_of
 from .payloads import Source, read
 from .settings import Settings
 from .store import Payload
@@ -81,15 +81,12 @@ class Client:
         except ValidationError as error:
             raise InvalidJob(readable(error)) from error
         job_id = uuid.uuid4().hex
-        lane = lane_of(self._to.redis, image)
         self._to.store.put(job_id, Payload.IMAGE, image)
         try:
-            self._to.ledger.create(job_id, spec, lane)
+            self._to.ledger.create(job_id, spec, shape_of(image))
         except BaseException:
             self._to.store.drop(job_id, Payload.IMAGE)
             raise
-        status = JobStatus(id=job_id, state=State.QUEUED, spec=spec, lane=lane, times={}, attempts={})
-        self._to.sender.send(Stage.EMBED, status)
         return Job(job_id, self._to)
 
     def job(self, job_id: str) -> Job:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from .broker import Sender
 from .errors import BrokerUnavailable, InvalidJob
 from .ledger import Ledger
 from .settings import Settings
@@ -22,7 +21,6 @@ class Connections:
     redis: Redis
     ledger: Ledger
     store: PayloadStore
-    sender: Sender
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -51,7 +49,7 @@ class Connections:
             max_attempts=settings.max_attempts,
         )
         store = open_store(settings.store_url, redis, settings.retention_s)
-        return cls(redis, ledger, store, Sender(settings.broker_url, settings.visibility_timeout_s))
+        return cls(redis, ledger, store)
 
     def check(self) -> None:
         """Ask once. Raises `BrokerUnavailable` where nothing answers."""
@@ -71,5 +69,4 @@ class Connections:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self.sender.close()
         self.redis.close()

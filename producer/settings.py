@@ -61,10 +61,11 @@ class Settings(BaseSettings):
     """How often a stage is begun before the job is declared dead."""
     retention_s: int = Field(default=86_400, ge=1)
     """Seconds that an ended job and its result are kept."""
-    lease_s: float = Field(default=30.0, gt=0)
+    lease_s: float = Field(default=10.0, gt=0)
     """Seconds after which a stage whose worker has gone silent is given to another. Workers renew three times in it."""
-    resend_s: float = Field(default=60.0, gt=0)
-    """Seconds that a job waits on an empty queue before its message counts as lost and is sent again."""
+    resend_s: float = Field(default=10.0, gt=0)
+    """Seconds after which a job's message counts as lost, where it is no longer on its queue and no worker has claimed
+    the job; then it is sent again. A job that waits in a long queue is not lost, however long that takes."""
     visibility_timeout_s: int = Field(default=3600, ge=1)
     """Seconds after which the transport delivers an unacknowledged message again; longer than any stage takes."""
     stage_limit_s: float = Field(default=600.0, gt=0)

@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from .broker import PREFIX
 from .errors import PayloadMissing
-from .ledger import PREFIX
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -40,6 +40,14 @@ class PayloadStore(Protocol):
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         """Raises `PayloadMissing`."""
+        ...
+
+    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
+        """As two calls of `put`, in one round trip where the store can."""
+        ...
+
+    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
+        """As two calls of `get`, in one round trip where the store can. Raises `PayloadMissing`."""
         ...
 
     def drop(self, job_id: str, kind: Payload) -> None: ...
@@ -90,6 +98,23 @@ class RedisStore:
             raise _missing(job_id, kind)
         return data
 
+    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
+        if max(len(one[1]), len(other[1])) > _PIECE:
+            self.put(job_id, *one)
+            self.put(job_id, *other)
+            return
+        with self._redis.pipeline(transaction=False) as both:
+            for kind, data in (one, other):
+                both.set(_key(job_id, kind), data, ex=self._retention_s)
+            both.execute()
+
+    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
+        found = cast("list[bytes | None]", self._redis.mget(_key(job_id, one), _key(job_id, other)))
+        first, second = (  # MGET says of what is in pieces that it is not there
+            self.get(job_id, kind) if data is None else data for kind, data in zip((one, other), found, strict=True)
+        )
+        return first, second
+
     def drop(self, job_id: str, kind: Payload) -> None:
         self._redis.delete(_key(job_id, kind))
 
@@ -120,6 +145,13 @@ class FsspecStore:
             return cast(bytes, self._fs.cat_file(self._path(job_id, kind)))
         except FileNotFoundError as error:
             raise _missing(job_id, kind) from error
+
+    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
+        self.put(job_id, *one)
+        self.put(job_id, *other)
+
+    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
+        return self.get(job_id, one), self.get(job_id, other)
 
     def drop(self, job_id: str, kind: Payload) -> None:
         try:

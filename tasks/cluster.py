@@ -34,8 +34,8 @@ class Cluster:
             for found in describe(labels, scores.tolist())
         )
         described = Objects(height=size[0], width=size[1], model=handover.model, objects=objects)
-        self._store.put(job.id, Payload.LABELS, encode(labels))
-        self._store.put(job.id, Payload.OBJECTS, described.model_dump_json().encode())
+        objects_file = described.model_dump_json().encode()
+        self._store.put_both(job.id, (Payload.LABELS, encode(labels)), (Payload.OBJECTS, objects_file))
         return f"{len(objects)} objects"
 
     def finished(self, job: JobStatus) -> None:

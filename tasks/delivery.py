@@ -1,7 +1,8 @@
 """One delivery of one message: claim the stage, do its work under a lease, say how it ended.
 
 A message may come twice, late, or for a job that is over: only a claim that the ledger grants is worked on, and only
-its owner can finish it. The message itself is acknowledged in every case; what has to run again is sent again.
+its owner can finish it. The message itself is acknowledged in every case; what has to run again is sent again, by the
+ledger.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import uuid
 from typing import Protocol
 
-from producer.broker import Sender
 from producer.contract import Failure, JobStatus, Stage, State
 from producer.errors import PayloadMissing, UnknownJob
 from producer.ledger import Ledger
@@ -39,14 +39,14 @@ class StageFailed(Exception):
 
 
 class StageReleased(Exception):
-    """The worker's fault: the stage was given back, and its message sent again."""
+    """The worker's fault: the stage was given back, for another attempt."""
 
 
 class Delivery:
     """The delivery rules, for one stage in one worker process (and its forks)."""
 
-    def __init__(self, stage: Stage, ledger: Ledger, sender: Sender, work: Work) -> None:
-        self._stage, self._ledger, self._sender, self._work = stage, ledger, sender, work
+    def __init__(self, stage: Stage, ledger: Ledger, work: Work) -> None:
+        self._stage, self._ledger, self._work = stage, ledger, work
         self._leases = LeaseKeeper(ledger)
 
     def __call__(self, job_id: str) -> str:
@@ -55,11 +55,10 @@ class Delivery:
         Raises `StageFailed` or `StageReleased` after the ledger has been told.
         """
         owner = uuid.uuid4().hex
-        granted = self._ledger.claim(job_id, self._stage, owner)
-        if granted != "ok":
-            return f"dropped: the job is {granted}"
+        job = self._ledger.claim(job_id, self._stage, owner)
+        if isinstance(job, str):
+            return f"dropped: the job is {job}"
         with self._leases.holding(job_id, owner):
-            job = self._ledger.status(job_id)
             try:
                 said = self._work(job)
             except (SegmentationError, PayloadMissing) as error:
@@ -67,13 +66,11 @@ class Delivery:
                 self._ledger.fail(job_id, owner, failure)
                 raise StageFailed(f"{failure.type}: {failure.message}") from error
             except BaseException as error:
-                self._give_back(job, owner, error)
+                self._ledger.release(job_id, owner, f"{type(error).__name__}: {error}")
                 raise StageReleased(f"{type(error).__name__}: {error}") from error
             if not self._ledger.finish(job_id, self._stage, owner):
                 return self._too_late(job)
         self._work.finished(job)
-        if self._stage is Stage.EMBED:
-            self._sender.send(Stage.CLUSTER, job)
         return said
 
     def _too_late(self, job: JobStatus) -> str:
@@ -85,8 +82,3 @@ class Delivery:
         if state.ended and state is not State.DONE:
             self._work.discarded(job)
         return f"dropped: the job is {state}"
-
-    def _give_back(self, job: JobStatus, owner: str, error: BaseException) -> None:
-        """Release the stage and send its message again; the ledger counts the attempts."""
-        if self._ledger.release(job.id, owner, f"{type(error).__name__}: {error}"):
-            self._sender.send(self._stage, job)

@@ -33,9 +33,9 @@ def main() -> None:
     compile_kernels()
     app = create_app(settings)
     work = Cluster(to.store)
-    delivery = Delivery(Stage.CLUSTER, to.ledger, to.sender, work)
+    delivery = Delivery(Stage.CLUSTER, to.ledger, work)
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
-    Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()
+    Reconciler(to.redis, to.ledger, settings.resend_s).start()
     worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
     worker_ready.connect(lambda **_: link.ready(), weak=False)
     # Another worker on the same host, in a container of its own, has a name of its own by its host's name;

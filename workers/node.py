@@ -17,6 +17,7 @@ def start(app: Celery, settings: Settings, *, node: str, pool: str, concurrency:
     """
     app.conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
     app.conf.worker_task_log_format = f"[%(asctime)s %(levelname)s {node} %(task_name)s] %(message)s"
+    app.conf.worker_consumer = "workers.events:BunchingConsumer"
     worker = app.Worker(
         hostname=f"{node}@{socket.gethostname()}",
         pool=pool,

@@ -1,7 +1,8 @@
-"""The delivery rules over a real ledger; the work is the test's own, and messages are noted, not sent."""
+"""The delivery rules over a real ledger; the work is the test's own, and messages lie unserved."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from producer.broker import message_lists
 from producer.contract import JobSpec, JobStatus, Stage, State
 from producer.errors import PayloadMissing
 from producer.ledger import Ledger
@@ -41,28 +43,18 @@ class Work:
         self.told.append("discarded")
 
 
-@dataclass
-class Sent:
-    """Stands where the `Sender` would."""
-
-    messages: list[tuple[Stage, str]] = field(default_factory=list)
-
-    def send(self, stage: Stage, job: JobStatus) -> None:
-        self.messages.append((stage, job.id))
-
-    def close(self) -> None: ...
+def messages(redis: Redis) -> list[tuple[str, str]]:
+    """The task and the job of every message on a queue."""
+    found = [json.loads(message) for name in message_lists() for message in redis.lrange(name, 0, -1)]
+    return [(message["headers"]["task"], json.loads(message["body"])[0][0]) for message in found]
 
 
 @pytest.fixture
 def ledger(redis: Redis) -> Ledger:
     made = Ledger(redis, retention_s=100, max_queued=10, lease_s=0.3, max_attempts=2)
-    made.create("job", JobSpec(), "varied")
+    made.create("job", JobSpec(), None)
+    redis.delete(*message_lists())
     return made
-
-
-@pytest.fixture
-def sent() -> Sent:
-    return Sent()
 
 
 @pytest.fixture
@@ -71,8 +63,8 @@ def work() -> Work:
 
 
 @pytest.fixture
-def embed(ledger: Ledger, sent: Sent, work: Work) -> Delivery:
-    return Delivery(Stage.EMBED, ledger, sent, work)  # type: ignore[arg-type]
+def embed(ledger: Ledger, work: Work) -> Delivery:
+    return Delivery(Stage.EMBED, ledger, work)
 
 
 def fails(error: BaseException) -> Callable[[], str]:
@@ -82,34 +74,34 @@ def fails(error: BaseException) -> Callable[[], str]:
     return fail
 
 
-def test_a_stage_that_is_done_wakes_the_next(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+def test_a_stage_that_is_done_wakes_the_next(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
     assert embed("job") == "said"
     assert ledger.state("job") is State.EMBEDDED
-    assert sent.messages == [(Stage.CLUSTER, "job")]
+    assert messages(redis) == [("tasks.cluster", "job")]
     assert work.told == ["finished"]
 
 
-def test_the_last_stage_ends_the_job_and_wakes_none(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+def test_the_last_stage_ends_the_job_and_wakes_none(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
     embed("job")
-    sent.messages.clear()
-    Delivery(Stage.CLUSTER, ledger, sent, work)("job")  # type: ignore[arg-type]
+    redis.delete(*message_lists())
+    Delivery(Stage.CLUSTER, ledger, work)("job")
     assert ledger.state("job") is State.DONE
-    assert sent.messages == []
+    assert messages(redis) == []
 
 
-def test_a_message_that_comes_twice_is_dropped(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+def test_a_message_that_comes_twice_is_dropped(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
     embed("job")
     before = ledger.status("job")
     work.does = fails(AssertionError("worked on twice"))
     assert embed("job") == "dropped: the job is embedded"
     assert embed("no such job") == "dropped: the job is unknown"
     assert ledger.status("job") == before
-    assert len(sent.messages) == 1
+    assert len(messages(redis)) == 1
 
 
 @pytest.mark.parametrize("error", [NotAnImage("cells.png: not an image"), PayloadMissing("job: no image")])
 def test_a_fault_of_the_job_fails_it_for_good(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, error: Exception
+    embed: Delivery, ledger: Ledger, redis: Redis, work: Work, error: Exception
 ) -> None:
     work.does = fails(error)
     with pytest.raises(StageFailed, match=f"{type(error).__name__}: {error}"):
@@ -121,18 +113,18 @@ def test_a_fault_of_the_job_fails_it_for_good(
         str(error),
         Stage.EMBED,
     )
-    assert sent.messages == []
+    assert messages(redis) == []
 
 
 @pytest.mark.parametrize("error", [MemoryError("2 GiB"), ConnectionError("the store is away"), SystemExit(1)])
 def test_a_fault_of_the_worker_gives_the_stage_to_another(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, error: BaseException
+    embed: Delivery, ledger: Ledger, redis: Redis, work: Work, error: BaseException
 ) -> None:
     work.does = fails(error)
     with pytest.raises(StageReleased, match=f"{type(error).__name__}: {error}"):
         embed("job")
     assert ledger.state("job") is State.QUEUED
-    assert sent.messages == [(Stage.EMBED, "job")]
+    assert messages(redis) == [("tasks.embed", "job")]
     work.does = lambda: "said"
     assert embed("job") == "said"
 
@@ -162,11 +154,11 @@ def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
     assert ledger.state("job") is State.EMBEDDED
 
 
-def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, sent: Sent, redis: Redis) -> None:
+def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, redis: Redis) -> None:
     for n in range(8):
-        ledger.create(f"job{n}", JobSpec(), "varied")
+        ledger.create(f"job{n}", JobSpec(), None)
     all_in = threading.Barrier(9)
-    delivery = Delivery(Stage.EMBED, ledger, sent, Work(lambda: str(all_in.wait(20))))  # type: ignore[arg-type]
+    delivery = Delivery(Stage.EMBED, ledger, Work(lambda: str(all_in.wait(20))))
     with ThreadPoolExecutor(8) as pool:
         working = [pool.submit(delivery, f"job{n}") for n in range(8)]
         until(lambda: redis.zcard("maskq:leases") == 8)
@@ -177,26 +169,26 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, s
 
 
 def test_what_was_cancelled_while_it_was_worked_on_is_thrown_away(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work
+    embed: Delivery, ledger: Ledger, redis: Redis, work: Work
 ) -> None:
     work.does = lambda: str(ledger.cancel("job"))
     assert embed("job") == "dropped: the job is cancelled"
     assert work.told == ["discarded"]
-    assert sent.messages == []
+    assert messages(redis) == []
 
 
 def test_what_another_worker_has_meanwhile_is_left_to_it(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, redis: Redis
+    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
 ) -> None:
     def lose_the_lease() -> str:
         redis.zadd("maskq:leases", {"job": 1})
         assert list(ledger.reclaim_lost()) == ["job"]
-        assert ledger.claim("job", Stage.EMBED, "another") == "ok"
+        assert not isinstance(ledger.claim("job", Stage.EMBED, "another"), str)
         return "too late"
 
     work.does = lose_the_lease
     assert embed("job") == "dropped: the job is embedding"
-    assert (work.told, sent.messages) == ([], [])
+    assert (work.told, messages(redis)) == ([], [("tasks.embed", "job")])
     assert ledger.finish("job", Stage.EMBED, "another")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from redis import Redis
 
-from producer.contract import Failure, JobSpec, Limits, Stage, State
+from producer.broker import message_lists
+from producer.contract import Failure, JobSpec, JobStatus, Limits, Stage, State
 from producer.errors import QueueFull, UnknownJob
 from producer.ledger import Ledger
 from tests.conftest import until
@@ -30,6 +32,11 @@ ENDED_BADLY = {
 
 def ledger_of(redis: Redis, lease_s: float = 1000) -> Ledger:
     return Ledger(redis, retention_s=RETENTION_S, max_queued=MOST_QUEUED, lease_s=lease_s, max_attempts=MOST_ATTEMPTS)
+
+
+def answer(granted: JobStatus | str) -> str:
+    """`ok` where a claim was granted, else why not."""
+    return "ok" if isinstance(granted, JobStatus) else granted
 
 
 @dataclass
@@ -78,22 +85,22 @@ class LedgerMachine(RuleBasedStateMachine):
         spec = JobSpec(limits=Limits(expires_s=1e-6 if expires else None))
         if len(self._unfinished()) == MOST_QUEUED:
             with pytest.raises(QueueFull, match="4 jobs are unfinished"):
-                self.ledger.create(job_id, spec, "varied")
+                self.ledger.create(job_id, spec, None)
             return "refused"
-        self.ledger.create(job_id, spec, "varied")
+        self.ledger.create(job_id, spec, None)
         self.jobs[job_id] = Modelled(expires)
         return job_id
 
     @rule(job_id=ids)
     def create_again(self, job_id: str) -> None:
         if job_id in self.jobs and len(self._unfinished()) < MOST_QUEUED:
-            self.ledger.create(job_id, JobSpec(name="an impostor"), "fixed")
+            self.ledger.create(job_id, JobSpec(name="an impostor"), None)
 
     @rule(job_id=ids, stage=stages, lease=leases)
     def claim(self, job_id: str, stage: Stage, lease: str) -> None:
         self.claims += 1
         owner = f"owner{self.claims}"
-        granted = self.ledgers[lease].claim(job_id, stage, owner)
+        granted = answer(self.ledgers[lease].claim(job_id, stage, owner))
         if (job := self.jobs.get(job_id)) is None:
             assert granted == "unknown"
         elif job.state is not stage.waiting:
@@ -113,7 +120,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim_again_because_the_answer_was_lost(self, job_id: str) -> None:
         job = self.jobs.get(job_id)
         if job and job.stage and job.held:
-            assert self.ledger.claim(job_id, job.stage, job.owner) == "ok"
+            assert answer(self.ledger.claim(job_id, job.stage, job.owner)) == "ok"
 
     def _held(self, job_id: str, owner: str) -> tuple[Modelled | None, str, bool]:
         """The job, the owner's name, and whether that owner holds it."""
@@ -163,11 +170,29 @@ class LedgerMachine(RuleBasedStateMachine):
             assert job.stage
             job.state = job.stage.waiting
 
+    @rule(which=st.integers(0, 100))
+    def lose_a_message(self, which: int) -> None:
+        """As a worker that dies with what it has just taken: the oldest of a queue."""
+        lists = [name for name in message_lists() if self.redis.llen(name)]
+        if lists:
+            self.redis.rpop(lists[which % len(lists)])
+
     @rule()
     def resend(self) -> None:
-        waiting = {job_id for job_id, job in self.jobs.items() if job.stage and not job.held}
-        assert set(self.ledger.unheard(0)) == waiting
-        assert set(self.ledger.unheard(1000)) == set()
+        assert set(self.ledger.resend_lost(1000)) == set()
+        unheard = {job_id for job_id, job in self.jobs.items() if job.stage and not job.held} - set(self._heard())
+        assert set(self.ledger.resend_lost(0)) == unheard
+        assert set(self.ledger.resend_lost(0)) == set()
+
+    def _heard(self) -> Iterator[str]:
+        """The waiting jobs whose last message is on the queue that it belongs on."""
+        for name in message_lists():
+            for message in map(json.loads, self.redis.lrange(name, 0, -1)):
+                (job_id,), _, _ = json.loads(message["body"])
+                job = self.jobs[job_id]
+                sent = int(self.redis.hget(f"maskq:job:{job_id}", "sent") or 0)
+                if job.stage and not job.held and message["headers"]["id"] == f"{job_id}-{job.stage}-{sent}":
+                    yield job_id
 
     @rule(job_id=ids)
     def cancel(self, job_id: str) -> None:
@@ -189,12 +214,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_has_ended_is_kept_for_a_time_and_is_in_no_list(self) -> None:
-        def listed(name: str) -> set[str]:
-            return {member.decode() for member in self.redis.zrange(f"maskq:{name}", 0, -1)}
+        def listed(*names: str) -> set[str]:
+            return {member.decode() for name in names for member in self.redis.zrange(f"maskq:{name}", 0, -1)}
 
         assert listed("active") == self._unfinished()
         assert listed("leases") == {job_id for job_id, job in self.jobs.items() if job.held}
-        assert listed("waiting") == self._unfinished() - listed("leases")
+        assert listed(*(f"waiting:{name}" for name in message_lists())) == self._unfinished() - listed("leases")
         for job_id, job in self.jobs.items():
             kept = self.redis.ttl(f"maskq:job:{job_id}")
             assert 0 < kept <= RETENTION_S if job.state.ended else kept == -1
@@ -213,8 +238,8 @@ def test_the_ledger_is_its_model(redis: Redis) -> None:
 def test_of_many_who_claim_a_stage_at_once_one_gets_it(redis: Redis) -> None:
     ledger = ledger_of(redis)
     for n in range(20):
-        ledger.create(f"job{n}", JobSpec(), "varied")
-        granted = _at_once(16, lambda who, n=n: ledger.claim(f"job{n}", Stage.EMBED, f"owner{who}"))
+        ledger.create(f"job{n}", JobSpec(), None)
+        granted = _at_once(16, lambda who, n=n: answer(ledger.claim(f"job{n}", Stage.EMBED, f"owner{who}")))
         assert sorted(granted) == ["embedding"] * 15 + ["ok"]
         ledger.cancel(f"job{n}")
 
@@ -224,7 +249,7 @@ def test_of_many_who_submit_at_once_the_queue_takes_as_many_as_it_may(redis: Red
 
     def create(who: int) -> bool:
         try:
-            ledger.create(f"job{who}", JobSpec(), "varied")
+            ledger.create(f"job{who}", JobSpec(), None)
         except QueueFull:
             return False
         return True
@@ -245,10 +270,11 @@ def _at_once(threads: int, what: Callable[[int], Any]) -> list[Any]:
 
 def test_a_job_that_is_given_up_says_why(redis: Redis) -> None:
     ledger = ledger_of(redis, lease_s=1e-6)
-    ledger.create("crashed", JobSpec(), "varied")
-    ledger.create("refused", JobSpec(), "varied")
+    ledger.create("crashed", JobSpec(), None)
+    ledger.create("refused", JobSpec(), None)
     for n in range(MOST_ATTEMPTS):
-        assert ledger.claim("crashed", Stage.EMBED, f"a{n}") == ledger.claim("refused", Stage.EMBED, f"b{n}") == "ok"
+        for job_id, owner in (("crashed", f"a{n}"), ("refused", f"b{n}")):
+            assert answer(ledger.claim(job_id, Stage.EMBED, owner)) == "ok"
         ledger.release("refused", f"b{n}", "MemoryError: 2 GiB")
         assert list(ledger.reclaim_lost()) == ["crashed"]
     assert ledger.claim("crashed", Stage.EMBED, "c") == ledger.claim("refused", Stage.EMBED, "c") == "dead"
@@ -262,7 +288,7 @@ def test_a_job_that_is_given_up_says_why(redis: Redis) -> None:
 
 def test_the_times_of_a_job_that_was_tried_again_still_add_up(redis: Redis) -> None:
     ledger = ledger_of(redis)
-    ledger.create("job", JobSpec(), "varied")
+    ledger.create("job", JobSpec(), None)
     began = ledger.status("job").times[State.QUEUED]
     ledger.claim("job", Stage.EMBED, "one")
     ledger.release("job", "one", "why not")
@@ -275,14 +301,14 @@ def test_the_times_of_a_job_that_was_tried_again_still_add_up(redis: Redis) -> N
 
 def test_who_waits_is_told_at_once_and_until_then_waits_as_long_as_they_said(redis: Redis) -> None:
     ledger = ledger_of(redis)
-    ledger.create("job", JobSpec(), "varied")
-    assert ledger.wait("job", timeout=0.05) is State.QUEUED
+    ledger.create("job", JobSpec(), None)
+    assert ledger.wait("job", timeout=0.05).state is State.QUEUED
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ledger.wait, "job", None)
         until(lambda: redis.pubsub_numsub("maskq:job:job")[0][1] == 1)
         ledger.cancel("job")
-        assert waiting.result(20) is State.CANCELLED
-    assert ledger.wait("job", None) is State.CANCELLED
+        assert waiting.result(20).state is State.CANCELLED
+    assert ledger.wait("job", None).state is State.CANCELLED
     with pytest.raises(UnknownJob):
         ledger.wait("no such", None)
     until(lambda: redis.pubsub_numsub("maskq:job:job")[0][1] == 0)

@@ -30,7 +30,7 @@ from producer import (
     Settings,
     State,
 )
-from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings, queue_length
+from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings, message_lists, queue_length
 from producer.connections import Connections
 from producer.contract import JobSpec, Stage
 from producer.store import Payload
@@ -319,8 +319,10 @@ def test_a_job_that_has_time_enough_is_done(client: Client) -> None:
 def test_another_message_for_a_finished_job_changes_nothing(client: Client, stack: Stack, to: Connections) -> None:
     job = client.submit(COINS, options=ANYTHING)
     before = job.wait(WAIT_S)
-    for stage in Stage:
-        to.sender.send(stage, before.job)
+    app = Celery(broker=stack.settings.broker_url, set_as_current=False)
+    app.conf.update(celery_settings(stack.settings.visibility_timeout_s))
+    for stage, queue in ((Stage.EMBED, "embed.varied"), (Stage.CLUSTER, "cluster")):
+        app.send_task(TASKS[stage], args=[job.id], queue=queue)
     until(lambda: quiet(to))
     after = job.result()
     assert after == before
@@ -329,7 +331,9 @@ def test_another_message_for_a_finished_job_changes_nothing(client: Client, stac
 
 def test_a_job_whose_message_was_lost_is_found_and_done(to: Connections) -> None:
     to.store.put("lost", Payload.IMAGE, png(COINS))
-    to.ledger.create("lost", JobSpec(), "fixed")
+    with asleep("workers.device"):
+        to.ledger.create("lost", JobSpec(), None)
+        to.redis.delete(*message_lists())
     result = Job("lost", to).wait(WAIT_S)
     assert result.size == (64, 64)
     assert result.job.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
