@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: Every key that maskq writes begins with this (kombu's own queues are named for themselves).
 PREFIX = "maskq:"
+#: A hash: of each device process, by its node's name, the JSON of its counters and of the `time` (Redis's, seconds) at
+#: which they were that. What is older than `STALE_S` was left by a process that was killed.
+DEVICES = f"{PREFIX}devices"
+STALE_S = 10.0
 #: The channel on which kombu publishes Celery's `task-sent` events, for a Redis database.
 EVENTS = "/{}.celeryev/task.sent"
 CLUSTER_QUEUE = "cluster"
@@ -51,6 +55,11 @@ def celery_settings(visibility_timeout_s: int) -> dict[str, Any]:
 def broker_priority(priority: int) -> int:
     """Translate: 9 goes first for maskq, 0 on Redis."""
     return _PRIORITIES - 1 - priority
+
+
+def queue_of(stage: Stage, lane: str) -> str:
+    """The queue in which a job waits for a stage."""
+    return f"embed.{lane}" if stage is Stage.EMBED else CLUSTER_QUEUE
 
 
 def message_lists() -> list[str]:

@@ -136,6 +136,40 @@ def cancel(jobs: JobIds, json: Json = False) -> None:
     _call("producer.commands", "cancel", jobs=jobs, as_json=json)
 
 
+@app.command()
+def stats(
+    json: Json = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Print Prometheus' text format.")] = False,
+) -> None:
+    """What waits, what is worked on, and what every device has done: batches, cudnn searches, seconds."""
+    _call("producer.commands", "stats", as_json=json, metrics=metrics)
+
+
+@app.command()
+def bench(
+    paths: Paths,
+    model: Model = "nuclei",
+    devices: Devices = None,
+    cluster_processes: Processes = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to run them, over and over.")] = 20,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write a Chrome trace here, and a picture of it beside: FILE.json, FILE.png.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """How fast this machine segments these images, stage by stage, in a stack of its own."""
+    _call(
+        "workers.bench",
+        "bench",
+        paths=paths,
+        model=model,
+        settings={"devices": devices, "cluster_processes": cluster_processes},
+        seconds=seconds,
+        trace=trace,
+        as_json=json,
+    )
+
+
 @models.callback(invoke_without_command=True)
 def models_(context: typer.Context, json: Json = False) -> None:
     """The models that jobs can name: list, show, check and import them."""

@@ -24,6 +24,7 @@ from .job import Job, Result
 from .lanes import shape_of
 from .payloads import Source, read
 from .settings import Settings
+from .stats import Stats, collect
 from .store import Payload
 
 #: How long `Client.map` waits before it tries a full queue again, seconds.
@@ -92,6 +93,10 @@ class Client:
     def job(self, job_id: str) -> Job:
         """The job of that id. Nothing is asked of the broker until you do."""
         return Job(job_id, self._to)
+
+    def stats(self) -> Stats:
+        """What waits in the queues, what is worked on, and what the devices have done."""
+        return collect(self._to.redis)
 
     @overload
     def map(

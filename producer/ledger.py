@@ -21,7 +21,7 @@ from .errors import QueueFull, UnknownJob
 if TYPE_CHECKING:
     from redis import Redis
 
-_ACTIVE, _LEASES, _SHAPES, _WAITING = (f"{PREFIX}{name}" for name in ("active", "leases", "shapes", "waiting:"))
+ACTIVE, LEASES, _SHAPES, WAITING = (f"{PREFIX}{name}" for name in ("active", "leases", "shapes", "waiting:"))
 #: A published message can be missed while a connection is made anew; then the state is looked at this often, seconds.
 _LOOK_AGAIN = 1.0
 
@@ -38,7 +38,7 @@ class Ledger:
 
     def _ask(self, transition: str, job_id: str, *arguments: str | float) -> Any:
         return self._script(
-            keys=[_key(job_id), _ACTIVE, _LEASES, _SHAPES, _WAITING],
+            keys=[_key(job_id), ACTIVE, LEASES, _SHAPES, WAITING],
             args=[transition, job_id, self._retention_s, self._events, *arguments],
         )
 
@@ -113,12 +113,12 @@ class Ledger:
 
     def _leases_over(self) -> list[str]:
         seconds, micros = self._redis.time()
-        found = self._redis.zrangebyscore(_LEASES, "-inf", seconds + micros / 1e6, start=0, num=1000)
+        found = self._redis.zrangebyscore(LEASES, "-inf", seconds + micros / 1e6, start=0, num=1000)
         return [member.decode() for member in cast("list[bytes]", found)]
 
     def unfinished(self) -> int:
         """How many jobs have not ended."""
-        return self._redis.zcard(_ACTIVE)
+        return self._redis.zcard(ACTIVE)
 
     def state(self, job_id: str) -> State:
         """The job's state. Raises `UnknownJob`."""

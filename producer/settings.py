@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     """Seconds that the clustering of one image may take; then its process is replaced and the job tried again."""
     grace_s: float = Field(default=30.0, gt=0)
     """Seconds that workers are given to finish what they have in hand when they are stopped."""
+    trace: Path | None = None
+    """A folder in which every worker process writes what it does when, in Chrome's trace format: see `maskq bench`."""
     flower_port: int = Field(default=5555, ge=0, le=65_535)
     """Flower's port on loopback in `maskq up`; 0 takes a free one."""
     state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))

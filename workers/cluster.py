@@ -16,6 +16,7 @@ from producer.contract import Stage
 from producer.settings import Settings
 from segmentation.clustering import warm_up
 from segmentation.objects import describe
+from tasks import trace
 from tasks.app import add_stage, create_app
 from tasks.cluster import Cluster
 from tasks.delivery import Delivery
@@ -31,6 +32,8 @@ def main() -> None:
     link = Link(settings.grace_s)
     to = Connections.open(settings)
     compile_kernels()
+    if settings.trace:
+        trace.begin(settings.trace, "cluster")
     app = create_app(settings)
     work = Cluster(to.store)
     delivery = Delivery(Stage.CLUSTER, to.ledger, work)
