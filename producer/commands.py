@@ -122,8 +122,10 @@ def _tables(found: Stats) -> Iterator[Table]:
         queues.add_row(name, f"{queue.waiting:,}", f"{queue.oldest_s:.1f}")
     yield queues
     most = f" of {found.redis_max_bytes / 1e6:,.0f}" if found.redis_max_bytes else ""
-    jobs = Table("unfinished", "worked on", "Redis, MB")
-    jobs.add_row(f"{found.unfinished:,}", f"{found.working:,}", f"{found.redis_bytes / 1e6:,.1f}{most}")
+    jobs = Table("unfinished", "worked on", "dead letters", "Redis, MB")
+    jobs.add_row(
+        f"{found.unfinished:,}", f"{found.working:,}", f"{found.dead:,}", f"{found.redis_bytes / 1e6:,.1f}{most}"
+    )
     yield jobs
     names = dict.fromkeys(name for said in found.devices.values() for name in said if name != "time")
     if names:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from .errors import BrokerUnavailable, InvalidJob
-from .ledger import Ledger
+from .ledger import Ledger, Rules
 from .settings import Settings
 from .store import PayloadStore, open_store
 
@@ -41,13 +41,7 @@ class Connections:
             )
         except ValueError as error:
             raise InvalidJob(f"MASKQ_BROKER_URL: {error}") from error
-        ledger = Ledger(
-            redis,
-            retention_s=settings.retention_s,
-            max_queued=settings.max_queued,
-            lease_s=settings.lease_s,
-            max_attempts=settings.max_attempts,
-        )
+        ledger = Ledger(redis, **{rule.name: getattr(settings, rule.name) for rule in fields(Rules)})
         store = open_store(settings.store_url, redis, settings.retention_s)
         return cls(redis, ledger, store)
 

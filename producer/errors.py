@@ -46,6 +46,11 @@ class QueueFull(MaskqError):
 
     status = 429
 
+    def __init__(self, message: str, retry_after_s: float = 10.0) -> None:
+        super().__init__(message)
+        #: When there may be room, seconds, as far as the rate of the last minute tells.
+        self.retry_after_s = retry_after_s
+
 
 class UnknownJob(MaskqError):
     """No such job, or its retention time is over."""

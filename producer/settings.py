@@ -57,10 +57,28 @@ class Settings(BaseSettings):
     the job fails with `ImageTooLarge`."""
     max_queued: int = Field(default=100_000, ge=1)
     """Unfinished jobs at most; then submitting raises `QueueFull`."""
+    max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
+    """Bytes of the images of unfinished jobs at most; one job is always let in."""
+    max_client_queued: int = Field(default=100_000, ge=1)
+    """Unfinished jobs of one client (`client` of `submit`, an API key's name) at most."""
+    window: int = Field(default=16, ge=1, le=10_000)
+    """Messages that Celery's queue of a stage holds at most. The other jobs stand in line, by priority and with clients
+    taking turns: so much, and what workers have in hand, is before a job whose turn it is."""
+    age_s: float = Field(default=60.0, gt=0)
+    """A job in line counts as one priority higher for each of these seconds that it has waited, so that jobs of
+    priority 0 are served some day."""
     max_attempts: int = Field(default=3, ge=1, le=100)
-    """How often a stage is begun before the job is declared dead."""
+    """How often a stage is begun before the job becomes a dead letter."""
+    retry_s: float = Field(default=1.0, ge=0)
+    """Seconds before a second attempt, give or take half; twice that before the third, and so on, up to a minute. A
+    job whose worker died is tried again at once."""
     retention_s: int = Field(default=86_400, ge=1)
     """Seconds that an ended job and its result are kept."""
+    dead_retention_s: int = Field(default=604_800, ge=1)
+    """Seconds that a dead letter is kept, with its image."""
+    reuse: bool = True
+    """Whether a job that another one like it (the same image, model and options) computes or has computed takes that
+    one's result."""
     lease_s: float = Field(default=10.0, gt=0)
     """Seconds after which a stage whose worker has gone silent is given to another. Workers renew three times in it."""
     resend_s: float = Field(default=10.0, gt=0)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from .broker import CLUSTER_QUEUE, DEVICES, EMBED_QUEUES, STALE_S, message_lists
-from .ledger import ACTIVE, LEASES, WAITING
+from .broker import CLUSTER_QUEUE, DEVICES, EMBED_QUEUES, PREFIX, STALE_S
+from .ledger import ACTIVE, DEAD, LEASES
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -24,7 +24,7 @@ class Queue(_Frozen):
     waiting: int
     """Jobs that no worker has begun."""
     oldest_s: float
-    """Seconds since the oldest of them was sent to the workers; 0 where there is none."""
+    """Seconds that the oldest of them has waited; 0 where there is none."""
 
 
 class Stats(_Frozen):
@@ -36,6 +36,8 @@ class Stats(_Frozen):
     """Jobs that a worker holds a lease on."""
     unfinished: int
     """Jobs that have not ended: those waiting and those worked on."""
+    dead: int
+    """Dead letters."""
     redis_bytes: int
     """Memory that Redis uses."""
     redis_max_bytes: int
@@ -48,33 +50,31 @@ class Stats(_Frozen):
 def collect(redis: Redis) -> Stats:
     """Ask Redis, in one round trip."""
     pipe = redis.pipeline(transaction=False)
-    lists = message_lists()
-    for name in lists:
-        pipe.zcard(WAITING + name)
-        pipe.zrange(WAITING + name, 0, 0, withscores=True)
+    queues = (*EMBED_QUEUES, CLUSTER_QUEUE)
+    for queue in queues:
+        pipe.zcard(f"{PREFIX}waits:{queue}")
+        pipe.zrange(f"{PREFIX}waits:{queue}", 0, 0, withscores=True)
     pipe.time()
-    pipe.zcard(LEASES)
-    pipe.zcard(ACTIVE)
+    for jobs in (LEASES, ACTIVE, DEAD):
+        pipe.zcard(jobs)
     pipe.info("memory")
     pipe.hgetall(DEVICES)
-    *waiting, (seconds, micros), working, unfinished, memory, devices = pipe.execute()
+    *waiting, (seconds, micros), working, unfinished, dead, memory, devices = pipe.execute()
     now = seconds + micros / 1e6
-    counts = dict(zip(lists, zip(waiting[::2], waiting[1::2], strict=True), strict=True))
+    counted = zip(queues, waiting[::2], waiting[1::2], strict=True)
     return Stats(
-        queues={name: _queue(name, counts, now) for name in (*EMBED_QUEUES, CLUSTER_QUEUE)},
+        queues={name: Queue(waiting=count, oldest_s=_age(first, now)) for name, count, first in counted},
         working=working,
         unfinished=unfinished,
+        dead=dead,
         redis_bytes=memory["used_memory"],
         redis_max_bytes=memory["maxmemory"],
         devices=_alive(cast("dict[bytes, bytes]", devices), now),
     )
 
 
-def _queue(name: str, counts: dict[str, tuple[int, list[tuple[bytes, float]]]], now: float) -> Queue:
-    """A queue's lists, one a priority, together."""
-    own = [found for key, found in counts.items() if key.partition("\x06")[0] == name]
-    sent = [first[0][1] for _, first in own if first]
-    return Queue(waiting=sum(count for count, _ in own), oldest_s=round(max(0.0, now - min(sent, default=now)), 3))
+def _age(first: list[tuple[bytes, float]], now: float) -> float:
+    return round(max(0.0, now - first[0][1]), 3) if first else 0.0
 
 
 _SAID = TypeAdapter(dict[str, Any])
@@ -98,6 +98,7 @@ def exposition(stats: Stats) -> str:
         ("maskq_oldest_waiting_seconds", "Age of the oldest of them.", _by_queue(stats, "oldest_s")),
         ("maskq_jobs_working", "Jobs that a worker has begun.", {"": stats.working}),
         ("maskq_jobs_unfinished", "Jobs that have not ended.", {"": stats.unfinished}),
+        ("maskq_jobs_dead", "Dead letters.", {"": stats.dead}),
         ("maskq_redis_bytes", "Memory that Redis uses.", {"": stats.redis_bytes}),
     ]
     for name, help_, values in metrics + _device_metrics(stats):
