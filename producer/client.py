@@ -8,6 +8,8 @@ The result has `labels`, an array, and `objects`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import uuid
 from collections import deque
@@ -19,7 +21,7 @@ from pydantic import ValidationError
 
 from .connections import Connections
 from .contract import JobSpec, Limits, Options, readable
-from .errors import InvalidJob, JobUnfinished, PayloadMissing, QueueFull, UnknownJob
+from .errors import InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
 from .job import Job, Result
 from .lanes import shape_of
 from .payloads import Source, read
@@ -61,14 +63,22 @@ class Client:
         name: str | None = None,
         model: str = "nuclei",
         priority: int = 5,
+        client: str = "",
         options: Options | None = None,
         limits: Limits | None = None,
+        idempotency_key: str | None = None,
+        reuse: bool | None = None,
+        timeout: float = 0.0,
     ) -> Job:
         """Queue an image.
 
-        `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). Raises `InvalidJob`,
-        `PayloadTooLarge`, `QueueFull`, and `OSError` where the file can't be read. Whether it is an image at all is
-        seen by the worker that decodes it, and told by `wait`.
+        `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). A job that was submitted with
+        the same `idempotency_key` by the same `client` is returned as it is, and, unless `reuse` is False (its default
+        is `MASKQ_REUSE`), so is one that computes the same: that image, model and options.
+
+        Where the queue is full, waits up to `timeout` seconds for room. Raises `InvalidJob`, `PayloadTooLarge`,
+        `QueueFull`, `StoreFull`, and `OSError` where the file can't be read. Whether it is an image at all is seen by
+        the worker that decodes it, and told by `wait`.
         """
         image, name = read(source, name, self._settings.max_bytes)
         try:
@@ -76,19 +86,34 @@ class Client:
                 name=name,
                 model=model,
                 priority=priority,
+                client=client,
                 options=options or Options(),
                 limits=limits or Limits(),
             )
         except ValidationError as error:
             raise InvalidJob(readable(error)) from error
+        same = _meaning(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return Job(self._enter(image, spec, same, idempotency_key), self._to)
+            except (QueueFull, StoreFull):
+                if time.monotonic() + _FULL_PAUSE_S > deadline:
+                    raise
+                time.sleep(_FULL_PAUSE_S)
+
+    def _enter(self, image: bytes, spec: JobSpec, same: str | None, key: str | None) -> str:
+        """Store the image and enter the job; returns the id of the job that does it."""
         job_id = uuid.uuid4().hex
+        self._to.store.check_room(len(image))
         self._to.store.put(job_id, Payload.IMAGE, image)
+        entered = None
         try:
-            self._to.ledger.create(job_id, spec, shape_of(image))
-        except BaseException:
-            self._to.store.drop(job_id, Payload.IMAGE)
-            raise
-        return Job(job_id, self._to)
+            entered = self._to.ledger.create(job_id, spec, shape_of(image), bytes_=len(image), same=same, key=key)
+        finally:
+            if entered != job_id:
+                self._to.store.drop(job_id, Payload.IMAGE)
+        return entered
 
     def job(self, job_id: str) -> Job:
         """The job of that id. Nothing is asked of the broker until you do."""
@@ -170,7 +195,7 @@ class Client:
                 pending.append(self.submit(source, **job))
             except (InvalidJob, OSError) as error:
                 pending.append(error)
-            except QueueFull:  # with jobs of ours or of others: some will end
+            except (QueueFull, StoreFull):  # with jobs of ours or of others: some will end
                 waiting = chain([source], waiting)
                 if pending:
                     break
@@ -186,3 +211,11 @@ def _outcome(job: Job | Exception) -> Result | Exception:
         return job.wait()
     except (JobUnfinished, PayloadMissing, UnknownJob) as error:
         return error
+
+
+def _meaning(image: bytes, spec: JobSpec) -> str | None:
+    """What the job computes, as a hash; None where it may expire, for then no other should stand on it."""
+    if spec.limits.expires_s is not None:
+        return None
+    asked = {"model": spec.model, "options": spec.options.model_dump(), "limits": spec.limits.model_dump()}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode() + b"\n" + image).hexdigest()

@@ -5,6 +5,8 @@ Payloads live in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from contextlib import suppress
 from enum import StrEnum
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .broker import PREFIX
-from .errors import PayloadMissing
+from .errors import PayloadMissing, StoreFull
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -42,6 +44,10 @@ class PayloadStore(Protocol):
         """Raises `PayloadMissing`."""
         ...
 
+    def check_room(self, size: int) -> None:
+        """For those who bring work: raises `StoreFull` where as many bytes would leave workers no room to do it."""
+        ...
+
     def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
         """As two calls of `put`, in one round trip where the store can."""
         ...
@@ -62,6 +68,18 @@ class RedisStore:
 
     def __init__(self, redis: Redis, retention_s: int) -> None:
         self._redis, self._retention_s = redis, retention_s
+        self._memory, self._asked = (0, 0), -math.inf
+
+    def check_room(self, size: int) -> None:
+        if time.monotonic() - self._asked > _ASK_AGAIN_S:
+            found = cast("dict[str, int]", self._redis.info("memory"))
+            self._memory, self._asked = (found["used_memory"], found["maxmemory"]), time.monotonic()
+        used, most = self._memory
+        if most and used + size > _PRODUCERS * most:
+            raise StoreFull(
+                f"Redis uses {used:,} of {most:,} bytes, and the last tenth is for the workers; wait until they have "
+                f"done more, or give it more (maxmemory)"
+            )
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         key = _key(job_id, kind)
@@ -119,6 +137,10 @@ class RedisStore:
         self._redis.delete(_key(job_id, kind))
 
 
+#: The part of Redis's memory that producers may fill, and how long an answer about that holds, seconds.
+_PRODUCERS, _ASK_AGAIN_S = 0.9, 0.5
+
+
 class FsspecStore:
     """Payloads as files under an fsspec URL; how long they are kept is that store's own setting."""
 
@@ -145,6 +167,9 @@ class FsspecStore:
             return cast(bytes, self._fs.cat_file(self._path(job_id, kind)))
         except FileNotFoundError as error:
             raise _missing(job_id, kind) from error
+
+    def check_room(self, size: int) -> None:
+        """Nothing is asked: how much such a store holds is its own affair, and `put` tells when it is full."""
 
     def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
         self.put(job_id, *one)

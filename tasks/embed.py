@@ -11,6 +11,7 @@ from segmentation import scale
 from segmentation.catalogue.model import ModelSpec
 from segmentation.images import ImageLimits, Pixels, decode
 
+from . import leases
 from .handover import Handover
 from .trace import span
 
@@ -39,6 +40,7 @@ class Embed:
             data = self._store.get(job.id, Payload.IMAGE)
         with span("decode", job=job.id, bytes=len(data)):
             pixels = decode(data, job.spec.name, self._limits_of(job))
+        leases.check()
         options = job.spec.options
         with span("fields", job=job.id, size=pixels.shape[:2]):
             spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)

@@ -1,4 +1,7 @@
-"""The reconciler: finds jobs that no message will wake any more, and sends them one.
+"""The reconciler: what has to happen to jobs without anyone asking for it.
+
+It finds jobs that no message will wake any more and sends them one, tries again what was delayed, ends what is overdue,
+and forgets what was kept for long enough.
 
 A message can be lost: kombu's Redis transport pops it before it notes that it did. A worker can die with a stage in
 hand. Every worker process runs a reconciler, one at a time under a lock, so the jobs come back as long as any worker
@@ -15,6 +18,7 @@ from redis import Redis
 
 from producer.broker import PREFIX
 from producer.ledger import Ledger
+from producer.store import Payload, PayloadStore
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +26,11 @@ _LOCK = f"{PREFIX}reconciler"
 
 
 class Reconciler:
-    """Looks every `every_s` seconds, in a thread of its own."""
+    """Looks about once a second, in a thread of its own."""
 
-    def __init__(self, redis: Redis, ledger: Ledger, resend_s: float) -> None:
-        self._redis, self._ledger, self._resend_s = redis, ledger, resend_s
-        self._every_s = min(ledger.lease_s, resend_s) / 3
+    def __init__(self, redis: Redis, ledger: Ledger, store: PayloadStore, resend_s: float) -> None:
+        self._redis, self._ledger, self._store, self._resend_s = redis, ledger, store, resend_s
+        self._every_s = min(3.0, ledger.lease_s, resend_s) / 3
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -51,4 +55,19 @@ class Reconciler:
         for job_id in chain(self._ledger.reclaim_lost(), self._ledger.resend_lost(self._resend_s)):
             log.warning("job %s was lost; sent again", job_id)
             sent += 1
+        for job_id in self._ledger.resume_delayed():
+            log.info("job %s is tried again", job_id)
+            sent += 1
+        for job_id in self._ledger.expire_overdue():
+            log.info("job %s has expired", job_id)
+        self.sweep()
         return sent
+
+    def sweep(self) -> int:
+        """Forget jobs that have been kept for their time, and drop what the store has of them; returns how many."""
+        over = self._ledger.over()
+        for job_id in over:
+            for kind in Payload:
+                self._store.drop(job_id, kind)
+            self._ledger.forget(job_id)
+        return len(over)

@@ -6,6 +6,7 @@ Run as `python -m workers.cluster`.
 from __future__ import annotations
 
 import os
+import socket
 
 import numpy as np
 from celery.signals import worker_process_init, worker_ready
@@ -36,9 +37,11 @@ def main() -> None:
         trace.begin(settings.trace, "cluster")
     app = create_app(settings)
     work = Cluster(to.store)
-    delivery = Delivery(Stage.CLUSTER, to.ledger, work)
+    delivery = Delivery(
+        Stage.CLUSTER, to.ledger, work, worker=f"cluster@{socket.gethostname()}", retry_s=settings.retry_s, kill=True
+    )
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
-    Reconciler(to.redis, to.ledger, settings.resend_s).start()
+    Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
     worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
     worker_ready.connect(lambda **_: link.ready(), weak=False)
     # Another worker on the same host, in a container of its own, has a name of its own by its host's name;

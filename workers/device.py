@@ -140,7 +140,7 @@ def main(argument: str) -> None:
     limits = ImageLimits(settings.max_bytes, settings.max_pixels)
     app = create_app(settings)
     add_stage(app, Stage.EMBED, Delivery(Stage.EMBED, to.ledger, Embed(to.store, Device(spec, settings), limits)))
-    Reconciler(to.redis, to.ledger, settings.resend_s).start()
+    Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
     worker_ready.connect(lambda **_: link.ready(), weak=False)
     start(app, settings, node=spec.node, pool="threads", concurrency=settings.device_threads, queues=EMBED_QUEUES)
 

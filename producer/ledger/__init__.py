@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
@@ -132,9 +132,12 @@ class Ledger:
         """End the job as failed; False where it is no longer the owner's."""
         return self._move("fail", job_id, owner, failure.type, failure.message) == "ok"
 
-    def release(self, job_id: str, owner: str, why: str, delay_s: float = 0.0) -> bool:
-        """Give the stage up, for another attempt after `delay_s` seconds; False where it is no longer the owner's."""
-        return self._move("release", job_id, owner, why, delay_s) == "ok"
+    def release(self, job_id: str, owner: str, why: str, delay_s: float = 0.0, suspect: bool = False) -> bool:
+        """Give the stage up, for another attempt after `delay_s` seconds; False where it is no longer the owner's.
+
+        A `suspect` may be what broke the worker.
+        """
+        return self._move("release", job_id, owner, why, delay_s, "1" if suspect else "") == "ok"
 
     def hand_back(self, job_id: str, owner: str) -> bool:
         """Give the stage up as if it had not been begun; False where it is no longer the owner's."""
@@ -200,6 +203,13 @@ class Ledger:
         seconds, micros = self._redis.time()
         return seconds + micros / 1e6
 
+    @contextmanager
+    def cancellations(self) -> Iterator[Cancellations]:
+        """The jobs that are cancelled from now on."""
+        with closing(self._redis.pubsub(ignore_subscribe_messages=True)) as news:  # type: ignore[no-untyped-call]
+            news.subscribe(CANCELLED)
+            yield Cancellations(news)
+
     def dead(self) -> Iterator[JobStatus]:
         """The dead letters, the oldest first."""
         for job_id in cast("list[bytes]", self._redis.zrange(DEAD, 0, -1)):
@@ -243,6 +253,18 @@ class Ledger:
                     break
                 news.get_message(timeout=left)
         return job
+
+
+class Cancellations:
+    """News of cancelled jobs."""
+
+    def __init__(self, news: Any) -> None:
+        self._news = news
+
+    def wait(self, timeout_s: float) -> str | None:
+        """The next one's id; None where there was none for so long."""
+        message = self._news.get_message(timeout=timeout_s)
+        return message["data"].decode() if message else None
 
 
 def _status(job_id: str, raw: dict[bytes, bytes]) -> JobStatus:

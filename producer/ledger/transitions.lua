@@ -173,9 +173,10 @@ function transitions.fail()
   return 'ok'
 end
 
--- 4 owner  5 why: the worker could not, and another may  6 seconds until then
+-- 4 owner  5 why: the worker could not, and another may  6 seconds until then  7 '1' where the job may be what broke it
 function transitions.release()
   if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  if ARGV[7] == '1' then redis.call('HSET', job, 'suspect', 1) end
   local delay = tonumber(ARGV[6])
   try_again(ARGV[5], delay > 0 and delay or 'again')
   return 'ok'

@@ -20,6 +20,7 @@ from producer.store import Payload, RedisStore
 from segmentation.clustering import Clustering
 from segmentation.errors import NotAnImage
 from segmentation.fields import pack
+from tasks import leases
 from tasks.cluster import Cluster
 from tasks.delivery import Delivery, StageFailed, StageReleased
 from tasks.handover import Handover
@@ -116,7 +117,7 @@ def test_a_fault_of_the_job_fails_it_for_good(
     assert messages(redis) == []
 
 
-@pytest.mark.parametrize("error", [MemoryError("2 GiB"), ConnectionError("the store is away"), SystemExit(1)])
+@pytest.mark.parametrize("error", [MemoryError("2 GiB"), ConnectionError("the store is away")])
 def test_a_fault_of_the_worker_gives_the_stage_to_another(
     embed: Delivery, ledger: Ledger, redis: Redis, work: Work, error: BaseException
 ) -> None:
@@ -129,14 +130,72 @@ def test_a_fault_of_the_worker_gives_the_stage_to_another(
     assert embed("job") == "said"
 
 
-def test_a_job_that_breaks_every_worker_is_given_up(embed: Delivery, ledger: Ledger, work: Work) -> None:
+def test_a_job_that_breaks_every_worker_is_given_up_and_tells_its_story(
+    ledger: Ledger, work: Work, redis: Redis
+) -> None:
+    embed = Delivery(Stage.EMBED, ledger, work, worker="gpu0@here")
     work.does = fails(MemoryError("2 GiB"))
     for _ in range(2):
         with pytest.raises(StageReleased):
             embed("job")
     assert embed("job") == "dropped: the job is dead"
-    error = ledger.status("job").error
-    assert error and error.message == "gave up after 2 attempts at the embed stage: MemoryError: 2 GiB"
+    job = ledger.status("job")
+    assert job.error and job.error.message == "gave up after 2 attempts at the embed stage: MemoryError: 2 GiB"
+    assert [(told.attempt, told.worker, told.error) for told in job.history] == [
+        (n, "gpu0@here", "MemoryError: 2 GiB") for n in (1, 2)
+    ]
+
+
+def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: Delivery, ledger: Ledger, work: Work) -> None:
+    work.does = fails(SystemExit(1))
+    for _ in range(5):
+        with pytest.raises(StageReleased):
+            embed("job")
+    job = ledger.status("job")
+    assert (job.state, job.attempts, job.history) == (State.QUEUED, {Stage.EMBED: 0}, ())
+
+
+def test_another_attempt_waits_longer_each_time(ledger: Ledger, work: Work, redis: Redis) -> None:
+    made = Ledger(redis, max_attempts=9)
+    embed = Delivery(Stage.EMBED, made, work, retry_s=10)
+    work.does = fails(ConnectionError("the store is away"))
+    delays = []
+    for _ in range(4):
+        with pytest.raises(StageReleased):
+            embed("job")
+        now = redis.time()[0]
+        delays.append((redis.zscore("maskq:delayed", "job") or 0) - now)
+        redis.zadd("maskq:delayed", {"job": 1})
+        assert list(made.resume_delayed()) == ["job"]
+    for delay, usual in zip(delays, (10, 20, 40, 60), strict=True):
+        assert usual / 2 - 1 <= delay <= usual * 1.5 + 1
+
+
+def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
+    """A job that was in hand when a worker died may be what killed it: its next attempt takes no other with it."""
+    beside: list[set[str]] = []
+    running: set[str] = set()
+
+    class Watched(Work):
+        def __call__(self, job: JobStatus) -> str:
+            running.add(job.id)
+            beside.append(set(running))
+            threading.Event().wait(0.05)
+            running.discard(job.id)
+            return "said"
+
+    ledger = Ledger(redis)
+    for n in range(12):
+        ledger.create(f"job{n}", JobSpec(), None)
+    ledger.claim("job5", Stage.EMBED, "dies")
+    redis.zadd("maskq:leases", {"job5": 1})
+    assert list(ledger.reclaim_lost()) == ["job5"]
+    embed = Delivery(Stage.EMBED, ledger, Watched())
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(embed, [f"job{n}" for n in range(12)])) == {"said"}
+    assert {"job5"} in beside
+    assert all(found == {"job5"} for found in beside if "job5" in found)
+    assert max(map(len, beside)) > 1
 
 
 def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
@@ -169,12 +228,25 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, r
 
 
 def test_what_was_cancelled_while_it_was_worked_on_is_thrown_away(
-    embed: Delivery, ledger: Ledger, redis: Redis, work: Work
+    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
 ) -> None:
     work.does = lambda: str(ledger.cancel("job"))
     assert embed("job") == "dropped: the job is cancelled"
     assert work.told == ["discarded"]
     assert messages(redis) == []
+
+
+def test_work_on_a_job_that_is_cancelled_stops_at_its_next_step(embed: Delivery, ledger: Ledger, work: Work) -> None:
+    def steps() -> str:
+        embed("nothing, but the thread that keeps leases runs now")
+        ledger.cancel("job")
+        until(lambda: (lease := leases.held()) and lease.lost_since)
+        leases.check()
+        return "went on"
+
+    work.does = steps
+    assert embed("job") == "dropped: the job is cancelled"
+    assert work.told == ["discarded"]
 
 
 def test_what_another_worker_has_meanwhile_is_left_to_it(
