@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 import uuid
 from collections import deque
@@ -20,7 +21,7 @@ from typing import Any, Literal, Self, overload
 from pydantic import ValidationError
 
 from .connections import Connections
-from .contract import JobSpec, Limits, Options, readable
+from .contract import JobSpec, JobStatus, Limits, Options, State, readable
 from .errors import InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
 from .job import Job, Result
 from .lanes import shape_of
@@ -31,6 +32,8 @@ from .store import Payload
 
 #: How long `Client.map` waits before it tries a full queue again, seconds.
 _FULL_PAUSE_S = 0.25
+#: A payload is stored before its job is entered; by this age it will not be any more, seconds.
+_ORPHAN_S = 3600.0
 
 
 class Client:
@@ -122,6 +125,46 @@ class Client:
     def stats(self) -> Stats:
         """What waits in the queues, what is worked on, and what the devices have done."""
         return collect(self._to.redis)
+
+    def dead(self, *, reason: str | None = None, older_s: float | None = None) -> list[JobStatus]:
+        """The dead letters, the oldest first: those whose error has the words of `reason`, and that died `older_s`
+        seconds ago or earlier.
+        """
+        before = math.inf if older_s is None else self._to.ledger.now() - older_s
+        return [
+            job
+            for job in self._to.ledger.dead()
+            if job.times[State.DEAD] <= before
+            and (reason or "").lower() in (job.error.message if job.error else "").lower()
+        ]
+
+    def requeue(self, job_id: str) -> bool:
+        """Try a dead letter once more, from the stage it died in; False where it is none."""
+        return self._to.ledger.requeue(job_id)
+
+    def drop(self, job_id: str) -> bool:
+        """Forget an ended job and what is stored of it; False where it has not ended."""
+        forgotten = self._to.ledger.forget(job_id)
+        if forgotten:
+            self._drop_payloads(job_id)
+        return forgotten
+
+    def gc(self, *, dry_run: bool = False) -> dict[str, int]:
+        """Drop what no job needs any more: counts of `jobs` kept for their time, and of `orphans`, payloads without a
+        job that are older than an hour. With `dry_run`, only count.
+        """
+        over, ledger = self._to.ledger.over(), self._to.ledger
+        orphans = [job_id for job_id, age_s in self._to.store.jobs() if age_s > _ORPHAN_S and not ledger.knows(job_id)]
+        if not dry_run:
+            for job_id in over:
+                self.drop(job_id)
+            for job_id in orphans:
+                self._drop_payloads(job_id)
+        return {"jobs": len(over), "orphans": len(orphans)}
+
+    def _drop_payloads(self, job_id: str) -> None:
+        for kind in Payload:
+            self._to.store.drop(job_id, kind)
 
     @overload
     def map(

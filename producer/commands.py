@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -14,7 +14,6 @@ from .contract import JobStatus, Options, State
 from .errors import InvalidJob, UnknownJob
 from .settings import Settings
 from .sources import expand
-from .stats import Stats, exposition
 
 T = TypeVar("T")
 
@@ -41,13 +40,13 @@ def complain(message: str) -> None:
     stderr.print(message, style="red", highlight=False)
 
 
-def submit(paths: list[str], model: str, priority: int, options: dict[str, Any], as_json: bool) -> int:
-    """Queue every image; 1 if one could not be queued."""
+def submit(paths: list[str], options: dict[str, Any], asked: dict[str, Any], as_json: bool) -> int:
+    """Queue every image, as `asked` of `Client.submit`; 1 if one could not be queued."""
     failed = 0
     with connect() as client:
         for path in expand(paths):
             try:
-                job = client.submit(path, model=model, priority=priority, options=Options(**options))
+                job = client.submit(path, options=Options(**options), **asked)
             except (InvalidJob, OSError) as error:
                 failed = 1
                 complain(f"{path}: {error}")
@@ -100,36 +99,3 @@ def _known(ask: Callable[[], T]) -> T | None:
     except UnknownJob as error:
         complain(str(error))
         return None
-
-
-def stats(as_json: bool, metrics: bool) -> int:
-    """Show what waits, what is worked on, and what every device has done."""
-    with connect() as client:
-        found = client.stats()
-    if metrics:
-        print(exposition(found), end="")
-    elif as_json:
-        print(found.model_dump_json())
-    else:
-        for table in _tables(found):
-            console.print(table)
-    return 0
-
-
-def _tables(found: Stats) -> Iterator[Table]:
-    queues = Table("queue", "waiting", "oldest, s")
-    for name, queue in found.queues.items():
-        queues.add_row(name, f"{queue.waiting:,}", f"{queue.oldest_s:.1f}")
-    yield queues
-    most = f" of {found.redis_max_bytes / 1e6:,.0f}" if found.redis_max_bytes else ""
-    jobs = Table("unfinished", "worked on", "dead letters", "Redis, MB")
-    jobs.add_row(
-        f"{found.unfinished:,}", f"{found.working:,}", f"{found.dead:,}", f"{found.redis_bytes / 1e6:,.1f}{most}"
-    )
-    yield jobs
-    names = dict.fromkeys(name for said in found.devices.values() for name in said if name != "time")
-    if names:
-        devices = Table("device", *found.devices)
-        for name in names:
-            devices.add_row(name.replace("_", " "), *(str(said.get(name, "")) for said in found.devices.values()))
-        yield devices

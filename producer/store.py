@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +58,12 @@ class PayloadStore(Protocol):
         ...
 
     def drop(self, job_id: str, kind: Payload) -> None: ...
+
+    def jobs(self) -> Iterator[tuple[str, float]]:
+        """The jobs that the store has something of, and the seconds since that was put there; where payloads end by
+        themselves, none.
+        """
+        ...
 
 
 #: Redis holds no value of more than 512 MB: what is longer than this is kept in pieces, a hash's fields.
@@ -136,6 +143,9 @@ class RedisStore:
     def drop(self, job_id: str, kind: Payload) -> None:
         self._redis.delete(_key(job_id, kind))
 
+    def jobs(self) -> Iterator[tuple[str, float]]:
+        return iter(())  # each payload has its end, or that of its job
+
 
 #: The part of Redis's memory that producers may fill, and how long an answer about that holds, seconds.
 _PRODUCERS, _ASK_AGAIN_S = 0.9, 0.5
@@ -181,8 +191,15 @@ class FsspecStore:
     def drop(self, job_id: str, kind: Payload) -> None:
         try:
             self._fs.rm_file(self._path(job_id, kind))
-        except FileNotFoundError:
+            if "file" in self._fs.protocol:
+                Path(self._root, job_id).rmdir()
+        except OSError:  # it is not there, or others of the job's are
             return
+
+    def jobs(self) -> Iterator[tuple[str, float]]:
+        for folder in self._fs.ls(self._root, detail=False) if self._fs.exists(self._root) else ():
+            times = [self._fs.modified(file).timestamp() for file in self._fs.ls(folder, detail=False)]
+            yield folder.rstrip("/").rpartition("/")[2], time.time() - max(times, default=0.0)
 
 
 def open_store(url: str, redis: Redis, retention_s: int) -> PayloadStore:

@@ -196,10 +196,11 @@ class Ledger:
                 yield job_id
 
     def _up_to_now(self, times: str) -> list[str]:
-        found = self._redis.zrangebyscore(times, "-inf", self._now(), start=0, num=_AT_ONCE)
+        found = self._redis.zrangebyscore(times, "-inf", self.now(), start=0, num=_AT_ONCE)
         return [member.decode() for member in cast("list[bytes]", found)]
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """The broker's clock, seconds since 1970."""
         seconds, micros = self._redis.time()
         return seconds + micros / 1e6
 
@@ -218,13 +219,17 @@ class Ledger:
             except UnknownJob:  # its retention time is over
                 self._redis.zrem(DEAD, job_id)
 
+    def knows(self, job_id: str) -> bool:
+        """Whether anything is known of the job."""
+        return bool(self._redis.exists(_key(job_id)))
+
     def unfinished(self) -> int:
         """How many jobs have not ended."""
         return self._redis.zcard(ACTIVE)
 
     def rate(self) -> float:
         """Jobs that end in a second, over the last minute."""
-        bucket = int(self._now() // 10)
+        bucket = int(self.now() // 10)
         counts = self._redis.mget(*(f"{PREFIX}ended:{bucket - back}" for back in range(1, 7)))
         return sum(int(cast(Any, count) or 0) for count in cast("list[Any]", counts)) / 60
 

@@ -357,6 +357,9 @@ def test_when_all_is_done_what_stays_is_bounded_or_has_an_end(client: Client, to
     assert jobs
     assert all(0 < to.redis.ttl(key) <= 86_400 for key in jobs)
     assert not {key for key in jobs if key.endswith(":fields")}
-    ours = {"maskq:shapes", "maskq:reconciler"}
-    assert {key for key in kept - jobs - ours if not key.startswith("_kombu.binding")} == set()
+    bounded = {"maskq:shapes", "maskq:reconciler", "maskq:bytes", "maskq:kept", "maskq:devices"}
+    ended = {key for key in kept if key.startswith(("maskq:ended:", "maskq:lane:"))}
+    assert {key for key in kept - jobs - bounded - ended if not key.startswith("_kombu.binding")} == set()
+    assert to.redis.get("maskq:bytes") == b"0"
+    assert to.redis.zcard("maskq:kept") == len({key for key in jobs if key.startswith("maskq:job:")})
     assert to.ledger.unfinished() == 0
