@@ -23,6 +23,7 @@ from .errors import (
     PayloadTooLarge,
     QueueFull,
     ResultNotReady,
+    StoreFull,
     UnknownJob,
     WaitTimeout,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "ResultNotReady",
     "Settings",
     "State",
+    "StoreFull",
     "UnknownJob",
     "WaitTimeout",
 ]

@@ -1,23 +1,27 @@
-"""The broker: how every Celery app that shares it is configured, and how a job's message is sent.
+"""The broker: how every Celery app that shares it is configured, and where messages lie.
 
-Everything here that both sides must agree on stands here once: queue names, serializer, priorities, visibility.
+Everything here that both sides must agree on stands here once: queue names, serializer, priorities, visibility. The
+messages themselves are made by `ledger.lua`.
 """
 
 from __future__ import annotations
 
-import logging
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .contract import JobStatus, Stage
+from .contract import Stage
 from .lanes import LANES
 
 if TYPE_CHECKING:
-    from celery import Celery
     from redis import Redis
 
-log = logging.getLogger(__name__)
-
+#: Every key that maskq writes begins with this (kombu's own queues are named for themselves).
+PREFIX = "maskq:"
+#: A hash: of each device process, by its node's name, the JSON of its counters and of the `time` (Redis's, seconds) at
+#: which they were that. What is older than `STALE_S` was left by a process that was killed.
+DEVICES = f"{PREFIX}devices"
+STALE_S = 10.0
+#: The channel on which kombu publishes Celery's `task-sent` events, for a Redis database.
+EVENTS = "/{}.celeryev/task.sent"
 CLUSTER_QUEUE = "cluster"
 EMBED_QUEUES = tuple(f"embed.{lane}" for lane in LANES)
 TASKS = {Stage.EMBED: "tasks.embed", Stage.CLUSTER: "tasks.cluster"}
@@ -42,7 +46,6 @@ def celery_settings(visibility_timeout_s: int) -> dict[str, Any]:
         | {"priority_steps": list(range(_PRIORITIES)), "queue_order_strategy": "round_robin"},
         "result_backend_transport_options": visibility,
         "visibility_timeout": visibility_timeout_s,
-        "task_send_sent_event": True,
         "worker_send_task_events": True,
         "broker_connection_retry_on_startup": True,
         "task_create_missing_queues": True,
@@ -59,46 +62,19 @@ def queue_of(stage: Stage, lane: str) -> str:
     return f"embed.{lane}" if stage is Stage.EMBED else CLUSTER_QUEUE
 
 
+def message_lists() -> list[str]:
+    """The lists in which kombu keeps the messages of maskq's queues."""
+    return [name for queue in (*EMBED_QUEUES, CLUSTER_QUEUE) for name in _lists(queue)]
+
+
 def queue_length(redis: Redis, queue: str) -> int:
     """Messages that wait in a queue, of all priorities."""
-    names = [queue] + [f"{queue}\x06\x16{step}" for step in range(1, _PRIORITIES)]
     pipe = redis.pipeline(transaction=False)
-    for name in names:
+    for name in _lists(queue):
         pipe.llen(name)
     return sum(pipe.execute())
 
 
-class Sender:
-    """Sends the messages that wake workers. A message carries the job's id; what Flower shows of it is readable."""
-
-    def __init__(self, broker_url: str, visibility_timeout_s: int) -> None:
-        self._url, self._visibility_timeout_s = broker_url, visibility_timeout_s
-
-    @cached_property
-    def _app(self) -> Celery:
-        from celery import Celery  # late: importing it costs more than all of the producer
-
-        app = Celery("maskq", broker=self._url, set_as_current=False)
-        app.conf.update(celery_settings(self._visibility_timeout_s))
-        return app
-
-    def send(self, stage: Stage, job: JobStatus) -> None:
-        """Wake a worker for the job's stage. Where the broker is away, the reconciler does that when it is back."""
-        from kombu.exceptions import OperationalError
-
-        try:
-            self._app.send_task(
-                TASKS[stage],
-                args=[job.id],
-                argsrepr=f"({job.id[:8]}, {job.spec.model}, {job.spec.name})",
-                kwargsrepr="{}",
-                queue=queue_of(stage, job.lane),
-                priority=broker_priority(job.spec.priority),
-            )
-        except OperationalError as error:
-            log.warning("job %s: its message could not be sent now: %s", job.id, error)
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        if "_app" in self.__dict__:
-            self._app.close()
+def _lists(queue: str) -> list[str]:
+    """One for each priority, the one that goes first first."""
+    return [queue] + [f"{queue}\x06\x16{step}" for step in range(1, _PRIORITIES)]

@@ -27,6 +27,8 @@ worker = typer.Typer(help="Run workers by themselves, as in a container.", no_ar
 app.add_typer(worker, name="worker")
 models = typer.Typer(help="The models that jobs can name: list, show, check and import them.")
 app.add_typer(models, name="models")
+dead = typer.Typer(no_args_is_help=True, help="Dead letters: jobs that were tried as often as is allowed.")
+app.add_typer(dead, name="dead")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for machines.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Which model: see `maskq models`.")]
@@ -101,6 +103,10 @@ def submit(
     paths: Paths,
     model: Model = "nuclei",
     priority: Priority = 5,
+    client: Annotated[str, typer.Option(help="Who asks: clients take turns.")] = "",
+    key: Annotated[str | None, typer.Option(help="A name for the job: the same name gives the same job.")] = None,
+    reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Take the result of a job like it.")] = True,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for room in a full queue.")] = 60,
     seed_threshold: SeedThreshold = None,
     min_pixels: MinPixels = None,
     tta: Tta = False,
@@ -112,9 +118,15 @@ def submit(
         "producer.commands",
         "submit",
         paths=paths,
-        model=model,
-        priority=priority,
         options={"seed_threshold": seed_threshold, "min_pixels": min_pixels, "tta": tta, "diameter": diameter},
+        asked={
+            "model": model,
+            "priority": priority,
+            "client": client,
+            "idempotency_key": key,
+            "reuse": None if reuse else False,
+            "timeout": wait,
+        },
         as_json=json,
     )
 
@@ -140,6 +152,95 @@ def result(
 def cancel(jobs: JobIds, json: Json = False) -> None:
     """Cancel jobs that have not ended."""
     _call("producer.commands", "cancel", jobs=jobs, as_json=json)
+
+
+@app.command()
+def stats(
+    json: Json = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Print Prometheus' text format.")] = False,
+) -> None:
+    """What waits, what is worked on, and what every device has done: batches, cudnn searches, seconds."""
+    _call("producer.operations", "stats", as_json=json, metrics=metrics)
+
+
+@app.command()
+def bench(
+    paths: Paths,
+    model: Model = "nuclei",
+    devices: Devices = None,
+    cluster_processes: Processes = None,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to run them, over and over.")] = 20,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write a Chrome trace here, and a picture of it beside: FILE.json, FILE.png.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """How fast this machine segments these images, stage by stage, in a stack of its own."""
+    _call(
+        "workers.bench",
+        "bench",
+        paths=paths,
+        model=model,
+        settings={"devices": devices, "cluster_processes": cluster_processes},
+        seconds=seconds,
+        trace=trace,
+        as_json=json,
+    )
+
+
+Reason = Annotated[str | None, typer.Option(help="Only those whose error has these words.")]
+Older = Annotated[float | None, typer.Option(min=0, help="Only those that died this many seconds ago or earlier.")]
+Every = Annotated[bool, typer.Option("--all", help="All of them.")]
+Letters = Annotated[list[str] | None, typer.Argument(metavar="JOB...", show_default=False, help="Jobs' ids.")]
+
+
+def _dead(do: str, jobs: list[str] | None, reason: str | None, older: float | None, every: bool, json: bool) -> None:
+    _call(
+        "producer.operations",
+        "dead",
+        do=do,
+        jobs=jobs or [],
+        reason=reason,
+        older_s=older,
+        every=every,
+        as_json=json,
+    )
+
+
+@dead.command("list")
+def dead_list(reason: Reason = None, older: Older = None, json: Json = False) -> None:
+    """The jobs that were tried as often as is allowed."""
+    _dead("list", None, reason, older, True, json)
+
+
+@dead.command("show")
+def dead_show(jobs: Letters = None, reason: Reason = None, older: Older = None, json: Json = False) -> None:
+    """The same, with the story of each: which worker, which error, when."""
+    _dead("show", jobs, reason, older, True, json)
+
+
+@dead.command("requeue")
+def dead_requeue(
+    jobs: Letters = None, reason: Reason = None, older: Older = None, every: Every = False, json: Json = False
+) -> None:
+    """Try them again, from the stage they died in."""
+    _dead("requeue", jobs, reason, older, every, json)
+
+
+@dead.command("drop")
+def dead_drop(
+    jobs: Letters = None, reason: Reason = None, older: Older = None, every: Every = False, json: Json = False
+) -> None:
+    """Forget them, and drop their images."""
+    _dead("drop", jobs, reason, older, every, json)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, json: Json = False
+) -> None:
+    """Drop what no job needs any more. Workers do so too, all the time."""
+    _call("producer.operations", "gc", dry_run=dry_run, as_json=json)
 
 
 @models.callback(invoke_without_command=True)

@@ -8,6 +8,9 @@ The result has `labels`, an array, and `objects`.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import time
 import uuid
 from collections import deque
@@ -18,16 +21,19 @@ from typing import Any, Literal, Self, overload
 from pydantic import ValidationError
 
 from .connections import Connections
-from .contract import JobSpec, JobStatus, Limits, Options, Stage, State, readable
-from .errors import InvalidJob, JobUnfinished, PayloadMissing, QueueFull, UnknownJob
+from .contract import JobSpec, JobStatus, Limits, Options, State, readable
+from .errors import InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
 from .job import Job, Result
-from .lanes import lane_of
+from .lanes import shape_of
 from .payloads import Source, read
 from .settings import Settings
+from .stats import Stats, collect
 from .store import Payload
 
 #: How long `Client.map` waits before it tries a full queue again, seconds.
 _FULL_PAUSE_S = 0.25
+#: A payload is stored before its job is entered; by this age it will not be any more, seconds.
+_ORPHAN_S = 3600.0
 
 
 class Client:
@@ -60,14 +66,22 @@ class Client:
         name: str | None = None,
         model: str = "nuclei",
         priority: int = 5,
+        client: str = "",
         options: Options | None = None,
         limits: Limits | None = None,
+        idempotency_key: str | None = None,
+        reuse: bool | None = None,
+        timeout: float = 0.0,
     ) -> Job:
         """Queue an image.
 
-        `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). Raises `InvalidJob`,
-        `PayloadTooLarge`, `QueueFull`, and `OSError` where the file can't be read. Whether it is an image at all is
-        seen by the worker that decodes it, and told by `wait`.
+        `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). A job that was submitted with
+        the same `idempotency_key` by the same `client` is returned as it is, and, unless `reuse` is False (its default
+        is `MASKQ_REUSE`), so is one that computes the same: that image, model and options.
+
+        Where the queue is full, waits up to `timeout` seconds for room. Raises `InvalidJob`, `PayloadTooLarge`,
+        `QueueFull`, `StoreFull`, and `OSError` where the file can't be read. Whether it is an image at all is seen by
+        the worker that decodes it, and told by `wait`.
         """
         image, name = read(source, name, self._settings.max_bytes)
         try:
@@ -75,26 +89,82 @@ class Client:
                 name=name,
                 model=model,
                 priority=priority,
+                client=client,
                 options=options or Options(),
                 limits=limits or Limits(),
             )
         except ValidationError as error:
             raise InvalidJob(readable(error)) from error
+        same = _meaning(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return Job(self._enter(image, spec, same, idempotency_key), self._to)
+            except (QueueFull, StoreFull):
+                if time.monotonic() + _FULL_PAUSE_S > deadline:
+                    raise
+                time.sleep(_FULL_PAUSE_S)
+
+    def _enter(self, image: bytes, spec: JobSpec, same: str | None, key: str | None) -> str:
+        """Store the image and enter the job; returns the id of the job that does it."""
         job_id = uuid.uuid4().hex
-        lane = lane_of(self._to.redis, image)
+        self._to.store.check_room(len(image))
         self._to.store.put(job_id, Payload.IMAGE, image)
+        entered = None
         try:
-            self._to.ledger.create(job_id, spec, lane)
-        except BaseException:
-            self._to.store.drop(job_id, Payload.IMAGE)
-            raise
-        status = JobStatus(id=job_id, state=State.QUEUED, spec=spec, lane=lane, times={}, attempts={})
-        self._to.sender.send(Stage.EMBED, status)
-        return Job(job_id, self._to)
+            entered = self._to.ledger.create(job_id, spec, shape_of(image), bytes_=len(image), same=same, key=key)
+        finally:
+            if entered != job_id:
+                self._to.store.drop(job_id, Payload.IMAGE)
+        return entered
 
     def job(self, job_id: str) -> Job:
         """The job of that id. Nothing is asked of the broker until you do."""
         return Job(job_id, self._to)
+
+    def stats(self) -> Stats:
+        """What waits in the queues, what is worked on, and what the devices have done."""
+        return collect(self._to.redis)
+
+    def dead(self, *, reason: str | None = None, older_s: float | None = None) -> list[JobStatus]:
+        """The dead letters, the oldest first: those whose error has the words of `reason`, and that died `older_s`
+        seconds ago or earlier.
+        """
+        before = math.inf if older_s is None else self._to.ledger.now() - older_s
+        return [
+            job
+            for job in self._to.ledger.dead()
+            if job.times[State.DEAD] <= before
+            and (reason or "").lower() in (job.error.message if job.error else "").lower()
+        ]
+
+    def requeue(self, job_id: str) -> bool:
+        """Try a dead letter once more, from the stage it died in; False where it is none."""
+        return self._to.ledger.requeue(job_id)
+
+    def drop(self, job_id: str) -> bool:
+        """Forget an ended job and what is stored of it; False where it has not ended."""
+        forgotten = self._to.ledger.forget(job_id)
+        if forgotten:
+            self._drop_payloads(job_id)
+        return forgotten
+
+    def gc(self, *, dry_run: bool = False) -> dict[str, int]:
+        """Drop what no job needs any more: counts of `jobs` kept for their time, and of `orphans`, payloads without a
+        job that are older than an hour. With `dry_run`, only count.
+        """
+        over, ledger = self._to.ledger.over(), self._to.ledger
+        orphans = [job_id for job_id, age_s in self._to.store.jobs() if age_s > _ORPHAN_S and not ledger.knows(job_id)]
+        if not dry_run:
+            for job_id in over:
+                self.drop(job_id)
+            for job_id in orphans:
+                self._drop_payloads(job_id)
+        return {"jobs": len(over), "orphans": len(orphans)}
+
+    def _drop_payloads(self, job_id: str) -> None:
+        for kind in Payload:
+            self._to.store.drop(job_id, kind)
 
     @overload
     def map(
@@ -168,7 +238,7 @@ class Client:
                 pending.append(self.submit(source, **job))
             except (InvalidJob, OSError) as error:
                 pending.append(error)
-            except QueueFull:  # with jobs of ours or of others: some will end
+            except (QueueFull, StoreFull):  # with jobs of ours or of others: some will end
                 waiting = chain([source], waiting)
                 if pending:
                     break
@@ -184,3 +254,11 @@ def _outcome(job: Job | Exception) -> Result | Exception:
         return job.wait()
     except (JobUnfinished, PayloadMissing, UnknownJob) as error:
         return error
+
+
+def _meaning(image: bytes, spec: JobSpec) -> str | None:
+    """What the job computes, as a hash; None where it may expire, for then no other should stand on it."""
+    if spec.limits.expires_s is not None:
+        return None
+    asked = {"model": spec.model, "options": spec.options.model_dump(), "limits": spec.limits.model_dump()}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode() + b"\n" + image).hexdigest()

@@ -1,4 +1,4 @@
-"""What `maskq submit`, `status` and `cancel` do: a client of a broker, nothing heavier."""
+"""What `maskq submit`, `status`, `cancel` and `stats` do: a client of a broker, nothing heavier."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def complain(message: str) -> None:
     stderr.print(message, style="red", highlight=False)
 
 
-def submit(paths: list[str], model: str, priority: int, options: dict[str, Any], as_json: bool) -> int:
-    """Queue every image; 1 if one could not be queued."""
+def submit(paths: list[str], options: dict[str, Any], asked: dict[str, Any], as_json: bool) -> int:
+    """Queue every image, as `asked` of `Client.submit`; 1 if one could not be queued."""
     failed = 0
     with connect() as client:
         for path in expand(paths):
             try:
-                job = client.submit(path, model=model, priority=priority, options=Options(**options))
+                job = client.submit(path, options=Options(**options), **asked)
             except (InvalidJob, OSError) as error:
                 failed = 1
                 complain(f"{path}: {error}")

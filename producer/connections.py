@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from .broker import Sender
 from .errors import BrokerUnavailable, InvalidJob
-from .ledger import Ledger
+from .ledger import Ledger, Rules
 from .settings import Settings
 from .store import PayloadStore, open_store
 
@@ -22,7 +21,6 @@ class Connections:
     redis: Redis
     ledger: Ledger
     store: PayloadStore
-    sender: Sender
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -43,15 +41,9 @@ class Connections:
             )
         except ValueError as error:
             raise InvalidJob(f"MASKQ_BROKER_URL: {error}") from error
-        ledger = Ledger(
-            redis,
-            retention_s=settings.retention_s,
-            max_queued=settings.max_queued,
-            lease_s=settings.lease_s,
-            max_attempts=settings.max_attempts,
-        )
+        ledger = Ledger(redis, **{rule.name: getattr(settings, rule.name) for rule in fields(Rules)})
         store = open_store(settings.store_url, redis, settings.retention_s)
-        return cls(redis, ledger, store, Sender(settings.broker_url, settings.visibility_timeout_s))
+        return cls(redis, ledger, store)
 
     def check(self) -> None:
         """Ask once. Raises `BrokerUnavailable` where nothing answers."""
@@ -71,5 +63,4 @@ class Connections:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self.sender.close()
         self.redis.close()

@@ -90,6 +90,8 @@ class JobSpec(_Frozen):
     """Which model segments it: `nuclei`, its newest version, or `nuclei@3`."""
     priority: int = Field(default=5, ge=0, le=9)
     """9 goes first."""
+    client: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    """Who asks, such as an API key's name: clients take turns, however many jobs each has queued."""
     options: Options = Options()
     limits: Limits = Limits()
 
@@ -105,6 +107,20 @@ class Failure(_Frozen):
     """The stage it happened in; None where no stage had begun."""
 
 
+class Attempt(_Frozen):
+    """An attempt at a stage that failed, and not by the image's fault."""
+
+    stage: Stage
+    attempt: int
+    """The how manieth it was."""
+    worker: str
+    """The worker's name, as Flower shows it."""
+    error: str
+    """What went wrong."""
+    time: float
+    """When, seconds since 1970 by the broker's clock."""
+
+
 class JobStatus(_Frozen):
     """What the ledger knows of a job."""
 
@@ -118,6 +134,10 @@ class JobStatus(_Frozen):
     attempts: dict[Stage, int]
     """How often each stage was begun."""
     error: Failure | None = None
+    history: tuple[Attempt, ...] = ()
+    """The attempts that failed, the oldest first."""
+    suspect: bool = False
+    """Whether a worker has died with it in hand: it may be what killed it."""
 
     @property
     def timings(self) -> dict[str, float]:

@@ -4,6 +4,7 @@
     ├── InvalidJob             what was asked for can't be asked for
     │   └── PayloadTooLarge    the image is over the limit of bytes
     ├── QueueFull              too many jobs are unfinished; try again later
+    ├── StoreFull              there is no room for the image; try again later
     ├── UnknownJob             no such job, or its retention time is over
     ├── ResultNotReady         the job is not done yet
     ├── WaitTimeout            it was not done in the time given
@@ -45,6 +46,17 @@ class QueueFull(MaskqError):
     """Too many jobs are unfinished; try again later."""
 
     status = 429
+
+    def __init__(self, message: str, retry_after_s: float = 10.0) -> None:
+        super().__init__(message)
+        #: When there may be room, seconds, as far as the rate of the last minute tells.
+        self.retry_after_s = retry_after_s
+
+
+class StoreFull(MaskqError):
+    """There is no room for the image; try again later."""
+
+    status = 507
 
 
 class UnknownJob(MaskqError):

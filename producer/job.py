@@ -75,20 +75,24 @@ class Job:
         Raises `WaitTimeout` after `timeout` seconds, and `JobFailed`, `JobCancelled`, `JobExpired` or `JobDead` where
         the job ended without one.
         """
-        state = self._to.ledger.wait(self.id, timeout)
-        if not state.ended:
-            raise WaitTimeout(f"job {self.id} is {state} after {timeout:g} s; it goes on, wait again or cancel it")
-        return self.result()
+        status = self._to.ledger.wait(self.id, timeout)
+        if not status.state.ended:
+            raise WaitTimeout(
+                f"job {self.id} is {status.state} after {timeout:g} s; it goes on, wait again or cancel it"
+            )
+        return self._result(status)
 
     def result(self) -> Result:
         """The result of a job that is done. Raises `ResultNotReady`, or as `wait` does."""
-        status = self.status()
+        return self._result(self.status())
+
+    def _result(self, status: JobStatus) -> Result:
         if ending := _ENDINGS.get(status.state):
             raise ending(self.id, status.error or Failure(type=ending.__name__, message=f"the job is {status.state}"))
         if status.state is not State.DONE:
             raise ResultNotReady(f"job {self.id} is {status.state}; wait for it")
-        found = Objects.model_validate_json(self._to.store.get(self.id, Payload.OBJECTS))
-        labels = self._to.store.get(self.id, Payload.LABELS)
+        objects, labels = self._to.store.get_both(self.id, Payload.OBJECTS, Payload.LABELS)
+        found = Objects.model_validate_json(objects)
         return Result(status, (found.height, found.width), found.model, found.objects, labels)
 
     def image(self) -> bytes:

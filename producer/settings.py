@@ -71,20 +71,41 @@ class Settings(BaseSettings):
     the job fails with `ImageTooLarge`."""
     max_queued: int = Field(default=100_000, ge=1)
     """Unfinished jobs at most; then submitting raises `QueueFull`."""
+    max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
+    """Bytes of the images of unfinished jobs at most; one job is always let in."""
+    max_client_queued: int = Field(default=100_000, ge=1)
+    """Unfinished jobs of one client (`client` of `submit`, an API key's name) at most."""
+    window: int = Field(default=16, ge=1, le=10_000)
+    """Messages that Celery's queue of a stage holds at most. The other jobs stand in line, by priority and with clients
+    taking turns: so much, and what workers have in hand, is before a job whose turn it is."""
+    age_s: float = Field(default=60.0, gt=0)
+    """A job in line counts as one priority higher for each of these seconds that it has waited, so that jobs of
+    priority 0 are served some day."""
     max_attempts: int = Field(default=3, ge=1, le=100)
-    """How often a stage is begun before the job is declared dead."""
+    """How often a stage is begun before the job becomes a dead letter."""
+    retry_s: float = Field(default=1.0, ge=0)
+    """Seconds before a second attempt, give or take half; twice that before the third, and so on, up to a minute. A
+    job whose worker died is tried again at once."""
     retention_s: int = Field(default=86_400, ge=1)
     """Seconds that an ended job and its result are kept."""
-    lease_s: float = Field(default=30.0, gt=0)
+    dead_retention_s: int = Field(default=604_800, ge=1)
+    """Seconds that a dead letter is kept, with its image."""
+    reuse: bool = True
+    """Whether a job that another one like it (the same image, model and options) computes or has computed takes that
+    one's result."""
+    lease_s: float = Field(default=10.0, gt=0)
     """Seconds after which a stage whose worker has gone silent is given to another. Workers renew three times in it."""
-    resend_s: float = Field(default=60.0, gt=0)
-    """Seconds that a job waits on an empty queue before its message counts as lost and is sent again."""
+    resend_s: float = Field(default=10.0, gt=0)
+    """Seconds after which a job's message counts as lost, where it is no longer on its queue and no worker has claimed
+    the job; then it is sent again. A job that waits in a long queue is not lost, however long that takes."""
     visibility_timeout_s: int = Field(default=3600, ge=1)
     """Seconds after which the transport delivers an unacknowledged message again; longer than any stage takes."""
     stage_limit_s: float = Field(default=600.0, gt=0)
     """Seconds that the clustering of one image may take; then its process is replaced and the job tried again."""
     grace_s: float = Field(default=30.0, gt=0)
     """Seconds that workers are given to finish what they have in hand when they are stopped."""
+    trace: Path | None = None
+    """A folder in which every worker process writes what it does when, in Chrome's trace format: see `maskq bench`."""
     flower_port: int = Field(default=5555, ge=0, le=65_535)
     """Flower's port on loopback in `maskq up`; 0 takes a free one."""
     state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))

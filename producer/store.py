@@ -5,14 +5,17 @@ Payloads live in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from .errors import PayloadMissing
-from .ledger import PREFIX
+from .broker import PREFIX
+from .errors import PayloadMissing, StoreFull
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -42,7 +45,25 @@ class PayloadStore(Protocol):
         """Raises `PayloadMissing`."""
         ...
 
+    def check_room(self, size: int) -> None:
+        """For those who bring work: raises `StoreFull` where as many bytes would leave workers no room to do it."""
+        ...
+
+    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
+        """As two calls of `put`, in one round trip where the store can."""
+        ...
+
+    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
+        """As two calls of `get`, in one round trip where the store can. Raises `PayloadMissing`."""
+        ...
+
     def drop(self, job_id: str, kind: Payload) -> None: ...
+
+    def jobs(self) -> Iterator[tuple[str, float]]:
+        """The jobs that the store has something of, and the seconds since that was put there; where payloads end by
+        themselves, none.
+        """
+        ...
 
 
 #: Redis holds no value of more than 512 MB: what is longer than this is kept in pieces, a hash's fields.
@@ -54,6 +75,18 @@ class RedisStore:
 
     def __init__(self, redis: Redis, retention_s: int) -> None:
         self._redis, self._retention_s = redis, retention_s
+        self._memory, self._asked = (0, 0), -math.inf
+
+    def check_room(self, size: int) -> None:
+        if time.monotonic() - self._asked > _ASK_AGAIN_S:
+            found = cast("dict[str, int]", self._redis.info("memory"))
+            self._memory, self._asked = (found["used_memory"], found["maxmemory"]), time.monotonic()
+        used, most = self._memory
+        if most and used + size > _PRODUCERS * most:
+            raise StoreFull(
+                f"Redis uses {used:,} of {most:,} bytes, and the last tenth is for the workers; wait until they have "
+                f"done more, or give it more (maxmemory)"
+            )
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         key = _key(job_id, kind)
@@ -90,8 +123,32 @@ class RedisStore:
             raise _missing(job_id, kind)
         return data
 
+    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
+        if max(len(one[1]), len(other[1])) > _PIECE:
+            self.put(job_id, *one)
+            self.put(job_id, *other)
+            return
+        with self._redis.pipeline(transaction=False) as both:
+            for kind, data in (one, other):
+                both.set(_key(job_id, kind), data, ex=self._retention_s)
+            both.execute()
+
+    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
+        found = cast("list[bytes | None]", self._redis.mget(_key(job_id, one), _key(job_id, other)))
+        first, second = (  # MGET says of what is in pieces that it is not there
+            self.get(job_id, kind) if data is None else data for kind, data in zip((one, other), found, strict=True)
+        )
+        return first, second
+
     def drop(self, job_id: str, kind: Payload) -> None:
         self._redis.delete(_key(job_id, kind))
+
+    def jobs(self) -> Iterator[tuple[str, float]]:
+        return iter(())  # each payload has its end, or that of its job
+
+
+#: The part of Redis's memory that producers may fill, and how long an answer about that holds, seconds.
+_PRODUCERS, _ASK_AGAIN_S = 0.9, 0.5
 
 
 class FsspecStore:
@@ -121,11 +178,28 @@ class FsspecStore:
         except FileNotFoundError as error:
             raise _missing(job_id, kind) from error
 
+    def check_room(self, size: int) -> None:
+        """Nothing is asked: how much such a store holds is its own affair, and `put` tells when it is full."""
+
+    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
+        self.put(job_id, *one)
+        self.put(job_id, *other)
+
+    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
+        return self.get(job_id, one), self.get(job_id, other)
+
     def drop(self, job_id: str, kind: Payload) -> None:
         try:
             self._fs.rm_file(self._path(job_id, kind))
-        except FileNotFoundError:
+            if "file" in self._fs.protocol:
+                Path(self._root, job_id).rmdir()
+        except OSError:  # it is not there, or others of the job's are
             return
+
+    def jobs(self) -> Iterator[tuple[str, float]]:
+        for folder in self._fs.ls(self._root, detail=False) if self._fs.exists(self._root) else ():
+            times = [self._fs.modified(file).timestamp() for file in self._fs.ls(folder, detail=False)]
+            yield folder.rstrip("/").rpartition("/")[2], time.time() - max(times, default=0.0)
 
 
 def open_store(url: str, redis: Redis, retention_s: int) -> PayloadStore:

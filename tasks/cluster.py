@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from producer.contract import JobStatus, MaskObject, Objects, Rle
 from producer.store import Payload, PayloadStore
-from segmentation.clustering import cluster
-from segmentation.fields import unpack
+from segmentation.clustering import Labels, cluster
+from segmentation.fields import Floats, unpack
 from segmentation.labels import encode
 from segmentation.objects import describe
 
 from .handover import Handover
+from .trace import span
 
 
 class Cluster:
@@ -19,24 +20,17 @@ class Cluster:
         self._store = store
 
     def __call__(self, job: JobStatus) -> str:
-        handover, fields = Handover.open(self._store.get(job.id, Payload.FIELDS))
-        labels, scores = cluster(unpack(fields), handover.clustering)
-        size = labels.shape[0], labels.shape[1]
-        objects = tuple(
-            MaskObject(
-                id=found.id,
-                score=round(found.score, 6),
-                bbox=found.bbox,
-                area=found.area,
-                centroid=(round(found.centroid[0], 3), round(found.centroid[1], 3)),
-                rle=Rle(size=size, counts=found.rle),
-            )
-            for found in describe(labels, scores.tolist())
-        )
-        described = Objects(height=size[0], width=size[1], model=handover.model, objects=objects)
-        self._store.put(job.id, Payload.LABELS, encode(labels))
-        self._store.put(job.id, Payload.OBJECTS, described.model_dump_json().encode())
-        return f"{len(objects)} objects"
+        with span("fetch", job=job.id):
+            handover, fields = Handover.open(self._store.get(job.id, Payload.FIELDS))
+        with span("cluster", job=job.id):
+            labels, scores = cluster(unpack(fields), handover.clustering)
+        with span("describe", job=job.id):
+            described = _described(labels, scores, handover.model)
+        with span("encode", job=job.id):
+            files = (Payload.LABELS, encode(labels)), (Payload.OBJECTS, described.model_dump_json().encode())
+        with span("store", job=job.id):
+            self._store.put_both(job.id, *files)
+        return f"{len(described.objects)} objects"
 
     def finished(self, job: JobStatus) -> None:
         """Drop the fields; not before, for a second attempt would need them."""
@@ -46,3 +40,20 @@ class Cluster:
         """Drop the result."""
         self._store.drop(job.id, Payload.LABELS)
         self._store.drop(job.id, Payload.OBJECTS)
+
+
+def _described(labels: Labels, scores: Floats, model: str) -> Objects:
+    """The objects of a label map, as they are stored."""
+    size = labels.shape[0], labels.shape[1]
+    objects = tuple(
+        MaskObject(
+            id=found.id,
+            score=round(found.score, 6),
+            bbox=found.bbox,
+            area=found.area,
+            centroid=(round(found.centroid[0], 3), round(found.centroid[1], 3)),
+            rle=Rle(size=size, counts=found.rle),
+        )
+        for found in describe(labels, scores.tolist())
+    )
+    return Objects(height=size[0], width=size[1], model=model, objects=objects)

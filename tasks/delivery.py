@@ -1,21 +1,26 @@
 """One delivery of one message: claim the stage, do its work under a lease, say how it ended.
 
 A message may come twice, late, or for a job that is over: only a claim that the ledger grants is worked on, and only
-its owner can finish it. The message itself is acknowledged in every case; what has to run again is sent again.
+its owner can finish it. The message itself is acknowledged in every case; what has to run again is sent again, by the
+ledger.
 """
 
 from __future__ import annotations
 
+import random
 import uuid
 from typing import Protocol
 
-from producer.broker import Sender
 from producer.contract import Failure, JobStatus, Stage, State
 from producer.errors import PayloadMissing, UnknownJob
 from producer.ledger import Ledger
 from segmentation.errors import SegmentationError
 
+from . import leases
+from .isolation import Isolation
 from .leases import LeaseKeeper
+
+_MOST_DELAY_S = 60.0
 
 
 class Work(Protocol):
@@ -39,15 +44,26 @@ class StageFailed(Exception):
 
 
 class StageReleased(Exception):
-    """The worker's fault: the stage was given back, and its message sent again."""
+    """The worker's fault: the stage was given back, for another attempt."""
+
+
+class WorkerBroken(RuntimeError):
+    """The worker can't go on, and the job may be what broke it."""
 
 
 class Delivery:
     """The delivery rules, for one stage in one worker process (and its forks)."""
 
-    def __init__(self, stage: Stage, ledger: Ledger, sender: Sender, work: Work) -> None:
-        self._stage, self._ledger, self._sender, self._work = stage, ledger, sender, work
-        self._leases = LeaseKeeper(ledger)
+    def __init__(
+        self, stage: Stage, ledger: Ledger, work: Work, *, worker: str = "", retry_s: float = 0.0, kill: bool = False
+    ) -> None:
+        """`worker` is the name that dead letters tell; `retry_s` is the delay before a second attempt, seconds.
+
+        With `kill`, work on a job that was cancelled is ended with its process: see `LeaseKeeper`.
+        """
+        self._stage, self._ledger, self._work, self._worker = stage, ledger, work, worker
+        self._retry_s = retry_s
+        self._leases, self._isolation = LeaseKeeper(ledger, kill=kill), Isolation()
 
     def __call__(self, job_id: str) -> str:
         """Run the stage if it can be claimed; returns a line for Flower.
@@ -55,26 +71,41 @@ class Delivery:
         Raises `StageFailed` or `StageReleased` after the ledger has been told.
         """
         owner = uuid.uuid4().hex
-        granted = self._ledger.claim(job_id, self._stage, owner)
-        if granted != "ok":
-            return f"dropped: the job is {granted}"
+        job = self._ledger.claim(job_id, self._stage, owner, self._worker)
+        if isinstance(job, str):
+            return f"dropped: the job is {job}"
         with self._leases.holding(job_id, owner):
-            job = self._ledger.status(job_id)
-            try:
-                said = self._work(job)
-            except (SegmentationError, PayloadMissing) as error:
-                failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
-                self._ledger.fail(job_id, owner, failure)
-                raise StageFailed(f"{failure.type}: {failure.message}") from error
-            except BaseException as error:
-                self._give_back(job, owner, error)
-                raise StageReleased(f"{type(error).__name__}: {error}") from error
-            if not self._ledger.finish(job_id, self._stage, owner):
+            with self._isolation.alone() if job.suspect else self._isolation.together():
+                said = self._run(job, owner)
+            if said is None or not self._ledger.finish(job_id, self._stage, owner):
                 return self._too_late(job)
         self._work.finished(job)
-        if self._stage is Stage.EMBED:
-            self._sender.send(Stage.CLUSTER, job)
         return said
+
+    def _run(self, job: JobStatus, owner: str) -> str | None:
+        """Do the work, and tell the ledger what went wrong; None where the job is no longer this delivery's."""
+        try:
+            leases.check()
+            return self._work(job)
+        except leases.LeaseLost:
+            return None
+        except (SegmentationError, PayloadMissing) as error:
+            failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
+            self._ledger.fail(job.id, owner, failure)
+            raise StageFailed(f"{failure.type}: {failure.message}") from error
+        except (KeyboardInterrupt, SystemExit) as error:  # the worker is stopped
+            self._ledger.hand_back(job.id, owner)
+            raise StageReleased("the worker is stopped") from error
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+            broken = isinstance(error, WorkerBroken)
+            self._ledger.release(job.id, owner, said, self._delay(job), suspect=broken)
+            raise StageReleased(said) from error
+
+    def _delay(self, job: JobStatus) -> float:
+        """Seconds until another attempt: twice as many each time, give or take half, a minute at most."""
+        seconds = self._retry_s * 2.0 ** (job.attempts[self._stage] - 1)
+        return float(min(_MOST_DELAY_S, seconds) * random.uniform(0.5, 1.5))
 
     def _too_late(self, job: JobStatus) -> str:
         """The stage is no longer this delivery's: cancelled, or given to another."""
@@ -85,8 +116,3 @@ class Delivery:
         if state.ended and state is not State.DONE:
             self._work.discarded(job)
         return f"dropped: the job is {state}"
-
-    def _give_back(self, job: JobStatus, owner: str, error: BaseException) -> None:
-        """Release the stage and send its message again; the ledger counts the attempts."""
-        if self._ledger.release(job.id, owner, f"{type(error).__name__}: {error}"):
-            self._sender.send(self._stage, job)

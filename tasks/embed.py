@@ -11,7 +11,9 @@ from segmentation import scale
 from segmentation.catalogue.model import ModelSpec
 from segmentation.images import ImageLimits, Pixels, decode
 
+from . import leases
 from .handover import Handover
+from .trace import span
 
 
 class FieldSource(Protocol):
@@ -34,12 +36,17 @@ class Embed:
         self._store, self._device, self._limits = store, device, limits
 
     def __call__(self, job: JobStatus) -> str:
-        data = self._store.get(job.id, Payload.IMAGE)
-        pixels = decode(data, job.spec.name, self._limits_of(job))
+        with span("fetch", job=job.id):
+            data = self._store.get(job.id, Payload.IMAGE)
+        with span("decode", job=job.id, bytes=len(data)):
+            pixels = decode(data, job.spec.name, self._limits_of(job))
+        leases.check()
         options = job.spec.options
-        spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
+        with span("fields", job=job.id, size=pixels.shape[:2]):
+            spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
         clustering = scale.clustering(spec, options.seed_threshold, options.min_pixels, options.diameter)
-        self._store.put(job.id, Payload.FIELDS, Handover(model=spec.label, clustering=clustering).seal(fields))
+        with span("store", job=job.id, bytes=len(fields)):
+            self._store.put(job.id, Payload.FIELDS, Handover(model=spec.label, clustering=clustering).seal(fields))
         height, width = pixels.shape[:2]
         return f"{height}×{width}, {spec.label}, fields of {len(fields):,} bytes"
 

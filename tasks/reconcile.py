@@ -1,35 +1,36 @@
-"""The reconciler: finds jobs that no message will wake any more, and sends them one.
+"""The reconciler: what has to happen to jobs without anyone asking for it.
 
-A message can be lost: kombu's Redis transport pops it before it notes that it did, and a producer can die between
-the ledger and the queue. A worker can die with a stage in hand. Every worker process runs a reconciler, one at a time
-under a lock, so the jobs come back as long as any worker lives.
+It finds jobs that no message will wake any more and sends them one, tries again what was delayed, ends what is overdue,
+and forgets what was kept for long enough.
+
+A message can be lost: kombu's Redis transport pops it before it notes that it did. A worker can die with a stage in
+hand. Every worker process runs a reconciler, one at a time under a lock, so the jobs come back as long as any worker
+lives.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable
+from itertools import chain
 
 from redis import Redis
 
-from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, Sender, queue_length, queue_of
-from producer.contract import Stage
-from producer.errors import UnknownJob
-from producer.ledger import PREFIX, Ledger
+from producer.broker import PREFIX
+from producer.ledger import Ledger
+from producer.store import Payload, PayloadStore
 
 log = logging.getLogger(__name__)
 
 _LOCK = f"{PREFIX}reconciler"
-_WAITING = {stage.waiting: stage for stage in Stage}
 
 
 class Reconciler:
-    """Looks every `every_s` seconds, in a thread of its own."""
+    """Looks about once a second, in a thread of its own."""
 
-    def __init__(self, redis: Redis, ledger: Ledger, sender: Sender, resend_s: float) -> None:
-        self._redis, self._ledger, self._sender, self._resend_s = redis, ledger, sender, resend_s
-        self._every_s = min(ledger.lease_s, resend_s) / 3
+    def __init__(self, redis: Redis, ledger: Ledger, store: PayloadStore, resend_s: float) -> None:
+        self._redis, self._ledger, self._store, self._resend_s = redis, ledger, store, resend_s
+        self._every_s = min(3.0, ledger.lease_s, resend_s) / 3
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -50,24 +51,23 @@ class Reconciler:
 
     def look(self) -> int:
         """One round; returns how many messages were sent."""
-        queues = (*EMBED_QUEUES, CLUSTER_QUEUE)
-        sent = self._send(self._ledger.reclaim_lost(), queues)
-        # Where messages wait, a job may just be behind others; where none does, its own is lost.
-        empty = [queue for queue in queues if queue_length(self._redis, queue) == 0]
-        return sent + self._send(self._ledger.unheard(self._resend_s), empty) if empty else sent
-
-    def _send(self, jobs: Iterable[str], queues: Collection[str]) -> int:
-        """Wake workers for those of the jobs that wait in one of the queues."""
         sent = 0
-        for job_id in jobs:
-            try:
-                job = self._ledger.status(job_id)
-            except UnknownJob:
-                continue
-            stage = _WAITING.get(job.state)
-            if stage is None or queue_of(stage, job.lane) not in queues:
-                continue
-            log.warning("job %s was lost while %s; sent to %s again", job_id, job.state, queue_of(stage, job.lane))
-            self._sender.send(stage, job)
+        for job_id in chain(self._ledger.reclaim_lost(), self._ledger.resend_lost(self._resend_s)):
+            log.warning("job %s was lost; sent again", job_id)
             sent += 1
+        for job_id in self._ledger.resume_delayed():
+            log.info("job %s is tried again", job_id)
+            sent += 1
+        for job_id in self._ledger.expire_overdue():
+            log.info("job %s has expired", job_id)
+        self.sweep()
         return sent
+
+    def sweep(self) -> int:
+        """Forget jobs that have been kept for their time, and drop what the store has of them; returns how many."""
+        over = self._ledger.over()
+        for job_id in over:
+            for kind in Payload:
+                self._store.drop(job_id, kind)
+            self._ledger.forget(job_id)
+        return len(over)

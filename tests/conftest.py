@@ -56,6 +56,7 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("MASKQ_")]:
             patch.delenv(name)
         patch.setenv("MASKQ_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("MASKQ_REUSE", "false")  # many tests submit one image, and each wants it done
         yield
 
 

@@ -6,6 +6,7 @@ Run as `python -m workers.cluster`.
 from __future__ import annotations
 
 import os
+import socket
 
 import numpy as np
 from celery.signals import worker_process_init, worker_ready
@@ -16,6 +17,7 @@ from producer.contract import Stage
 from producer.settings import Settings
 from segmentation.clustering import warm_up
 from segmentation.objects import describe
+from tasks import trace
 from tasks.app import add_stage, create_app
 from tasks.cluster import Cluster
 from tasks.delivery import Delivery
@@ -31,11 +33,15 @@ def main() -> None:
     link = Link(settings.grace_s)
     to = Connections.open(settings)
     compile_kernels()
+    if settings.trace:
+        trace.begin(settings.trace, "cluster")
     app = create_app(settings)
     work = Cluster(to.store)
-    delivery = Delivery(Stage.CLUSTER, to.ledger, to.sender, work)
+    delivery = Delivery(
+        Stage.CLUSTER, to.ledger, work, worker=f"cluster@{socket.gethostname()}", retry_s=settings.retry_s, kill=True
+    )
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
-    Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()
+    Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
     worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
     worker_ready.connect(lambda **_: link.ready(), weak=False)
     # Another worker on the same host, in a container of its own, has a name of its own by its host's name;

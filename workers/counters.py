@@ -11,13 +11,10 @@ from typing import TypeAlias
 from redis import Redis
 from redis.exceptions import RedisError
 
-from producer.ledger import PREFIX
+from producer.broker import DEVICES
 
 log = logging.getLogger(__name__)
 
-#: A hash: of each device process, by its node's name, the JSON of its counters and of the `time` (Redis's, seconds) at
-#: which they were that. Who reads it leaves out what is older than a few times `EVERY_S`: a killed process's stays.
-DEVICES = f"{PREFIX}devices"
 EVERY_S = 2.0
 #: Seconds that the hash outlives the last process.
 _KEPT_S = 3600

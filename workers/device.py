@@ -32,6 +32,7 @@ from segmentation.running import Input
 from segmentation.scale import factor, resized
 from segmentation.segmenter import Segmenter
 from segmentation.tiles import Bounds
+from tasks import leases, trace
 from tasks.app import add_stage, create_app
 from tasks.delivery import Delivery
 from tasks.embed import Embed
@@ -119,9 +120,12 @@ class Device:
         height, width = given.planes.shape[1:]
         ladder = rung if self._spec.index and segmenter.masks else exact
         kind = Kind(segmenter, segmenter.spec.label, ladder(height, width))
-        owner = self._turns.get()
+        leases.check()
+        with trace.span("wait"):
+            owner = self._turns.get()
         try:
-            return owner.run(kind, given)
+            with trace.span("wait"):
+                return owner.run(kind, given)
         finally:
             self._turns.put(owner)
 
@@ -162,12 +166,21 @@ def main(argument: str) -> None:
     """Serve one device until told to stop."""
     settings, spec = Settings(), DeviceSpec.read(argument)
     link = Link(settings.grace_s)
+    if settings.trace:
+        trace.begin(settings.trace, spec.node)
     to = Connections.open(settings)
     device = Device(spec, settings)
     app = create_app(settings)
     limits = ImageLimits(settings.max_bytes, settings.max_pixels)
-    add_stage(app, Stage.EMBED, Delivery(Stage.EMBED, to.ledger, to.sender, Embed(to.store, device, limits)))
-    Reconciler(to.redis, to.ledger, to.sender, settings.resend_s).start()
+    delivery = Delivery(
+        Stage.EMBED,
+        to.ledger,
+        Embed(to.store, device, limits),
+        worker=hostname(spec.node),
+        retry_s=settings.retry_s,
+    )
+    add_stage(app, Stage.EMBED, delivery)
+    Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
     task_prerun.connect(lambda **_: device.counters.taken(), weak=False)
     task_postrun.connect(lambda **_: device.counters.left(), weak=False)
     _serve(app, settings, spec, device, link, to.redis)

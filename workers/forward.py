@@ -19,6 +19,7 @@ from segmentation.fields import Compact, Floats
 from segmentation.hardware import at_fault
 from segmentation.running import Input, Started
 from segmentation.segmenter import Segmenter
+from tasks import trace
 
 from .batching import Kind
 from .counters import Counters
@@ -46,7 +47,9 @@ class CpuRunner(Runner[Segmenter, Input, Answer]):
         segmenter, began, computed = started
         with _typed_errors():
             answers = segmenter.finish(computed)
-        self._counters.ran(len(answers), time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self._counters.ran(len(answers), seconds)
+        trace.spent("forward", seconds, images=len(answers))
         return answers
 
 
@@ -95,6 +98,7 @@ class GpuRunner(Runner[Segmenter, Input, Answer]):
         now = time.perf_counter()
         seconds, self._finished = now - max(started.began, self._finished), now
         self._counters.ran(len(answers), seconds)
+        trace.spent("forward", seconds, images=len(answers), shape=started.kind.shape, cudnn=started.run.name)
         self._benchmark.ran(_shape(started.kind, len(answers)), started.run, seconds)
         return answers
 

@@ -14,10 +14,9 @@ from typing import Protocol
 from celery import Celery
 from redis import Redis
 
-from producer.broker import queue_of
+from producer.broker import PREFIX, queue_of
 from producer.contract import Stage
 from producer.lanes import LANES
-from producer.ledger import PREFIX
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from tasks.delivery import WorkerBroken
+
 from .batching import Batcher, Kind, Limits, Model
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 
 
-class DeviceLost(RuntimeError):
+class DeviceLost(WorkerBroken):
     """The thread that owned the device is gone; the job has to run elsewhere."""
 
 

@@ -45,12 +45,14 @@ def device_program(spec: DeviceSpec, settings: Settings) -> Program:
 def cluster_program(settings: Settings) -> Program:
     """The CPU worker."""
     # One thread each: its processes are its parallelism.
-    return python("cluster", "workers.cluster", env=settings_env(settings) | retained_heap() | {"OMP_NUM_THREADS": "1"})
+    env = settings_env(settings) | retained_heap() | {"OMP_NUM_THREADS": "1"}
+    return python("cluster", "workers.cluster", env=env, heartbeat_s=settings.heartbeat_s)
 
 
 def flower_program(settings: Settings, port: int, address: str = "127.0.0.1") -> Program:
     """Flower on `address`."""
-    return python("flower", "workers.flower", address, str(port), env=settings_env(settings))
+    env = settings_env(settings)
+    return python("flower", "workers.flower", address, str(port), env=env, heartbeat_s=settings.heartbeat_s)
 
 
 def settings_env(settings: Settings) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""The delivery rules over a real ledger; the work is the test's own, and messages are noted, not sent."""
+"""The delivery rules over a real ledger; the work is the test's own, and messages lie unserved."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from producer.broker import message_lists
 from producer.contract import JobSpec, JobStatus, Stage, State
 from producer.errors import PayloadMissing
 from producer.ledger import Ledger
@@ -18,6 +20,7 @@ from producer.store import Payload, RedisStore
 from segmentation.clustering import Clustering
 from segmentation.errors import NotAnImage
 from segmentation.fields import pack
+from tasks import leases
 from tasks.cluster import Cluster
 from tasks.delivery import Delivery, StageFailed, StageReleased
 from tasks.handover import Handover
@@ -41,28 +44,18 @@ class Work:
         self.told.append("discarded")
 
 
-@dataclass
-class Sent:
-    """Stands where the `Sender` would."""
-
-    messages: list[tuple[Stage, str]] = field(default_factory=list)
-
-    def send(self, stage: Stage, job: JobStatus) -> None:
-        self.messages.append((stage, job.id))
-
-    def close(self) -> None: ...
+def messages(redis: Redis) -> list[tuple[str, str]]:
+    """The task and the job of every message on a queue."""
+    found = [json.loads(message) for name in message_lists() for message in redis.lrange(name, 0, -1)]
+    return [(message["headers"]["task"], json.loads(message["body"])[0][0]) for message in found]
 
 
 @pytest.fixture
 def ledger(redis: Redis) -> Ledger:
     made = Ledger(redis, retention_s=100, max_queued=10, lease_s=0.3, max_attempts=2)
-    made.create("job", JobSpec(), "varied")
+    made.create("job", JobSpec(), None)
+    redis.delete(*message_lists())
     return made
-
-
-@pytest.fixture
-def sent() -> Sent:
-    return Sent()
 
 
 @pytest.fixture
@@ -71,8 +64,8 @@ def work() -> Work:
 
 
 @pytest.fixture
-def embed(ledger: Ledger, sent: Sent, work: Work) -> Delivery:
-    return Delivery(Stage.EMBED, ledger, sent, work)  # type: ignore[arg-type]
+def embed(ledger: Ledger, work: Work) -> Delivery:
+    return Delivery(Stage.EMBED, ledger, work)
 
 
 def fails(error: BaseException) -> Callable[[], str]:
@@ -82,34 +75,34 @@ def fails(error: BaseException) -> Callable[[], str]:
     return fail
 
 
-def test_a_stage_that_is_done_wakes_the_next(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+def test_a_stage_that_is_done_wakes_the_next(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
     assert embed("job") == "said"
     assert ledger.state("job") is State.EMBEDDED
-    assert sent.messages == [(Stage.CLUSTER, "job")]
+    assert messages(redis) == [("tasks.cluster", "job")]
     assert work.told == ["finished"]
 
 
-def test_the_last_stage_ends_the_job_and_wakes_none(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+def test_the_last_stage_ends_the_job_and_wakes_none(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
     embed("job")
-    sent.messages.clear()
-    Delivery(Stage.CLUSTER, ledger, sent, work)("job")  # type: ignore[arg-type]
+    redis.delete(*message_lists())
+    Delivery(Stage.CLUSTER, ledger, work)("job")
     assert ledger.state("job") is State.DONE
-    assert sent.messages == []
+    assert messages(redis) == []
 
 
-def test_a_message_that_comes_twice_is_dropped(embed: Delivery, ledger: Ledger, sent: Sent, work: Work) -> None:
+def test_a_message_that_comes_twice_is_dropped(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
     embed("job")
     before = ledger.status("job")
     work.does = fails(AssertionError("worked on twice"))
     assert embed("job") == "dropped: the job is embedded"
     assert embed("no such job") == "dropped: the job is unknown"
     assert ledger.status("job") == before
-    assert len(sent.messages) == 1
+    assert len(messages(redis)) == 1
 
 
 @pytest.mark.parametrize("error", [NotAnImage("cells.png: not an image"), PayloadMissing("job: no image")])
 def test_a_fault_of_the_job_fails_it_for_good(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, error: Exception
+    embed: Delivery, ledger: Ledger, redis: Redis, work: Work, error: Exception
 ) -> None:
     work.does = fails(error)
     with pytest.raises(StageFailed, match=f"{type(error).__name__}: {error}"):
@@ -121,30 +114,88 @@ def test_a_fault_of_the_job_fails_it_for_good(
         str(error),
         Stage.EMBED,
     )
-    assert sent.messages == []
+    assert messages(redis) == []
 
 
-@pytest.mark.parametrize("error", [MemoryError("2 GiB"), ConnectionError("the store is away"), SystemExit(1)])
+@pytest.mark.parametrize("error", [MemoryError("2 GiB"), ConnectionError("the store is away")])
 def test_a_fault_of_the_worker_gives_the_stage_to_another(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, error: BaseException
+    embed: Delivery, ledger: Ledger, redis: Redis, work: Work, error: BaseException
 ) -> None:
     work.does = fails(error)
     with pytest.raises(StageReleased, match=f"{type(error).__name__}: {error}"):
         embed("job")
     assert ledger.state("job") is State.QUEUED
-    assert sent.messages == [(Stage.EMBED, "job")]
+    assert messages(redis) == [("tasks.embed", "job")]
     work.does = lambda: "said"
     assert embed("job") == "said"
 
 
-def test_a_job_that_breaks_every_worker_is_given_up(embed: Delivery, ledger: Ledger, work: Work) -> None:
+def test_a_job_that_breaks_every_worker_is_given_up_and_tells_its_story(
+    ledger: Ledger, work: Work, redis: Redis
+) -> None:
+    embed = Delivery(Stage.EMBED, ledger, work, worker="gpu0@here")
     work.does = fails(MemoryError("2 GiB"))
     for _ in range(2):
         with pytest.raises(StageReleased):
             embed("job")
     assert embed("job") == "dropped: the job is dead"
-    error = ledger.status("job").error
-    assert error and error.message == "gave up after 2 attempts at the embed stage: MemoryError: 2 GiB"
+    job = ledger.status("job")
+    assert job.error and job.error.message == "gave up after 2 attempts at the embed stage: MemoryError: 2 GiB"
+    assert [(told.attempt, told.worker, told.error) for told in job.history] == [
+        (n, "gpu0@here", "MemoryError: 2 GiB") for n in (1, 2)
+    ]
+
+
+def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: Delivery, ledger: Ledger, work: Work) -> None:
+    work.does = fails(SystemExit(1))
+    for _ in range(5):
+        with pytest.raises(StageReleased):
+            embed("job")
+    job = ledger.status("job")
+    assert (job.state, job.attempts, job.history) == (State.QUEUED, {Stage.EMBED: 0}, ())
+
+
+def test_another_attempt_waits_longer_each_time(ledger: Ledger, work: Work, redis: Redis) -> None:
+    made = Ledger(redis, max_attempts=9)
+    embed = Delivery(Stage.EMBED, made, work, retry_s=10)
+    work.does = fails(ConnectionError("the store is away"))
+    delays = []
+    for _ in range(4):
+        with pytest.raises(StageReleased):
+            embed("job")
+        now = redis.time()[0]
+        delays.append((redis.zscore("maskq:delayed", "job") or 0) - now)
+        redis.zadd("maskq:delayed", {"job": 1})
+        assert list(made.resume_delayed()) == ["job"]
+    for delay, usual in zip(delays, (10, 20, 40, 60), strict=True):
+        assert usual / 2 - 1 <= delay <= usual * 1.5 + 1
+
+
+def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
+    """A job that was in hand when a worker died may be what killed it: its next attempt takes no other with it."""
+    beside: list[set[str]] = []
+    running: set[str] = set()
+
+    class Watched(Work):
+        def __call__(self, job: JobStatus) -> str:
+            running.add(job.id)
+            beside.append(set(running))
+            threading.Event().wait(0.05)
+            running.discard(job.id)
+            return "said"
+
+    ledger = Ledger(redis)
+    for n in range(12):
+        ledger.create(f"job{n}", JobSpec(), None)
+    ledger.claim("job5", Stage.EMBED, "dies")
+    redis.zadd("maskq:leases", {"job5": 1})
+    assert list(ledger.reclaim_lost()) == ["job5"]
+    embed = Delivery(Stage.EMBED, ledger, Watched())
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(embed, [f"job{n}" for n in range(12)])) == {"said"}
+    assert {"job5"} in beside
+    assert all(found == {"job5"} for found in beside if "job5" in found)
+    assert max(map(len, beside)) > 1
 
 
 def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
@@ -162,11 +213,11 @@ def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
     assert ledger.state("job") is State.EMBEDDED
 
 
-def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, sent: Sent, redis: Redis) -> None:
+def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, redis: Redis) -> None:
     for n in range(8):
-        ledger.create(f"job{n}", JobSpec(), "varied")
+        ledger.create(f"job{n}", JobSpec(), None)
     all_in = threading.Barrier(9)
-    delivery = Delivery(Stage.EMBED, ledger, sent, Work(lambda: str(all_in.wait(20))))  # type: ignore[arg-type]
+    delivery = Delivery(Stage.EMBED, ledger, Work(lambda: str(all_in.wait(20))))
     with ThreadPoolExecutor(8) as pool:
         working = [pool.submit(delivery, f"job{n}") for n in range(8)]
         until(lambda: redis.zcard("maskq:leases") == 8)
@@ -177,26 +228,39 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, s
 
 
 def test_what_was_cancelled_while_it_was_worked_on_is_thrown_away(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work
+    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
 ) -> None:
     work.does = lambda: str(ledger.cancel("job"))
     assert embed("job") == "dropped: the job is cancelled"
     assert work.told == ["discarded"]
-    assert sent.messages == []
+    assert messages(redis) == []
+
+
+def test_work_on_a_job_that_is_cancelled_stops_at_its_next_step(embed: Delivery, ledger: Ledger, work: Work) -> None:
+    def steps() -> str:
+        embed("nothing, but the thread that keeps leases runs now")
+        ledger.cancel("job")
+        until(lambda: (lease := leases.held()) and lease.lost_since)
+        leases.check()
+        return "went on"
+
+    work.does = steps
+    assert embed("job") == "dropped: the job is cancelled"
+    assert work.told == ["discarded"]
 
 
 def test_what_another_worker_has_meanwhile_is_left_to_it(
-    embed: Delivery, ledger: Ledger, sent: Sent, work: Work, redis: Redis
+    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
 ) -> None:
     def lose_the_lease() -> str:
         redis.zadd("maskq:leases", {"job": 1})
         assert list(ledger.reclaim_lost()) == ["job"]
-        assert ledger.claim("job", Stage.EMBED, "another") == "ok"
+        assert not isinstance(ledger.claim("job", Stage.EMBED, "another"), str)
         return "too late"
 
     work.does = lose_the_lease
     assert embed("job") == "dropped: the job is embedding"
-    assert (work.told, sent.messages) == ([], [])
+    assert (work.told, messages(redis)) == ([], [("tasks.embed", "job")])
     assert ledger.finish("job", Stage.EMBED, "another")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from redis import Redis
 
-from producer.contract import Failure, JobSpec, Limits, Stage, State
+from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
+from producer.contract import Failure, JobSpec, JobStatus, Limits, Stage, State
 from producer.errors import QueueFull, UnknownJob
 from producer.ledger import Ledger
 from tests.conftest import until
 
-MOST_QUEUED, MOST_ATTEMPTS, RETENTION_S = 4, 2, 100
+MOST_QUEUED, MOST_ATTEMPTS, RETENTION_S, DEAD_RETENTION_S = 6, 2, 100, 1000
+QUEUES = (*EMBED_QUEUES, CLUSTER_QUEUE)
 ENDED_BADLY = {
     State.FAILED: "NotAnImage",
     State.CANCELLED: "JobCancelled",
@@ -29,7 +33,20 @@ ENDED_BADLY = {
 
 
 def ledger_of(redis: Redis, lease_s: float = 1000) -> Ledger:
-    return Ledger(redis, retention_s=RETENTION_S, max_queued=MOST_QUEUED, lease_s=lease_s, max_attempts=MOST_ATTEMPTS)
+    return Ledger(
+        redis,
+        retention_s=RETENTION_S,
+        dead_retention_s=DEAD_RETENTION_S,
+        max_queued=MOST_QUEUED,
+        lease_s=lease_s,
+        max_attempts=MOST_ATTEMPTS,
+        window=2,
+    )
+
+
+def answer(granted: JobStatus | str) -> str:
+    """`ok` where a claim was granted, else why not."""
+    return "ok" if isinstance(granted, JobStatus) else granted
 
 
 @dataclass
@@ -40,12 +57,22 @@ class Modelled:
     state: State = State.QUEUED
     owner: str = ""
     lease_over: bool = False
+    delayed: bool = False
     attempts: dict[Stage, int] = field(default_factory=dict)
 
     @property
     def stage(self) -> Stage | None:
         """The stage that it waits for or is in."""
         return next((stage for stage in Stage if self.state in (stage.waiting, stage.working)), None)
+
+    @property
+    def waiting(self) -> bool:
+        return self.stage is not None and not self.held
+
+    def fail_attempt(self) -> None:
+        """What an attempt that failed leads to."""
+        assert self.stage
+        self.state = State.DEAD if self.attempts[self.stage] == MOST_ATTEMPTS else self.stage.waiting
 
     @property
     def held(self) -> bool:
@@ -77,23 +104,23 @@ class LedgerMachine(RuleBasedStateMachine):
         job_id = f"job{len(self.jobs)}"
         spec = JobSpec(limits=Limits(expires_s=1e-6 if expires else None))
         if len(self._unfinished()) == MOST_QUEUED:
-            with pytest.raises(QueueFull, match="4 jobs are unfinished"):
-                self.ledger.create(job_id, spec, "varied")
+            with pytest.raises(QueueFull, match="6 jobs are unfinished"):
+                self.ledger.create(job_id, spec, None)
             return "refused"
-        self.ledger.create(job_id, spec, "varied")
+        self.ledger.create(job_id, spec, None)
         self.jobs[job_id] = Modelled(expires)
         return job_id
 
     @rule(job_id=ids)
     def create_again(self, job_id: str) -> None:
         if job_id in self.jobs and len(self._unfinished()) < MOST_QUEUED:
-            self.ledger.create(job_id, JobSpec(name="an impostor"), "fixed")
+            self.ledger.create(job_id, JobSpec(name="an impostor"), None)
 
     @rule(job_id=ids, stage=stages, lease=leases)
     def claim(self, job_id: str, stage: Stage, lease: str) -> None:
         self.claims += 1
         owner = f"owner{self.claims}"
-        granted = self.ledgers[lease].claim(job_id, stage, owner)
+        granted = answer(self.ledgers[lease].claim(job_id, stage, owner))
         if (job := self.jobs.get(job_id)) is None:
             assert granted == "unknown"
         elif job.state is not stage.waiting:
@@ -101,19 +128,17 @@ class LedgerMachine(RuleBasedStateMachine):
         elif job.expires:
             job.state = State.EXPIRED
             assert granted == job.state
-        elif job.attempts.get(stage) == MOST_ATTEMPTS:
-            job.state = State.DEAD
-            assert granted == job.state
         else:
             assert granted == "ok"
             job.state, job.owner, job.lease_over = stage.working, owner, lease == "over at once"
             job.attempts[stage] = job.attempts.get(stage, 0) + 1
+            job.delayed = False
 
     @rule(job_id=ids)
     def claim_again_because_the_answer_was_lost(self, job_id: str) -> None:
         job = self.jobs.get(job_id)
         if job and job.stage and job.held:
-            assert self.ledger.claim(job_id, job.stage, job.owner) == "ok"
+            assert answer(self.ledger.claim(job_id, job.stage, job.owner)) == "ok"
 
     def _held(self, job_id: str, owner: str) -> tuple[Modelled | None, str, bool]:
         """The job, the owner's name, and whether that owner holds it."""
@@ -147,27 +172,80 @@ class LedgerMachine(RuleBasedStateMachine):
         if job and held:
             job.state = State.FAILED
 
-    @rule(job_id=ids, owner=owners)
-    def release(self, job_id: str, owner: str) -> None:
+    @rule(job_id=ids, owner=owners, delay=st.sampled_from([0.0, 1e-6, 1000.0]))
+    def release(self, job_id: str, owner: str, delay: float) -> None:
         job, name, held = self._held(job_id, owner)
-        assert self.ledger.release(job_id, name, "out of memory") == held
+        assert self.ledger.release(job_id, name, "out of memory", delay) == held
+        if job and held:
+            job.fail_attempt()
+            job.delayed = job.waiting and delay == 1000
+
+    @rule(job_id=ids, owner=owners)
+    def hand_back(self, job_id: str, owner: str) -> None:
+        job, name, held = self._held(job_id, owner)
+        assert self.ledger.hand_back(job_id, name) == held
         if job and job.stage and held:
+            job.attempts[job.stage] -= 1
             job.state = job.stage.waiting
+
+    @rule()
+    def resume(self) -> None:
+        list(self.ledger.resume_delayed())
+        assert set(self.ledger.resume_delayed()) == set()
 
     @rule()
     def reclaim(self) -> None:
         lost = {job_id for job_id, job in self.jobs.items() if job.held and job.lease_over}
         assert set(self.ledger.reclaim_lost()) == lost
         for job_id in lost:
-            job = self.jobs[job_id]
+            self.jobs[job_id].fail_attempt()
+            assert self.ledger.status(job_id).suspect
+
+    @rule()
+    def expire(self) -> None:
+        overdue = {job_id for job_id, job in self.jobs.items() if job.waiting and job.expires}
+        assert set(self.ledger.expire_overdue()) == overdue
+        for job_id in overdue:
+            self.jobs[job_id].state = State.EXPIRED
+
+    @rule(job_id=ids)
+    def requeue(self, job_id: str) -> None:
+        job = self.jobs.get(job_id)
+        dead = bool(job and job.state is State.DEAD)
+        assert self.ledger.requeue(job_id) == dead
+        if job and dead:
+            job.state = next(stage for stage in Stage if job.attempts.get(stage) == MOST_ATTEMPTS).waiting
             assert job.stage
-            job.state = job.stage.waiting
+            job.attempts.pop(job.stage)
+
+    @rule(which=st.integers(0, 100))
+    def lose_a_message(self, which: int) -> None:
+        """As a worker that dies with what it has just taken: the oldest of a queue."""
+        lists = [name for name in message_lists() if self.redis.llen(name)]
+        if lists:
+            self.redis.rpop(lists[which % len(lists)])
 
     @rule()
     def resend(self) -> None:
-        waiting = {job_id for job_id, job in self.jobs.items() if job.stage and not job.held}
-        assert set(self.ledger.unheard(0)) == waiting
-        assert set(self.ledger.unheard(1000)) == set()
+        list(self.ledger.resume_delayed())
+        assert set(self.ledger.resend_lost(1000)) == set()
+        unheard = {job_id for job_id, job in self.jobs.items() if job.waiting} - self._heard()
+        assert set(self.ledger.resend_lost(0)) == unheard
+        assert set(self.ledger.resend_lost(0)) == set()
+
+    def _heard(self) -> set[str]:
+        """The waiting jobs that something will wake: their message, their place in a line, the end of their delay."""
+        heard = {job_id for job_id, job in self.jobs.items() if job.delayed}
+        for key in self.redis.scan_iter("maskq:line:*"):
+            heard |= {item.decode().split()[1] for item in self.redis.lrange(key, 0, -1)}
+        for name in message_lists():
+            for message in map(json.loads, self.redis.lrange(name, 0, -1)):
+                (job_id,), _, _ = json.loads(message["body"])
+                job = self.jobs[job_id]
+                sent = int(self.redis.hget(f"maskq:job:{job_id}", "sent") or 0)
+                if job.waiting and message["headers"]["id"] == f"{job_id}-{job.stage}-{sent}":
+                    heard.add(job_id)
+        return heard
 
     @rule(job_id=ids)
     def cancel(self, job_id: str) -> None:
@@ -177,6 +255,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         if not job.state.ended:
             job.state = State.CANCELLED
+            job.delayed = False
         assert self.ledger.cancel(job_id) is job.state
 
     @invariant()
@@ -189,15 +268,19 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_has_ended_is_kept_for_a_time_and_is_in_no_list(self) -> None:
-        def listed(name: str) -> set[str]:
-            return {member.decode() for member in self.redis.zrange(f"maskq:{name}", 0, -1)}
+        def listed(*names: str) -> set[str]:
+            return {member.decode() for name in names for member in self.redis.zrange(f"maskq:{name}", 0, -1)}
 
         assert listed("active") == self._unfinished()
         assert listed("leases") == {job_id for job_id, job in self.jobs.items() if job.held}
-        assert listed("waiting") == self._unfinished() - listed("leases")
+        assert listed(*(f"waits:{name}" for name in QUEUES)) == self._unfinished() - listed("leases")
+        assert listed("delayed") >= {job_id for job_id, job in self.jobs.items() if job.waiting and job.delayed}
+        assert listed(*(f"sent:{name}" for name in message_lists())) <= listed(*(f"waits:{name}" for name in QUEUES))
+        assert listed("dead") == {job_id for job_id, job in self.jobs.items() if job.state is State.DEAD}
         for job_id, job in self.jobs.items():
             kept = self.redis.ttl(f"maskq:job:{job_id}")
-            assert 0 < kept <= RETENTION_S if job.state.ended else kept == -1
+            most = DEAD_RETENTION_S if job.state is State.DEAD else RETENTION_S
+            assert 0 < kept <= most if job.state.ended else kept == -1
 
 
 def test_the_ledger_is_its_model(redis: Redis) -> None:
@@ -205,7 +288,7 @@ def test_the_ledger_is_its_model(redis: Redis) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 
@@ -213,8 +296,8 @@ def test_the_ledger_is_its_model(redis: Redis) -> None:
 def test_of_many_who_claim_a_stage_at_once_one_gets_it(redis: Redis) -> None:
     ledger = ledger_of(redis)
     for n in range(20):
-        ledger.create(f"job{n}", JobSpec(), "varied")
-        granted = _at_once(16, lambda who, n=n: ledger.claim(f"job{n}", Stage.EMBED, f"owner{who}"))
+        ledger.create(f"job{n}", JobSpec(), None)
+        granted = _at_once(16, lambda who, n=n: answer(ledger.claim(f"job{n}", Stage.EMBED, f"owner{who}")))
         assert sorted(granted) == ["embedding"] * 15 + ["ok"]
         ledger.cancel(f"job{n}")
 
@@ -224,7 +307,7 @@ def test_of_many_who_submit_at_once_the_queue_takes_as_many_as_it_may(redis: Red
 
     def create(who: int) -> bool:
         try:
-            ledger.create(f"job{who}", JobSpec(), "varied")
+            ledger.create(f"job{who}", JobSpec(), None)
         except QueueFull:
             return False
         return True
@@ -245,13 +328,21 @@ def _at_once(threads: int, what: Callable[[int], Any]) -> list[Any]:
 
 def test_a_job_that_is_given_up_says_why(redis: Redis) -> None:
     ledger = ledger_of(redis, lease_s=1e-6)
-    ledger.create("crashed", JobSpec(), "varied")
-    ledger.create("refused", JobSpec(), "varied")
+    ledger.create("crashed", JobSpec(), None)
+    ledger.create("refused", JobSpec(), None)
     for n in range(MOST_ATTEMPTS):
-        assert ledger.claim("crashed", Stage.EMBED, f"a{n}") == ledger.claim("refused", Stage.EMBED, f"b{n}") == "ok"
+        for job_id, owner in (("crashed", f"a{n}"), ("refused", f"b{n}")):
+            assert answer(ledger.claim(job_id, Stage.EMBED, owner, "gpu0@here")) == "ok"
         ledger.release("refused", f"b{n}", "MemoryError: 2 GiB")
         assert list(ledger.reclaim_lost()) == ["crashed"]
-    assert ledger.claim("crashed", Stage.EMBED, "c") == ledger.claim("refused", Stage.EMBED, "c") == "dead"
+    assert (
+        answer(ledger.claim("crashed", Stage.EMBED, "c")) == answer(ledger.claim("refused", Stage.EMBED, "c")) == "dead"
+    )
+    assert [job.id for job in ledger.dead()] == ["refused", "crashed"]
+    told = ledger.status("refused").history
+    assert [(one.attempt, one.worker, one.error) for one in told] == [
+        (n + 1, "gpu0@here", "MemoryError: 2 GiB") for n in range(MOST_ATTEMPTS)
+    ]
     died, gave_up = ledger.status("crashed").error, ledger.status("refused").error
     assert died and gave_up
     assert died.message == "gave up after 2 attempts at the embed stage: its worker stopped renewing the lease"
@@ -262,7 +353,7 @@ def test_a_job_that_is_given_up_says_why(redis: Redis) -> None:
 
 def test_the_times_of_a_job_that_was_tried_again_still_add_up(redis: Redis) -> None:
     ledger = ledger_of(redis)
-    ledger.create("job", JobSpec(), "varied")
+    ledger.create("job", JobSpec(), None)
     began = ledger.status("job").times[State.QUEUED]
     ledger.claim("job", Stage.EMBED, "one")
     ledger.release("job", "one", "why not")
@@ -275,14 +366,175 @@ def test_the_times_of_a_job_that_was_tried_again_still_add_up(redis: Redis) -> N
 
 def test_who_waits_is_told_at_once_and_until_then_waits_as_long_as_they_said(redis: Redis) -> None:
     ledger = ledger_of(redis)
-    ledger.create("job", JobSpec(), "varied")
-    assert ledger.wait("job", timeout=0.05) is State.QUEUED
+    ledger.create("job", JobSpec(), None)
+    assert ledger.wait("job", timeout=0.05).state is State.QUEUED
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ledger.wait, "job", None)
         until(lambda: redis.pubsub_numsub("maskq:job:job")[0][1] == 1)
         ledger.cancel("job")
-        assert waiting.result(20) is State.CANCELLED
-    assert ledger.wait("job", None) is State.CANCELLED
+        assert waiting.result(20).state is State.CANCELLED
+    assert ledger.wait("job", None).state is State.CANCELLED
     with pytest.raises(UnknownJob):
         ledger.wait("no such", None)
     until(lambda: redis.pubsub_numsub("maskq:job:job")[0][1] == 0)
+
+
+# Lines
+
+
+def served(redis: Redis, ledger: Ledger) -> Iterator[str]:
+    """The jobs in the order in which a worker gets them, one at a time."""
+    while True:
+        lists = [name for name in message_lists() if redis.llen(name)]
+        if not lists:
+            return
+        (job_id,), _, _ = json.loads(json.loads(redis.rpop(lists[0]))["body"])
+        assert answer(ledger.claim(job_id, Stage.EMBED, f"owner of {job_id}")) == "ok"
+        yield job_id
+
+
+def roomy(redis: Redis, **rules: Any) -> Ledger:
+    return Ledger(redis, max_queued=10_000, **({"window": 4} | rules))
+
+
+def test_a_burst_of_one_client_delays_the_job_of_another_by_no_more_than_the_window(redis: Redis) -> None:
+    ledger = roomy(redis)
+    for n in range(500):
+        ledger.create(f"a{n}", JobSpec(client="a"), None)
+    assert sum(redis.llen(name) for name in message_lists()) == 4
+    ledger.create("b", JobSpec(client="b"), None)
+    order = list(served(redis, ledger))
+    assert order.index("b") <= 5
+    assert [job_id for job_id in order if job_id != "b"] == [f"a{n}" for n in range(500)]
+
+
+def test_clients_take_turns(redis: Redis) -> None:
+    ledger = roomy(redis, window=1)
+    for n in range(3):
+        ledger.create(f"a{n}", JobSpec(client="a"), None)
+    for n in range(3):
+        for client in "bc":
+            ledger.create(f"{client}{n}", JobSpec(client=client), None)
+    assert list(served(redis, ledger)) == ["a0", "a1", "b0", "c0", "a2", "b1", "c1", "b2", "c2"]
+
+
+def test_what_is_urgent_goes_first_and_what_has_waited_long_is_urgent_some_day(redis: Redis) -> None:
+    ledger = roomy(redis, window=1, age_s=0.05)
+    ledger.create("first", JobSpec(), None)
+    ledger.create("patient", JobSpec(priority=0), None)
+    ledger.create("urgent", JobSpec(priority=9), None)
+    order = served(redis, ledger)
+    assert [next(order), next(order)] == ["first", "urgent"]
+    until(lambda: time.time() > ledger.status("patient").times[State.QUEUED] + 10 * 0.05)
+    ledger.create("late", JobSpec(priority=8), None)
+    assert list(order) == ["patient", "late"]
+
+
+def test_jobs_that_were_cancelled_in_their_line_are_passed_over(redis: Redis) -> None:
+    ledger = roomy(redis)
+    for n in range(50):
+        ledger.create(f"job{n}", JobSpec(), None)
+    for n in range(4, 49):
+        ledger.cancel(f"job{n}")
+    assert list(served(redis, ledger)) == ["job0", "job1", "job2", "job3", "job49"]
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"max_queued": 2}, "2 jobs are unfinished, as many as may be"),
+        ({"max_queued_bytes": 25}, "take 20 of 25 bytes"),
+        ({"max_client_queued": 2}, "2 jobs of this client"),
+    ],
+)
+def test_each_bound_is_kept_and_says_how_long_the_queue_is(redis: Redis, rules: dict[str, int], said: str) -> None:
+    ledger = Ledger(redis, **rules)
+    for n in range(2):
+        ledger.create(f"job{n}", JobSpec(client="a"), None, bytes_=10)
+    with pytest.raises(QueueFull, match=f"{said}.*2 jobs in all") as full:
+        ledger.create("job2", JobSpec(client="a"), None, bytes_=10)
+    assert full.value.retry_after_s > 0
+    ledger.cancel("job0")
+    assert ledger.create("job2", JobSpec(client="a"), None, bytes_=10) == "job2"
+
+
+def test_what_counts_towards_the_bounds_is_given_back_however_a_job_ends(redis: Redis) -> None:
+    ledger = Ledger(redis, max_attempts=1)
+    for n in range(3):
+        ledger.create(f"job{n}", JobSpec(client="a"), None, bytes_=10)
+        ledger.claim(f"job{n}", Stage.EMBED, "one")
+    ledger.fail("job0", "one", Failure(type="NotAnImage", message=""))
+    ledger.release("job1", "one", "MemoryError")
+    ledger.cancel("job2")
+    assert (ledger.status("job1").state, redis.get("maskq:bytes")) == (State.DEAD, b"0")
+    assert not redis.exists("maskq:clients")
+    ledger.requeue("job1")
+    assert redis.get("maskq:bytes") == b"10"
+
+
+# Repeats
+
+
+def test_the_same_work_is_done_once_and_cancelled_when_no_one_wants_it(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    assert [ledger.create(name, JobSpec(), None, same="sha") for name in ("one", "two", "three")] == ["one"] * 3
+    assert ledger.create("other", JobSpec(), None, same="another sha") == "other"
+    assert [ledger.cancel("one") for _ in range(3)] == [State.QUEUED, State.QUEUED, State.CANCELLED]
+    assert ledger.create("four", JobSpec(), None, same="sha") == "four"
+
+
+def test_what_failed_is_tried_anew_and_what_is_done_is_not(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.create("one", JobSpec(), None, same="sha")
+    ledger.claim("one", Stage.EMBED, "a")
+    ledger.fail("one", "a", Failure(type="NotAnImage", message=""))
+    assert ledger.create("two", JobSpec(), None, same="sha") == "two"
+    for stage in Stage:
+        ledger.claim("two", stage, "a")
+        ledger.finish("two", stage, "a")
+    assert ledger.create("three", JobSpec(), None, same="sha") == "two"
+
+
+def test_a_key_means_one_job_of_one_client_however_it_ended(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.create("one", JobSpec(client="a"), None, key="k")
+    ledger.cancel("one")
+    assert ledger.create("two", JobSpec(client="a"), None, key="k") == "one"
+    assert ledger.create("three", JobSpec(client="b"), None, key="k") == "three"
+
+
+def test_of_many_who_submit_the_same_at_once_all_get_one_job(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    got = _at_once(16, lambda who: ledger.create(f"job{who}", JobSpec(), None, same="sha"))
+    assert len(set(got)) == 1
+    assert ledger.unfinished() == 1
+
+
+# Retention
+
+
+def test_nothing_is_left_of_jobs_that_were_kept_for_their_time(redis: Redis) -> None:
+    ledger = Ledger(redis, retention_s=1, dead_retention_s=1, max_attempts=1)
+    ends = (
+        lambda job_id: ledger.fail(job_id, "one", Failure(type="NotAnImage", message="")),
+        lambda job_id: ledger.release(job_id, "one", "MemoryError"),
+        lambda job_id: ledger.cancel(job_id),
+        lambda job_id: ledger.finish(job_id, Stage.EMBED, "one"),
+    )
+    for n in range(40):
+        job_id = ledger.create(f"job{n}", JobSpec(client=f"c{n % 3}"), "8x9", same=f"sha{n}", key=f"k{n}")
+        ledger.claim(job_id, Stage.EMBED, "one")
+        ends[n % 4](job_id)
+        ledger.claim(job_id, Stage.CLUSTER, "one")
+        ledger.finish(job_id, Stage.CLUSTER, "one")
+    redis.delete(*message_lists())
+    assert list(ledger.resend_lost(0)) == []
+    until(lambda: len(ledger.over()) == 40)
+    for job_id in ledger.over():
+        ledger.forget(job_id)
+    assert list(ledger.dead()) == []
+    bounded = {b"maskq:shapes", b"maskq:bytes"}
+    until(lambda: {key for key in redis.scan_iter() if not key.startswith(b"maskq:ended:")} == bounded)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.exceptions import ConnectionError
 
-from producer.broker import Sender, queue_length
-from producer.contract import JobSpec, JobStatus, Stage
+from producer.broker import message_lists, queue_length
+from producer.contract import JobSpec, Limits, Stage, State
+from producer.errors import PayloadMissing
 from producer.ledger import Ledger
+from producer.store import FsspecStore, Payload, RedisStore
 from tasks.reconcile import Reconciler
 from tests.conftest import until
-
-
-@pytest.fixture
-def sender(redis_url: str) -> Iterator[Sender]:
-    made = Sender(redis_url, 77)
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -27,53 +23,90 @@ def ledger(redis: Redis) -> Ledger:
     return Ledger(redis, retention_s=100, max_queued=10, lease_s=1e-6, max_attempts=3)
 
 
-def test_a_job_whose_message_was_lost_is_sent_one_and_not_another_at_once(
-    redis: Redis, ledger: Ledger, sender: Sender
-) -> None:
-    ledger.create("job", JobSpec(), "fixed")
-    assert Reconciler(redis, ledger, sender, resend_s=1000).look() == 0
-    now = Reconciler(redis, ledger, sender, resend_s=0)
+def test_a_job_whose_message_was_lost_is_sent_one_and_not_another_at_once(redis: Redis, ledger: Ledger) -> None:
+    ledger.create("job", JobSpec(), None)
+    redis.delete(*message_lists())
+    assert Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000).look() == 0
+    now = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0)
     assert now.look() == 1
-    assert queue_length(redis, "embed.fixed") == 1
+    assert queue_length(redis, "embed.varied") == 1
     assert now.look() == 0
 
 
-def test_a_job_whose_worker_is_silent_is_sent_to_another(redis: Redis, ledger: Ledger, sender: Sender) -> None:
-    reconciler = Reconciler(redis, ledger, sender, resend_s=1000)
-    ledger.create("job", JobSpec(), "varied")
+def test_a_job_whose_worker_is_silent_is_sent_to_another(redis: Redis, ledger: Ledger) -> None:
+    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000)
+    ledger.create("job", JobSpec(), None)
     ledger.claim("job", Stage.EMBED, "one")
+    redis.delete(*message_lists())
     assert reconciler.look() == 1
     assert queue_length(redis, "embed.varied") == 1
     ledger.claim("job", Stage.EMBED, "two")
     ledger.finish("job", Stage.EMBED, "two")
     ledger.claim("job", Stage.CLUSTER, "three")
+    redis.delete(*message_lists())
     assert reconciler.look() == 1
     assert queue_length(redis, "cluster") == 1
 
 
-def test_a_long_queue_does_not_hide_what_another_queue_has_lost(redis: Redis, ledger: Ledger, sender: Sender) -> None:
-    for name in ("waits", "lost"):
-        ledger.create(name, JobSpec(), "varied")
-    sender.send(Stage.EMBED, ledger.status("waits"))
-    ledger.claim("lost", Stage.EMBED, "one")
-    ledger.finish("lost", Stage.EMBED, "one")
-    assert Reconciler(redis, ledger, sender, resend_s=0).look() == 1
-    assert queue_length(redis, "embed.varied") == 1
-    assert queue_length(redis, "cluster") == 1
+def test_a_job_that_waits_in_a_long_queue_is_not_lost_and_one_that_others_overtook_is(
+    redis: Redis, ledger: Ledger
+) -> None:
+    for number in range(8):
+        ledger.create(f"job{number}", JobSpec(), None)
+    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0)
+    assert reconciler.look() == 0
+    (queue,) = [name for name in message_lists() if redis.llen(name)]
+    redis.rpop(queue, 2)  # two workers took what was oldest, and died
+    assert reconciler.look() == 2
+    assert redis.llen(queue) == 8
+    assert reconciler.look() == 0
+
+
+def test_what_others_put_on_the_queue_loses_no_job(redis: Redis, ledger: Ledger) -> None:
+    ledger.create("job", JobSpec(), None)
+    (queue,) = [name for name in message_lists() if redis.llen(name)]
+    for strange in (b"no JSON", b"[]", b"{}", b'{"headers": {}}', b'{"headers": {"sent": "soon"}}'):
+        redis.rpush(queue, strange)
+        assert Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0).look() == 0
+        redis.rpop(queue)
 
 
 def test_it_outlives_a_broker_that_is_away(redis: Redis) -> None:
-    class Broken(Sender):
+    class Broken(Ledger):
         tries = 0
 
-        def send(self, stage: Stage, job: JobStatus) -> None:
+        def resend_lost(self, older_s: float) -> Iterator[str]:
             self.tries += 1
-            raise OperationalError("Connection refused")
+            raise ConnectionError("refused")
 
-    broken = Broken("redis://127.0.0.1:1", 77)
-    ledger = Ledger(redis, retention_s=100, max_queued=10, lease_s=1, max_attempts=3)
-    ledger.create("job", JobSpec(), "varied")
-    reconciler = Reconciler(redis, ledger, broken, resend_s=0.02)
+    ledger = Broken(redis, retention_s=100, max_queued=10, lease_s=1, max_attempts=3)
+    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0.02)
     reconciler.start()
-    until(lambda: broken.tries >= 3)
+    until(lambda: ledger.tries >= 3)
     reconciler.stop()
+
+
+def test_what_was_kept_for_its_time_is_forgotten_and_its_files_go(redis: Redis, tmp_path: Path) -> None:
+    ledger, store = Ledger(redis, retention_s=1), FsspecStore(f"file://{tmp_path}")
+    for job_id in ("ended", "waits"):
+        store.put(job_id, Payload.IMAGE, b"x")
+        ledger.create(job_id, JobSpec(), None)
+    ledger.cancel("ended")
+    reconciler = Reconciler(redis, ledger, store, resend_s=1000)
+    assert until(reconciler.sweep) == 1
+    with pytest.raises(PayloadMissing):
+        store.get("ended", Payload.IMAGE)
+    assert store.get("waits", Payload.IMAGE) == b"x"
+
+
+def test_what_failed_is_tried_again_when_its_delay_is_over_and_what_is_overdue_ends(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000)
+    ledger.create("fails", JobSpec(), None)
+    ledger.create("late", JobSpec(limits=Limits(expires_s=0.01)), None)
+    ledger.claim("fails", Stage.EMBED, "one")
+    ledger.release("fails", "one", "ConnectionError", delay_s=0.2)
+    redis.delete(*message_lists())
+    assert until(reconciler.look) == 1
+    assert queue_length(redis, "embed.varied") == 1
+    assert ledger.status("late").state is State.EXPIRED

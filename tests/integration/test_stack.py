@@ -30,7 +30,7 @@ from producer import (
     Settings,
     State,
 )
-from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings, queue_length
+from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings, message_lists, queue_length
 from producer.connections import Connections
 from producer.contract import JobSpec, Stage
 from producer.store import Payload
@@ -319,8 +319,10 @@ def test_a_job_that_has_time_enough_is_done(client: Client) -> None:
 def test_another_message_for_a_finished_job_changes_nothing(client: Client, stack: Stack, to: Connections) -> None:
     job = client.submit(COINS, options=ANYTHING)
     before = job.wait(WAIT_S)
-    for stage in Stage:
-        to.sender.send(stage, before.job)
+    app = Celery(broker=stack.settings.broker_url, set_as_current=False)
+    app.conf.update(celery_settings(stack.settings.visibility_timeout_s))
+    for stage, queue in ((Stage.EMBED, "embed.varied"), (Stage.CLUSTER, "cluster")):
+        app.send_task(TASKS[stage], args=[job.id], queue=queue)
     until(lambda: quiet(to))
     after = job.result()
     assert after == before
@@ -329,7 +331,9 @@ def test_another_message_for_a_finished_job_changes_nothing(client: Client, stac
 
 def test_a_job_whose_message_was_lost_is_found_and_done(to: Connections) -> None:
     to.store.put("lost", Payload.IMAGE, png(COINS))
-    to.ledger.create("lost", JobSpec(), "fixed")
+    with asleep("workers.device"):
+        to.ledger.create("lost", JobSpec(), None)
+        to.redis.delete(*message_lists())
     result = Job("lost", to).wait(WAIT_S)
     assert result.size == (64, 64)
     assert result.job.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
@@ -353,6 +357,9 @@ def test_when_all_is_done_what_stays_is_bounded_or_has_an_end(client: Client, to
     assert jobs
     assert all(0 < to.redis.ttl(key) <= 86_400 for key in jobs)
     assert not {key for key in jobs if key.endswith(":fields")}
-    ours = {"maskq:shapes", "maskq:reconciler"}
-    assert {key for key in kept - jobs - ours if not key.startswith("_kombu.binding")} == set()
+    bounded = {"maskq:shapes", "maskq:reconciler", "maskq:bytes", "maskq:kept", "maskq:devices"}
+    ended = {key for key in kept if key.startswith(("maskq:ended:", "maskq:lane:"))}
+    assert {key for key in kept - jobs - bounded - ended if not key.startswith("_kombu.binding")} == set()
+    assert to.redis.get("maskq:bytes") == b"0"
+    assert to.redis.zcard("maskq:kept") == len({key for key in jobs if key.startswith("maskq:job:")})
     assert to.ledger.unfinished() == 0

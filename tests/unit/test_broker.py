@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+import uuid
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -13,36 +15,44 @@ from redis import Redis
 from producer.broker import (
     CLUSTER_QUEUE,
     EMBED_QUEUES,
-    Sender,
+    EVENTS,
     broker_priority,
     celery_settings,
+    message_lists,
     queue_length,
-    queue_of,
 )
-from producer.contract import JobSpec, JobStatus, Stage, State
+from producer.contract import JobSpec, Stage
 from producer.lanes import FIXED, VARIED
+from producer.ledger import Ledger
+from tests.conftest import until
 
 
 @pytest.fixture
-def sender(redis_url: str) -> Iterator[Sender]:
-    made = Sender(redis_url, 77)
-    yield made
-    made.close()
+def ledger(redis: Redis) -> Ledger:
+    redis.lpush("maskq:shapes", *["8x9"] * 64)  # 8×9 is the common shape
+    return Ledger(redis, retention_s=100, max_queued=100, lease_s=10, max_attempts=3)
 
 
-def job(name: str = "cells.png", priority: int = 5, lane: str = VARIED) -> JobStatus:
-    spec = JobSpec(name=name, priority=priority)
-    return JobStatus(id="0123456789abcdef", state=State.QUEUED, spec=spec, lane=lane, times={}, attempts={})
+def create(ledger: Ledger, name: str = "cells.png", priority: int = 5, lane: str = VARIED) -> str:
+    """Enter a job; returns its id."""
+    job_id = uuid.uuid4().hex
+    ledger.create(job_id, JobSpec(name=name, priority=priority), "8x9" if lane == FIXED else None)
+    return job_id
 
 
 def test_nine_goes_first_for_us_and_nought_on_redis() -> None:
     assert [broker_priority(ours) for ours in range(10)] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
 
 
-def test_a_job_waits_in_its_lane_and_then_in_the_one_queue_of_the_cpu_workers() -> None:
-    assert [queue_of(Stage.EMBED, lane) for lane in (FIXED, VARIED)] == ["embed.fixed", "embed.varied"]
-    assert {queue_of(Stage.CLUSTER, lane) for lane in (FIXED, VARIED)} == {CLUSTER_QUEUE} == {"cluster"}
-    assert EMBED_QUEUES == ("embed.fixed", "embed.varied")
+def test_a_job_waits_in_its_lane_and_then_in_the_one_queue_of_the_cpu_workers(ledger: Ledger, redis: Redis) -> None:
+    for lane in (FIXED, VARIED):
+        job_id = create(ledger, lane=lane)
+        assert [queue for queue in EMBED_QUEUES if queue_length(redis, queue)] == [f"embed.{lane}"]
+        ledger.claim(job_id, Stage.EMBED, "one")
+        redis.delete(*message_lists())
+        ledger.finish(job_id, Stage.EMBED, "one")
+        assert queue_length(redis, CLUSTER_QUEUE) == 1
+    assert (EMBED_QUEUES, CLUSTER_QUEUE) == (("embed.fixed", "embed.varied"), "cluster")
 
 
 def test_only_json_travels_and_the_visibility_timeout_stands_in_all_three_places() -> None:
@@ -56,24 +66,57 @@ def test_only_json_travels_and_the_visibility_timeout_stands_in_all_three_places
     assert conf["worker_prefetch_multiplier"] == 1
 
 
-def test_a_message_is_json_holds_only_the_id_and_reads_well_in_flower(sender: Sender, redis: Redis) -> None:
-    sender.send(Stage.EMBED, job("my cells.png"))
+def test_a_message_is_json_holds_only_the_id_and_reads_well_in_flower(ledger: Ledger, redis: Redis) -> None:
+    job_id = create(ledger, 'my "cells" é.png')
     (message,) = map(json.loads, redis.lrange("embed.varied\x06\x164", 0, -1))
     assert message["content-type"] == "application/json"
     assert message["headers"]["task"] == "tasks.embed"
-    assert message["headers"]["argsrepr"] == "(01234567, nuclei, my cells.png)"
+    assert message["headers"]["id"] == f"{job_id}-embed-1"
+    assert message["headers"]["argsrepr"] == f'({job_id[:8]}, nuclei, my "cells" é.png)'
     assert len(json.dumps(message)) < 2000
 
 
-def test_messages_are_served_by_priority_and_then_by_age(sender: Sender, redis_url: str) -> None:
+def test_a_message_and_its_event_are_what_celery_itself_would_send(
+    ledger: Ledger, redis: Redis, redis_url: str
+) -> None:
+    with redis.pubsub(ignore_subscribe_messages=True) as events:
+        events.subscribe(EVENTS.format(redis.connection_pool.connection_kwargs.get("db", 0)))
+        job_id = create(ledger)
+        app = Celery(broker=redis_url, set_as_current=False)
+        app.conf.update(celery_settings(77), task_send_sent_event=True)
+        app.send_task("tasks.embed", args=[job_id], argsrepr="x", kwargsrepr="{}", queue="embed.varied", priority=4)
+        sent = [until(lambda: events.get_message(timeout=1)) for _ in range(2)]
+    theirs, ours = map(json.loads, redis.lrange("embed.varied\x06\x164", 0, -1))
+    assert body(ours) == body(theirs)
+    assert set(theirs["headers"]) - set(ours["headers"]) <= {
+        "group_index", "ignore_result", "replaced_task_nesting", "stamped_headers", "stamps",
+    }  # fmt: skip
+    same = ("task", "lang", "eta", "expires", "retries", "timelimit", "parent_id", "group", "shadow", "kwargsrepr")
+    assert {key: ours["headers"][key] for key in same} == {key: theirs["headers"][key] for key in same}
+    for key in ("delivery_info", "delivery_mode", "priority"):
+        assert ours["properties"][key] == theirs["properties"][key]
+    told, says = (json.loads(message["data"]) for message in sent)
+    assert told["properties"]["delivery_info"] == says["properties"]["delivery_info"]
+    assert set(body(told)) == set(body(says)) - {"parent_id", "eta", "expires"}
+    for key in ("type", "name", "queue", "exchange", "routing_key", "kwargs", "retries"):
+        assert body(told)[key] == body(says)[key]
+
+
+def body(message: dict[str, Any]) -> Any:
+    """What a message says."""
+    encoded = message["properties"].get("body_encoding") == "base64"
+    return json.loads(base64.b64decode(message["body"]) if encoded else message["body"])
+
+
+def test_messages_are_served_by_priority_and_then_by_age(ledger: Ledger, redis_url: str) -> None:
     for number, priority in enumerate((0, 9, 5, 9)):
-        sender.send(Stage.EMBED, job(str(number), priority=priority, lane=(FIXED, VARIED)[number % 2]))
+        create(ledger, str(number), priority=priority, lane=(FIXED, VARIED)[number % 2])
     assert served(redis_url, 4) == ["1", "3", "2", "0"]
 
 
-def test_a_busy_lane_does_not_starve_the_other(sender: Sender, redis_url: str) -> None:
+def test_a_busy_lane_does_not_starve_the_other(ledger: Ledger, redis_url: str) -> None:
     for name, lane in (("a", FIXED), ("b", FIXED), ("c", FIXED), ("d", FIXED), ("x", VARIED), ("y", VARIED)):
-        sender.send(Stage.EMBED, job(name, lane=lane))
+        create(ledger, name, lane=lane)
     order = served(redis_url, 6)
     assert order.index("x") < order.index("c")
     assert order.index("y") < order.index("d")
@@ -93,12 +136,14 @@ def served(redis_url: str, count: int) -> list[str]:
     return [said.strip("()").rpartition(", ")[2] for said in found]
 
 
-def test_queues_are_counted_over_all_priorities(sender: Sender, redis: Redis) -> None:
+def test_queues_are_counted_over_all_priorities(ledger: Ledger, redis: Redis) -> None:
     for priority in (0, 5, 9, 9):
-        sender.send(Stage.EMBED, job(priority=priority, lane=FIXED))
-    sender.send(Stage.CLUSTER, job())
+        create(ledger, priority=priority, lane=FIXED)
+    embedded = create(ledger)
+    ledger.claim(embedded, Stage.EMBED, "one")
+    ledger.finish(embedded, Stage.EMBED, "one")
     assert {queue: queue_length(redis, queue) for queue in (*EMBED_QUEUES, CLUSTER_QUEUE)} == {
         "embed.fixed": 4,
-        "embed.varied": 0,
+        "embed.varied": 1,  # the message of what was claimed: no worker took it here
         "cluster": 1,
     }

@@ -276,15 +276,15 @@ def device(models, monkeypatch) -> Device:
 def test_a_job_that_has_begun_goes_on_with_what_it_began_with(models, device, monkeypatch):
     before, pixels, ran = model.read_spec(models / "cells" / "3"), np.zeros((16, 16, 1), np.uint8), []
 
-    def forward(segmenter, batch, own=Segmenter.forward):
+    def start(segmenter, batch, shape, own=Segmenter.start):
         ran.append(segmenter)
         if len(ran) == 1:  # after the job's first view its model changes, and another job has that one loaded
             put(models, 3, seed=1, unit=32)
             other.append(device._models.get("cells@3"))
-        return own(segmenter, batch)
+        return own(segmenter, batch, shape)
 
     other = []
-    monkeypatch.setattr(Segmenter, "forward", forward)
+    monkeypatch.setattr(Segmenter, "start", start)
     spec, fields = device.fields("cells@3", pixels, tta=True)
     assert len(ran) == 8 and set(ran) == {ran[0]} and ran[0] is not other[0]
     assert spec == ran[0].spec == before

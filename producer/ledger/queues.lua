@@ -1,0 +1,133 @@
+-- Keys, clock, and how a waiting job gets to its queue. Run before `transitions.lua`, as one script.
+-- A waiting job stands in line behind others of its client and priority; Celery's queue holds only the next few jobs,
+-- from all clients in turn. So no client's burst delays another by more than that, and no list that Celery sees is long.
+-- KEYS: 1 what every key begins with   2 the job's hash
+-- ARGV: 1 transition  2 job id  3 settings as JSON  4… the transition's own
+local prefix, job, id = KEYS[1], KEYS[2], ARGV[2]
+local settings = cjson.decode(ARGV[3])
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+
+local function text(time) return string.format('%.6f', time) end
+local function hash(of) return prefix .. 'job:' .. of end
+
+local active, leases, shapes = prefix .. 'active', prefix .. 'leases', prefix .. 'shapes'
+local delayed, expiring, dead = prefix .. 'delayed', prefix .. 'expiring', prefix .. 'dead'
+local works = {embed = 'embedding', cluster = 'clustering'}
+local waits = {embed = 'queued', cluster = 'embedded'}
+local stage_of = {queued = 'embed', embedding = 'embed', embedded = 'cluster', clustering = 'cluster'}
+local LEAST = 9 -- kombu's priorities: 0 goes first, 9 last
+local AT_ONCE = 1000 -- jobs that one script looks at, at most
+
+local function queue_of(of, stage)
+  return stage == 'embed' and 'embed.' .. redis.call('HGET', hash(of), 'lane') or 'cluster'
+end
+
+-- The list in which kombu keeps a queue's messages of one priority.
+local function list_of(queue, priority)
+  return priority == 0 and queue or queue .. '\6\22' .. string.format('%d', priority)
+end
+
+-- What kombu's Redis transport makes of a message.
+local function envelope(exchange, key, tag, priority, headers, body)
+  return cjson.encode({
+    body = cjson.encode(body),
+    ['content-type'] = 'application/json',
+    ['content-encoding'] = 'utf-8',
+    headers = headers,
+    properties = {
+      correlation_id = tag, reply_to = '', delivery_tag = tag, delivery_mode = 2, priority = priority,
+      delivery_info = {exchange = exchange, routing_key = key},
+    },
+  })
+end
+
+-- Send the message that wakes a worker for the stage: a Celery task (protocol 2) whose one argument is the job's id.
+local function send(to, stage, queue, priority)
+  local list = list_of(queue, priority)
+  local task = to .. '-' .. stage .. '-' .. redis.call('HINCRBY', hash(to), 'sent', 1)
+  local name, said = 'tasks.' .. stage, redis.call('HGET', hash(to), 'said')
+  local headers = {
+    lang = 'py', task = name, id = task, root_id = task, argsrepr = said, kwargsrepr = '{}', origin = 'maskq',
+    retries = 0, timelimit = {cjson.null, cjson.null}, eta = cjson.null, expires = cjson.null, group = cjson.null,
+    parent_id = cjson.null, shadow = cjson.null, sent = text(now),
+  }
+  local nothing = {callbacks = cjson.null, errbacks = cjson.null, chain = cjson.null, chord = cjson.null}
+  redis.call('LPUSH', list, envelope('', queue, task, priority, headers, {{to}, {}, nothing}))
+  redis.call('HSET', hash(to), 'list', list)
+  redis.call('ZADD', prefix .. 'sent:' .. list, text(now), to)
+  -- Flower shows what is queued by this event.
+  redis.call('PUBLISH', settings.events, envelope('celeryev', 'task.sent', task, 0, {hostname = 'maskq'}, {
+    type = 'task-sent', uuid = task, root_id = task, name = name, args = said, kwargs = '{}', retries = 0,
+    queue = queue, exchange = '', routing_key = queue, hostname = 'maskq', pid = 0, clock = 1, utcoffset = 0,
+    timestamp = now,
+  }))
+end
+
+local function line_of(queue, priority, client) return prefix .. 'line:' .. queue .. ':' .. priority .. ':' .. client end
+local function turns_of(queue, priority) return prefix .. 'turns:' .. queue .. ':' .. priority end
+
+-- Whose turn it is: the priority and client whose first job goes first. What has waited counts one priority more for
+-- every `age_s` seconds, so that the last is served some day.
+local function next_turn(queue)
+  local best, best_priority, best_client
+  for priority = 0, LEAST do
+    local client = redis.call('LINDEX', turns_of(queue, priority), 0)
+    if client then
+      local since = tonumber(string.match(redis.call('LINDEX', line_of(queue, priority, client), 0), '^%S+'))
+      local aged = math.max(0, priority - math.floor((now - since) / settings.age_s))
+      if not best or aged < best then best, best_priority, best_client = aged, priority, client end
+    end
+  end
+  return best, best_priority, best_client
+end
+
+-- Take the first job of a line; its client goes to the end of the turns.
+local function take_turn(queue, priority, client)
+  local line, turns = line_of(queue, priority, client), turns_of(queue, priority)
+  redis.call('LPOP', turns)
+  local taken = string.match(redis.call('LPOP', line), '%S+$')
+  if redis.call('EXISTS', line) == 1 then redis.call('RPUSH', turns, client) end
+  return taken
+end
+
+-- Fill Celery's queue up to `window` messages from the lines.
+local function admit(queue)
+  local room = settings.window
+  for priority = 0, LEAST do room = room - redis.call('LLEN', list_of(queue, priority)) end
+  for _ = 1, AT_ONCE do
+    if room <= 0 then return end
+    local aged, priority, client = next_turn(queue)
+    if not aged then return end
+    local taken = take_turn(queue, priority, client)
+    local state = redis.call('HGET', hash(taken), 'state') -- it may have been cancelled in its line
+    local stage = stage_of[state or '']
+    if stage and waits[stage] == state then
+      send(taken, stage, queue, aged)
+      room = room - 1
+    end
+  end
+end
+
+-- Put a waiting job at the end of its line.
+local function line_up(who, stage)
+  local queue = queue_of(who, stage)
+  local priority, client = unpack(redis.call('HMGET', hash(who), 'priority', 'client'))
+  local line = line_of(queue, priority, client)
+  if redis.call('RPUSH', line, text(now) .. ' ' .. who) == 1 then redis.call('RPUSH', turns_of(queue, priority), client) end
+  admit(queue)
+end
+
+-- Send to a job that has had its turn: it was lost, or its worker was.
+local function send_again(who, stage)
+  send(who, stage, queue_of(who, stage), tonumber(redis.call('HGET', hash(who), 'priority')))
+end
+
+-- Take a job out of all that says it waits; its place in a line is passed over when its turn comes.
+local function leave_queue(who, stage)
+  redis.call('ZREM', prefix .. 'waits:' .. queue_of(who, stage), who)
+  redis.call('ZREM', delayed, who)
+  local list = redis.call('HGET', hash(who), 'list')
+  if list then redis.call('ZREM', prefix .. 'sent:' .. list, who) end
+  redis.call('HDEL', hash(who), 'list')
+end

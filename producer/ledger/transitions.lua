@@ -1,0 +1,297 @@
+-- The ledger's transitions: each is atomic, and one that leaves a job waiting puts it in line by the same script.
+local state = redis.call('HGET', job, 'state')
+
+local function end_as(new)
+  local bytes, client, same, key = unpack(redis.call('HMGET', job, 'bytes', 'client', 'same', 'key'))
+  redis.call('ZREM', active, id)
+  redis.call('ZREM', expiring, id)
+  redis.call('DECRBY', prefix .. 'bytes', bytes)
+  if redis.call('HINCRBY', prefix .. 'clients', client, -1) <= 0 then redis.call('HDEL', prefix .. 'clients', client) end
+  local recent = prefix .. 'ended:' .. math.floor(now / 10) -- of which `rate` is reckoned
+  redis.call('INCR', recent)
+  redis.call('EXPIRE', recent, 120)
+  if new == 'dead' then redis.call('ZADD', dead, text(now), id) end
+  local kept = new == 'dead' and settings.dead_retention_s or settings.retention_s
+  for _, kind in ipairs({'image', 'fields', 'labels', 'objects'}) do
+    redis.call('EXPIRE', prefix .. 'payload:' .. id .. ':' .. kind, kept)
+  end
+  redis.call('ZADD', prefix .. 'kept', text(now + kept), id)
+  redis.call('EXPIRE', job, kept)
+  for _, other in ipairs({same, key}) do
+    if other and redis.call('GET', other) == id then
+      -- the next one like a job that failed is tried anew; the same key means the same job, however it ended
+      if new ~= 'done' and other == same then redis.call('DEL', other) else redis.call('EXPIRE', other, kept) end
+    end
+  end
+end
+
+-- `how` a job that waits gets to its queue: in line, at once ('again'), or after so many seconds.
+local function enter(new, how)
+  local stage = stage_of[new]
+  if state and waits[stage_of[state]] == state then leave_queue(id, stage_of[state]) end
+  redis.call('ZREM', leases, id)
+  redis.call('HSET', job, 'state', new)
+  -- waiting again after a failed attempt began when it first did: so the times only grow, and add up
+  redis.call(waits[stage] == new and 'HSETNX' or 'HSET', job, 'time:' .. new, text(now))
+  if waits[stage] == new then
+    redis.call('ZADD', prefix .. 'waits:' .. queue_of(id, stage), text(now), id)
+    if how == 'again' then
+      send_again(id, stage)
+    elseif how then
+      redis.call('ZADD', delayed, text(now + how), id)
+    else
+      line_up(id, stage)
+    end
+  elseif not stage then
+    end_as(new)
+  end
+  redis.call('PUBLISH', job, new)
+end
+
+local function fail(new, kind, message)
+  local error = {type = kind, message = message, stage = stage_of[state]}
+  redis.call('HSET', job, 'error', cjson.encode(error))
+  enter(new)
+end
+
+local function owned(owner)
+  return redis.call('HGET', job, 'owner') == owner and works[stage_of[state] or ''] == state
+end
+
+local MOST_TOLD = 20
+-- One more line in the story of what went wrong.
+local function note(error)
+  local history = cjson.decode(redis.call('HGET', job, 'history') or '[]')
+  local stage = stage_of[state]
+  table.insert(history, {
+    stage = stage, worker = redis.call('HGET', job, 'worker') or '', error = error, time = now,
+    attempt = tonumber(redis.call('HGET', job, 'attempts:' .. stage)),
+  })
+  if #history > MOST_TOLD then table.remove(history, 1) end
+  redis.call('HSET', job, 'history', cjson.encode(history))
+end
+
+-- An attempt failed through no fault of the job's input: another follows, or it was the last one.
+local function try_again(error, how)
+  local stage = stage_of[state]
+  note(error)
+  redis.call('HDEL', job, 'owner')
+  if tonumber(redis.call('HGET', job, 'attempts:' .. stage)) >= settings.max_attempts then
+    local times = string.format('%d', settings.max_attempts)
+    fail('dead', 'JobDead', 'gave up after ' .. times .. ' attempts at the ' .. stage .. ' stage: ' .. error)
+  else
+    enter(waits[stage], how)
+  end
+end
+
+-- `fixed` where the shape is common among the last images, else `varied`.
+local COMMON, WINDOW = 32, 64
+local function lane_of(shape)
+  if shape == '' then return 'varied' end
+  redis.call('LPUSH', shapes, shape)
+  redis.call('LTRIM', shapes, 0, WINDOW - 1)
+  return #redis.call('LPOS', shapes, shape, 'COUNT', 0) >= COMMON and 'fixed' or 'varied'
+end
+
+-- The job that another key of the same meaning stands for, if that is still of use.
+local function standing_for(key)
+  local other = key ~= '' and redis.call('GET', key)
+  return other and redis.call('EXISTS', hash(other)) == 1 and other
+end
+
+local transitions = {}
+
+-- 4 the new job as JSON: spec (itself JSON), said, priority (kombu's), shape, client, bytes, expires_s, same, key
+function transitions.create()
+  if state then return {'exists'} end
+  local new = cjson.decode(ARGV[4])
+  local other = standing_for(new.key) or standing_for(new.same)
+  if other then
+    redis.call('HINCRBY', hash(other), 'wanted', 1)
+    return {'same', other}
+  end
+  local count, bytes = redis.call('ZCARD', active), tonumber(redis.call('GET', prefix .. 'bytes') or '0')
+  local own = tonumber(redis.call('HGET', prefix .. 'clients', new.client) or '0')
+  if count >= settings.max_queued then return {'full', 'jobs', count} end
+  if count > 0 and bytes + new.bytes > settings.max_queued_bytes then return {'full', 'bytes', string.format('%d', bytes)} end
+  if own >= settings.max_client_queued then return {'full', 'client', own} end
+  redis.call('HSET', job, 'spec', new.spec, 'said', new.said, 'priority', new.priority, 'lane', lane_of(new.shape),
+    'client', new.client, 'bytes', new.bytes, 'wanted', 1)
+  for field, key in pairs({same = new.same, key = new.key}) do
+    if key ~= '' then
+      redis.call('HSET', job, field, key)
+      redis.call('SET', key, id)
+    end
+  end
+  if new.expires_s ~= cjson.null then redis.call('ZADD', expiring, text(now + new.expires_s), id) end
+  redis.call('ZADD', active, text(now), id)
+  redis.call('INCRBY', prefix .. 'bytes', new.bytes)
+  redis.call('HINCRBY', prefix .. 'clients', new.client, 1)
+  redis.call('PERSIST', prefix .. 'payload:' .. id .. ':image')
+  enter('queued')
+  return {'ok'}
+end
+
+-- 4 stage  5 owner  6 the worker's name; returns the job where it is granted
+function transitions.claim()
+  if not state then return 'unknown' end
+  local stage = ARGV[4]
+  admit(queue_of(id, stage)) -- a message was taken, whatever becomes of it
+  if state == works[stage] and owned(ARGV[5]) then return redis.call('HGETALL', job) end -- the answer was lost
+  if state ~= waits[stage] then return state end
+  local expires = redis.call('ZSCORE', expiring, id)
+  if expires and now > tonumber(expires) then
+    fail('expired', 'JobExpired', 'its time was over before the ' .. stage .. ' stage began')
+    return 'expired'
+  end
+  redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
+  enter(works[stage])
+  redis.call('HSET', job, 'owner', ARGV[5], 'worker', ARGV[6])
+  redis.call('ZADD', leases, text(now + settings.lease_s), id)
+  return redis.call('HGETALL', job)
+end
+
+-- 4 owner
+function transitions.renew()
+  if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  redis.call('ZADD', leases, text(now + settings.lease_s), id)
+  return 'ok'
+end
+
+-- 4 owner  5 the state after it
+function transitions.finish()
+  if state == ARGV[5] and redis.call('HGET', job, 'owner') == ARGV[4] then return 'ok' end -- asked again
+  if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  enter(ARGV[5])
+  return 'ok'
+end
+
+-- 4 owner  5 type  6 message
+function transitions.fail()
+  if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  fail('failed', ARGV[5], ARGV[6])
+  return 'ok'
+end
+
+-- 4 owner  5 why: the worker could not, and another may  6 seconds until then  7 '1' where the job may be what broke it
+function transitions.release()
+  if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  if ARGV[7] == '1' then redis.call('HSET', job, 'suspect', 1) end
+  local delay = tonumber(ARGV[6])
+  try_again(ARGV[5], delay > 0 and delay or 'again')
+  return 'ok'
+end
+
+-- 4 owner: the worker is leaving, and the attempt does not count
+function transitions.hand_back()
+  if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  redis.call('HINCRBY', job, 'attempts:' .. stage_of[state], -1)
+  redis.call('HDEL', job, 'owner')
+  enter(waits[stage_of[state]], 'again')
+  return 'ok'
+end
+
+-- a lease ran out: the owner is dead, or as good as dead
+function transitions.reclaim()
+  local expiry = redis.call('ZSCORE', leases, id)
+  if not expiry or tonumber(expiry) > now then return 'kept' end
+  if not state or not stage_of[state] then
+    redis.call('ZREM', leases, id)
+    return state or 'unknown'
+  end
+  redis.call('HSET', job, 'suspect', 1)
+  try_again('its worker stopped renewing the lease', 'again')
+  return 'ok'
+end
+
+-- 4 the list of one queue and priority  5 seconds that a message may be in a worker's hands before its claim
+-- Workers take from a list's end what was sent first. So a job whose message was sent before the one at the end has
+-- none on the list, whatever its length. Returns such jobs; sending to them once more is left to `resend`.
+function transitions.overtaken()
+  local last = redis.call('LINDEX', ARGV[4], -1)
+  local before = now - tonumber(ARGV[5])
+  if last then
+    local read, message = pcall(cjson.decode, last)
+    local sent = read and type(message) == 'table' and type(message.headers) == 'table' and message.headers.sent
+    if not tonumber(sent) then return {} end -- not one of ours: it says nothing of what was sent before it
+    before = math.min(before, tonumber(sent))
+  end
+  return redis.call('ZRANGEBYSCORE', prefix .. 'sent:' .. ARGV[4], '-inf', '(' .. text(before), 'LIMIT', 0, AT_ONCE)
+end
+
+-- 4 the list that the job's message is missing from
+function transitions.resend()
+  local stage = stage_of[state or '']
+  if not stage or state ~= waits[stage] or redis.call('HGET', job, 'list') ~= ARGV[4] then
+    redis.call('ZREM', prefix .. 'sent:' .. ARGV[4], id)
+    return state or 'unknown'
+  end
+  redis.call('ZREM', prefix .. 'sent:' .. ARGV[4], id)
+  send_again(id, stage)
+  return 'ok'
+end
+
+-- 4 a queue: messages were taken from it that no claim has told of
+function transitions.admit()
+  admit(ARGV[4])
+  return 'ok'
+end
+
+-- its delay is over
+function transitions.resume()
+  local due = redis.call('ZSCORE', delayed, id)
+  if not due or tonumber(due) > now then return 'kept' end
+  redis.call('ZREM', delayed, id)
+  local stage = stage_of[state or '']
+  if not stage or state ~= waits[stage] then return state or 'unknown' end
+  send_again(id, stage)
+  return 'ok'
+end
+
+-- its time is over while it waits
+function transitions.expire()
+  local stage = stage_of[state or '']
+  if stage and state == waits[stage] then
+    fail('expired', 'JobExpired', 'its time was over before the ' .. stage .. ' stage began')
+    return 'ok'
+  end
+  if not stage then redis.call('ZREM', expiring, id) end -- what is worked on is let finish
+  return state or 'unknown'
+end
+
+function transitions.cancel()
+  if not state then return 'unknown' end
+  if not stage_of[state] then return state end
+  if redis.call('HINCRBY', job, 'wanted', -1) > 0 then return state end -- others wait for it
+  fail('cancelled', 'JobCancelled', 'cancelled while ' .. state)
+  redis.call('PUBLISH', prefix .. 'cancelled', id)
+  return 'ok'
+end
+
+-- a dead letter is tried once more, from its stage on
+function transitions.requeue()
+  if state ~= 'dead' then return state or 'unknown' end
+  local stage = cjson.decode(redis.call('HGET', job, 'error')).stage
+  local bytes, client = unpack(redis.call('HMGET', job, 'bytes', 'client'))
+  redis.call('HDEL', job, 'error', 'attempts:' .. stage, 'time:dead', 'owner')
+  redis.call('PERSIST', job)
+  redis.call('ZREM', dead, id)
+  redis.call('ZREM', prefix .. 'kept', id)
+  for _, kind in ipairs({'image', 'fields'}) do redis.call('PERSIST', prefix .. 'payload:' .. id .. ':' .. kind) end
+  redis.call('ZADD', active, text(now), id)
+  redis.call('INCRBY', prefix .. 'bytes', bytes)
+  redis.call('HINCRBY', prefix .. 'clients', client, 1)
+  enter(waits[stage])
+  return 'ok'
+end
+
+-- an ended job is forgotten
+function transitions.forget()
+  if stage_of[state or ''] then return state end
+  redis.call('ZREM', dead, id)
+  redis.call('ZREM', prefix .. 'kept', id)
+  redis.call('DEL', job)
+  return 'ok'
+end
+
+return transitions[ARGV[1]]()

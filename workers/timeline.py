@@ -1,0 +1,113 @@
+"""The spans of all worker processes, put together: Chrome's trace, a picture, and how busy the device was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: What the thread that owns a device calls the time in which the device runs a batch.
+ON_DEVICE = "forward"
+#: Colours by what is done; the device's stands out.
+_COLOURS = {
+    "fetch": "#9ecae1",
+    "decode": "#6baed6",
+    "fields": "#3182bd",
+    "wait": "#eeeeee",
+    ON_DEVICE: "#e6550d",
+    "store": "#9e9ac8",
+    "cluster": "#31a354",
+    "describe": "#74c476",
+    "encode": "#a1d99b",
+}
+_OTHER = "#d9d9d9"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Events in Chrome's trace format, oldest first."""
+
+    events: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Timeline:
+        """What the processes wrote there; a line that one was killed in is left out."""
+        found = []
+        for file in sorted(folder.glob("*.jsonl")):
+            for line in file.read_text().splitlines():
+                try:
+                    found.append(json.loads(line))
+                except ValueError:
+                    continue
+        return cls(sorted(found, key=lambda event: event["ts"]))
+
+    def between(self, began: float, ended: float) -> Timeline:
+        """The events that lie wholly between two times, seconds of the monotonic clock."""
+        first, last = began * 1e6, ended * 1e6
+        return Timeline([e for e in self.events if first <= e["ts"] and e["ts"] + e["dur"] <= last])
+
+    def busy(self) -> float:
+        """The part of the time, from the first batch's begin to the last one's end, in which a device ran one."""
+        spans = [(e["ts"], e["ts"] + e["dur"]) for e in self.events if e["name"] == ON_DEVICE]
+        return _covered(spans) / (max(end for _, end in spans) - spans[0][0]) if spans else 0.0
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of all threads together, by what was done."""
+        total: dict[str, float] = {}
+        for event in self.events:
+            total[event["name"]] = total.get(event["name"], 0.0) + event["dur"] / 1e6
+        return total
+
+    def write(self, path: Path) -> None:
+        """As a file for chrome://tracing or ui.perfetto.dev."""
+        names = {(e["pid"], e["cat"]) for e in self.events}
+        said = [{"name": "process_name", "ph": "M", "pid": pid, "args": {"name": name}} for pid, name in sorted(names)]
+        threads = {(e["pid"], e["tid"], e["args"]["thread"]) for e in self.events}
+        said += [
+            {"name": "thread_name", "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
+            for pid, tid, name in sorted(threads)
+        ]
+        path.write_text(json.dumps({"traceEvents": said + self.events}))
+
+    def draw(self, path: Path, seconds: float = 1.0) -> None:
+        """A picture of `seconds` from the middle: a row a thread, the device's above the others."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import patches, pyplot
+
+        first = self._middle(seconds)
+        shown = self.between(first, first + seconds)
+        rows = sorted({_row(e) for e in shown.events}, key=lambda row: (not row.endswith("device-owner"), row))
+        figure, axes = pyplot.subplots(figsize=(12, 1 + 0.35 * len(rows)), layout="constrained")
+        for event in shown.events:
+            left, width = (event["ts"] / 1e6 - first) * 1000, event["dur"] / 1000
+            colour = _COLOURS.get(event["name"], _OTHER)
+            axes.barh(rows.index(_row(event)), width, left=left, color=colour, height=0.8, edgecolor="white", lw=0.3)
+        axes.set(yticks=range(len(rows)), yticklabels=rows, xlabel="milliseconds", xlim=(0, 1000 * seconds))
+        axes.invert_yaxis()
+        said = [name for name in _COLOURS if any(e["name"] == name for e in shown.events)]
+        handles = [patches.Patch(color=_COLOURS[name]) for name in said]
+        axes.legend(handles, said, ncols=len(said), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+        figure.savefig(path, dpi=120)
+        pyplot.close(figure)
+
+    def _middle(self, seconds: float) -> float:
+        times = [e["ts"] / 1e6 for e in self.events]
+        return max(times[0], (times[0] + times[-1] - seconds) / 2) if times else 0.0
+
+
+def _row(event: dict[str, Any]) -> str:
+    return f"{event['cat']} {event['args']['thread']}"
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """The length of the union of intervals that are sorted by their begin."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in spans:
+        if end > reached:
+            total += end - max(begin, reached)
+            reached = end
+    return total
