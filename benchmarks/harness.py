@@ -29,7 +29,12 @@ class Case:
     @classmethod
     def seconds(cls, case: str, ours: float, yardstick: float, **more: Any) -> Case:
         """A comparison of times: less is better."""
-        return cls(case, round(ours, 6), round(yardstick, 6), "s", round(yardstick / ours, 3), more)
+        return cls.amount(case, ours, yardstick, "s", **more)
+
+    @classmethod
+    def amount(cls, case: str, ours: float, yardstick: float, unit: str, **more: Any) -> Case:
+        """A comparison of what is spent, such as time or memory: less is better."""
+        return cls(case, round(ours, 6), round(yardstick, 6), unit, round(yardstick / ours, 3), more)
 
     @classmethod
     def rate(cls, case: str, ours: float, yardstick: float, unit: str, **more: Any) -> Case:

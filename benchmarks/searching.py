@@ -1,0 +1,92 @@
+"""cudnn's search for the fastest convolutions: always, never, or where it pays, over three kinds of work.
+
+Every run begins in a process that has searched nothing, and pays for what it searches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from statistics import median
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from segmentation.catalogue.repository import find
+from segmentation.ladder import exact, rung
+from segmentation.running import Input
+from segmentation.segmenter import Segmenter
+from workers.cudnn import CudnnBenchmark, Run
+from workers.devices import Benchmark
+
+from .apart import Work, apart
+from .forwards import Shape, planes
+from .harness import Case
+
+#: Height, width and number of the images of the 2018 Data Science Bowl's training set, by size.
+_NUCLEI = (
+    (256, 256, 334),
+    (256, 320, 112),
+    (520, 696, 92),
+    (360, 360, 91),
+    (1024, 1024, 16),
+    (512, 640, 13),
+    (603, 1272, 6),
+    (260, 347, 5),
+    (1040, 1388, 1),
+)
+
+
+def workloads(count: int) -> dict[str, list[Shape]]:
+    """Shapes of `count` batches each: one and the same; as images of nuclei come, on the ladder; each one new."""
+    sizes = [exact(256 + 8 * (n % 64), 256 + 8 * (n // 64)) for n in range(count)]
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(len(_NUCLEI), count, p=np.array([own[2] for own in _NUCLEI]) / sum(own[2] for own in _NUCLEI))
+    return {
+        "one shape": [rung(512, 512)] * count,
+        "varied shapes": [rung(*_NUCLEI[n][:2]) for n in drawn],
+        "every shape new": [sizes[n] for n in rng.permutation(count)],
+    }
+
+
+def cases(count: int, rounds: int) -> Iterator[Case]:
+    """Per workload, images per second of `auto` over the better of `on` and `off`."""
+    for name, shapes in workloads(count).items():
+        rates: dict[str, list[float]] = {setting: [] for setting in get_args(Benchmark)}
+        told: dict[str, Any] = {}
+        for _ in range(rounds):
+            for setting in rates:
+                with apart(through, setting, "cuda") as run:
+                    seconds, counters = run(shapes)
+                rates[setting].append(len(shapes) / seconds)
+                told |= {f"{setting}_searches": counters["cudnn_searches"]}
+        speed = {setting: median(found) for setting, found in rates.items()}
+        both = {f"{setting}_images/s": round(speed[setting], 2) for setting in ("on", "off")}
+        better = max(speed["on"], speed["off"])
+        yield Case.rate(f"cudnn auto, {name}", speed["auto"], better, "images/s", batches=count, **both, **told)
+
+
+def through(setting: Benchmark, device: str) -> Work[list[Shape], tuple[float, dict[str, Any]]]:
+    """Batches of one image of these shapes → the seconds that they took, and what the setting has counted."""
+    segmenter = Segmenter.load(find("nuclei"), device)
+    _run(segmenter, (64, 64), Run.OFF)  # the device's context, the libraries
+
+    def work(shapes: list[Shape]) -> tuple[float, dict[str, Any]]:
+        benchmark, spent = CudnnBenchmark(setting), 0.0
+        for shape in shapes:
+            how = benchmark.next(shape)
+            seconds = _run(segmenter, shape, how)
+            benchmark.ran(shape, how, seconds)
+            spent += seconds
+        return spent, benchmark.counters()
+
+    return work
+
+
+def _run(segmenter: Segmenter, shape: Shape, how: Run) -> float:
+    given = Input(planes(shape), (slice(0, shape[0]), slice(0, shape[1])), compact=True)
+    torch.backends.cudnn.benchmark = how is not Run.OFF
+    began = time.perf_counter()
+    segmenter.finish(segmenter.start([given], shape))
+    return time.perf_counter() - began

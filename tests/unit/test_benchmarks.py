@@ -1,0 +1,219 @@
+"""What the benchmarks compute and report; what they measure is measured by running them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import latency, loops, roofline, searching, soak
+from benchmarks.__main__ import NAMES, parse
+from benchmarks.forwards import Tuned, planes, prepared
+from benchmarks.harness import Case, alternate, report
+from benchmarks.identity import identity_model
+from benchmarks.pictures import crops, label
+from benchmarks.redis_load import RedisLoad
+from segmentation.catalogue.repository import find
+from segmentation.errors import ModelExists
+from segmentation.images import decode
+from segmentation.network import BranchedERFNet
+from segmentation.segmenter import Segmenter
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+AMOUNTS = st.floats(1e-3, 1e6)
+
+
+def test_the_last_line_is_one_json_object(capsys):
+    cases = [Case.seconds("small", 0.5, 1.0, copies=2), Case.rate("large", 3, 2, "images/s")]
+    report("clustering", cases, as_json=True)
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["benchmark"], set(told)) == ("clustering", {"benchmark", "machine", "cases"})
+    assert told["cases"][0] == {"case": "small", "ours": 0.5, "yardstick": 1.0, "unit": "s", "ratio": 2.0, "copies": 2}
+    assert told["cases"][1]["ratio"] == 1.5
+
+
+def test_without_json_there_is_a_table_for_people(capsys):
+    report("clustering", [Case.seconds("small", 0.5, 1.0)], as_json=False)
+    assert "small" in capsys.readouterr().out
+
+
+@given(AMOUNTS, AMOUNTS)
+@settings(max_examples=30)
+def test_a_ratio_above_one_is_better_whatever_the_unit(ours, yardstick):
+    spent, done = Case.amount("a", ours, yardstick, "MB"), Case.rate("b", ours, yardstick, "1/s")
+    assert spent.ratio == pytest.approx(yardstick / ours, abs=1e-3)
+    assert done.ratio == pytest.approx(ours / yardstick, abs=1e-3)
+
+
+def test_both_are_run_in_turn():
+    order: list[str] = []
+    alternate(lambda: order.append("ours"), lambda: order.append("theirs"), 3)
+    assert order == ["ours", "theirs"] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "required: name"),
+        (["everything"], "invalid choice: 'everything'"),
+        (["soak", "--images", "."], "--images is for huge, latency, pipeline; soak makes its own"),
+        (["pipeline", "--images", "nowhere"], "no such file or folder: nowhere"),
+        (["pipeline", "--device", "cpu"], "--device is for device, not for pipeline"),
+        (["device", "--device", "tpu"], "invalid choice: 'tpu'"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(arguments, complaint, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse(arguments)
+    assert end.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_several_folders_may_be_asked_for(tmp_path):
+    given = parse(["pipeline", "--images", str(tmp_path), str(tmp_path), "--quick"])
+    assert (given.images, given.quick, given.json) == ([tmp_path, tmp_path], True, False)
+
+
+def test_every_name_has_its_module():
+    folder = Path(loops.__file__).parent
+    assert [name for name in NAMES if not (folder / f"{name}.py").exists()] == []
+
+
+def test_crops_are_the_same_every_time():
+    first, again = crops(3), crops(3)
+    assert first == again
+    assert [Image.open(io.BytesIO(data)).size for data in first] == [(256, 256)] * 3
+
+
+@pytest.mark.parametrize(
+    ("folder", "model"),
+    [("phase-contrast", "phase-contrast"), ("phase-contrast/images", "phase-contrast"), ("mine/images", "nuclei")],
+)
+def test_a_folder_is_run_with_the_model_of_its_name(folder, model, tmp_path):
+    assert loops.model_of(tmp_path / folder) == model
+
+
+def test_crops_are_run_with_nuclei():
+    assert loops.model_of(None) == "nuclei"
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    assert label(tmp_path / "nuclei" / "images") == "nuclei/images"
+    assert label(None) == "256²"
+
+
+def test_the_identity_model_finds_nothing_and_is_written_once(tmp_path):
+    name = identity_model(tmp_path)
+    labels, scores = Segmenter.load(find(name, [tmp_path])).segment(decode(crops(1)[0]))
+    assert (labels.shape, labels.max(), len(scores)) == ((256, 256), 0, 0)
+    with pytest.raises(ModelExists):
+        identity_model(tmp_path)
+
+
+def test_both_loops_find_the_same_objects():
+    (image,) = crops(1, side=128)
+    labels, _ = loops.plain_work("nuclei")(image)
+    ours, scores = Segmenter.load(find("nuclei")).segment(decode(image))
+    assert len(scores) > 0
+    assert (labels != ours).mean() < 1e-3  # the queue's fields travel in half precision
+
+
+def test_a_loop_gives_the_seconds_of_each_step():
+    times = loops.timed_steps(len, lambda size: size + 1)([b"one", b"two"])
+    assert times.shape == (2, 2)
+    assert (times >= 0).all()
+
+
+@given(st.lists(st.lists(st.floats(0, 10), min_size=6, max_size=6), min_size=1, max_size=20))
+@settings(max_examples=30)
+def test_the_overhead_is_what_the_queue_takes_beyond_the_loop(rows):
+    sections = np.array(rows) + 0.001
+    steps = np.full((len(rows), 2), 0.001)
+    case = latency.case("256²", sections, steps)
+    assert case.more["overhead_ms"] == pytest.approx(1000 * (np.median(sections.sum(1)) - 0.002), abs=0.01)
+    assert case.more["queue_p50_ms"] <= case.more["queue_p95_ms"] <= case.more["queue_p99_ms"]
+    assert all(f"{section}_ms" in case.more for section in latency.SECTIONS)
+
+
+@given(st.lists(AMOUNTS, min_size=1, max_size=50), st.floats(1.0, 3.0))
+@settings(max_examples=30)
+def test_growth_shows_between_the_first_and_the_last_quarter(values, factor):
+    flat, grown = sorted(values)[:1] * 8, sorted(values)[:1] * 4 + [sorted(values)[0] * factor] * 4
+    assert soak.quarters(flat) == (flat[0], flat[0])
+    assert soak.quarters(grown) == pytest.approx((flat[0], flat[0] * factor))
+
+
+def test_samples_of_any_number_give_a_case_each():
+    samples = soak.Samples({"device": [100.0, 103.0], "redis, in use": [8.0]}, {"device": [20, 21]})
+    device, redis = samples.cases()
+    assert (device.more["growth_percent"], device.more["descriptors"]) == (3.0, "20 to 21")
+    assert (redis.ours, redis.more["growth_percent"]) == (8.0, 0.0)
+
+
+def test_the_load_between_two_looks_is_shared_among_the_jobs():
+    before, after = RedisLoad(100, 10, 1e6, 2e6, 1.0), RedisLoad(300, 30, 3e6, 6e6, 1.5)
+    assert (after - before).over(10) == {
+        "commands": 20.0,
+        "requests": 2.0,
+        "kB_in": 200.0,
+        "kB_out": 400.0,
+        "redis_cpu_ms": 50.0,
+    }
+
+
+def test_the_roofline_counts_the_arithmetic_that_torch_counts():
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        BranchedERFNet(1, 2).eval()(torch.zeros(2, 1, 40, 72))
+    assert sum(one.flops for one in roofline.layers(1, 2, 2, (40, 72))) == counter.get_total_flops()
+
+
+def test_a_layer_takes_the_longer_of_its_arithmetic_and_its_memory():
+    peak = roofline.Peak(flops_per_s=100.0, bytes_per_s=10.0)
+    assert peak.seconds([roofline.Layer(200, 1), roofline.Layer(1, 10)], itemsize=4) == 2.0 + 4.0
+
+
+def test_a_peak_is_measured():
+    peak = roofline.peak("cpu", torch.float32, side=64, copied=1 << 16)
+    assert peak.flops_per_s > 0
+    assert peak.bytes_per_s > 0
+
+
+@pytest.mark.parametrize("folded", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+def test_what_is_left_out_of_the_preparation_is_left_out(folded, last):
+    network = prepared(Tuned(folded_norms=folded, channels_last=last))
+    norms = [block for block in network.modules() if isinstance(block, nn.BatchNorm2d)]
+    wide = next(block for block in network.modules() if isinstance(block, nn.Conv2d) and block.in_channels == 64)
+    assert (len(norms) < 10) is folded
+    assert wide.weight.is_contiguous(memory_format=torch.channels_last) is last
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (300, 520)])
+def test_planes_have_the_shape_that_was_asked_for(shape):
+    found = planes(shape)
+    assert (found.shape, found.dtype) == ((1, *shape), np.float32)
+
+
+def test_the_workloads_are_one_shape_several_and_all_different():
+    kinds = {name: len(set(shapes)) for name, shapes in searching.workloads(200).items()}
+    assert kinds["one shape"] == 1
+    assert 3 <= kinds["varied shapes"] <= 9
+    assert kinds["every shape new"] == 200
+
+
+@pytest.mark.parametrize(("setting", "searches"), [("on", 2), ("off", 0)])
+def test_a_search_is_made_for_each_new_shape_or_for_none(setting, searches, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    seconds, counters = searching.through(setting, "cpu")([(64, 64), (72, 64), (64, 64)])
+    assert seconds > 0
+    assert counters["cudnn_searches"] == searches
