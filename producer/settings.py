@@ -100,8 +100,9 @@ class Settings(BaseSettings):
     the job; then it is sent again. A job that waits in a long queue is not lost, however long that takes."""
     visibility_timeout_s: int = Field(default=3600, ge=1)
     """Seconds after which the transport delivers an unacknowledged message again; longer than any stage takes."""
-    stage_limit_s: float = Field(default=600.0, gt=0)
-    """Seconds that the clustering of one image may take; then its process is replaced and the job tried again."""
+    stage_limit_s: float = Field(default=120.0, gt=0)
+    """Seconds that the clustering of one image may take; then its process is replaced and the job tried again. Celery
+    remembers a job's limit for as long, half a kilobyte each."""
     grace_s: float = Field(default=30.0, gt=0)
     """Seconds that workers are given to finish what they have in hand when they are stopped."""
     trace: Path | None = None

@@ -9,6 +9,8 @@ in line for its queue as well (`queues.lua`), so that no crash comes between the
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -52,6 +54,7 @@ class Ledger:
     def __init__(self, redis: Redis, **rules: Any) -> None:
         """`rules` are those of `Rules`."""
         self._redis, self.rules = redis, Rules(**rules)
+        self._of_thread = threading.local()
         events = EVENTS.format(redis.connection_pool.connection_kwargs.get("db", 0))
         self._settings = json.dumps(asdict(self.rules) | {"events": events})
         here = files(__package__)
@@ -250,14 +253,35 @@ class Ledger:
         job = self.status(job_id)
         if job.state.ended:
             return job
-        with closing(self._redis.pubsub(ignore_subscribe_messages=True)) as news:  # type: ignore[no-untyped-call]
-            news.subscribe(_key(job_id))
+        with self._news_of(job_id) as news:
             while not (job := self.status(job_id)).state.ended:
-                left = _LOOK_AGAIN if deadline is None else min(_LOOK_AGAIN, deadline - time.monotonic())
-                if left <= 0:
-                    break
-                news.get_message(timeout=left)
+                look = time.monotonic() + _LOOK_AGAIN
+                look = look if deadline is None else min(look, deadline)
+                while (left := look - time.monotonic()) > 0:
+                    message = news.get_message(timeout=left)
+                    if message and State(message["data"].decode()).ended:
+                        break
+                if deadline is not None and time.monotonic() >= deadline:
+                    return self.status(job_id)
         return job
+
+    @contextmanager
+    def _news_of(self, job_id: str) -> Iterator[Any]:
+        """The states that the job enters. Each thread keeps a connection for such news: to make one takes longer than
+        many a job.
+        """
+        if getattr(self._of_thread, "pid", None) != os.getpid():  # a fork must not read its parent's
+            self._of_thread.news = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+            self._of_thread.pid = os.getpid()
+        news: Any = self._of_thread.news
+        try:
+            news.subscribe(_key(job_id))
+            yield news
+            news.unsubscribe()
+        except BaseException:
+            self._of_thread.pid = None
+            news.close()
+            raise
 
 
 class Cancellations:

@@ -25,7 +25,7 @@ _GRAPH, _INPUTS = "models/model.json", "data/sample_inputs/model.pt"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 #: What else an archive holds: tensors as plain bytes, and the format's own few words.
 _PLAIN = ("data/weights/weight_", "data/constants/tensor_", ".data/", "archive_", "byteorder", "version")
-#: (N, H, W) of inputs that a program has to take: alone and together, square and not, on rungs of the ladder.
+#: (N, H, W) of inputs that a program has to take: alone and together, square and not.
 _TRIALS = ((1, 64, 64), (3, 40, 72))
 
 
