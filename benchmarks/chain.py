@@ -1,28 +1,28 @@
 """The yardstick of `machinery`: two empty Celery tasks, one after the other, on a thread worker and a prefork worker.
 
-Run as `python -m benchmarks.chain POOL QUEUE` with MASKQ_BROKER_URL set. What it measures is Celery itself on the same
-Redis, with the same acknowledgement, prefetching and events as maskq's workers.
+Run as `python -m benchmarks.chain POOL CONCURRENCY QUEUE` with MASKQ_BROKER_URL set. It is Celery as it comes, without
+results: no events, nothing of maskq's configuration.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from celery import Celery, chain
 from redis import Redis
 
 from producer.settings import Settings
-from tasks.app import create_app
-from workers.node import start
 
 FIRST, SECOND = "chain.first", "chain.second"
 _DONE = "chain:done"
 
 
-def make_app(settings: Settings) -> Celery:
+def make_app(broker_url: str) -> Celery:
     """An app with the two empty tasks; the second counts what is done, so that a sender can wait for it."""
-    app = create_app(settings)
-    redis = Redis.from_url(settings.broker_url or "")
+    app = Celery("chain", broker=broker_url, set_as_current=False)
+    app.conf.task_ignore_result = True
+    redis = Redis.from_url(broker_url)
 
     def first() -> None:
         """Nothing."""
@@ -41,18 +41,22 @@ def turn(app: Celery, redis: Redis, count: int, in_flight: int) -> None:
     done = 0
     for sent in range(count):
         while sent - done >= in_flight:
-            done = int(redis.get(_DONE) or 0)
-        chain(
-            app.signature(FIRST, immutable=True, queue=FIRST), app.signature(SECOND, immutable=True, queue=SECOND)
-        ).apply_async()
-    while int(redis.get(_DONE) or 0) < count:
+            done = _done(redis)
+        two = (app.signature(name, immutable=True, queue=name) for name in (FIRST, SECOND))
+        chain(*two, app=app).apply_async()
+    while _done(redis) < count:
         pass
+
+
+def _done(redis: Redis) -> int:
+    found: Any = redis.get(_DONE)
+    return int(found or 0)
 
 
 def main(pool: str, concurrency: str, queue: str) -> None:
     """Serve one of the two queues until told to stop."""
-    settings = Settings()
-    start(make_app(settings), settings, node=f"chain-{pool}", pool=pool, concurrency=int(concurrency), queues=(queue,))
+    app = make_app(Settings().broker_url or "")
+    app.Worker(hostname=f"chain-{pool}@here", pool=pool, concurrency=int(concurrency), queues=[queue]).start()
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
     picture = _picture(images)
     side = _QUICK if quick else _HUGE
     small, huge = (_png(picture, length) for length in (_SMALL, side))
-    with running(Settings(broker_url=None, devices="cpu", cluster_processes=1)) as stack:
+    with running(Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1)) as stack:
         with Client(settings=stack.settings) as client:
 
             def through(image: bytes) -> None:

@@ -47,7 +47,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
     name = label(images)
     with tempfile.TemporaryDirectory() as folder:
         identity = identity_model(Path(folder))
-        settings = Settings(broker_url=None, devices="cpu", cluster_processes=1, models=folder)
+        settings = Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1, models=folder)
         with running(settings) as stack, Client(settings=stack.settings) as client:
             return [
                 _compare(client, data, name, model, ()),

@@ -42,7 +42,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
     count, rounds = (300, 2) if quick else (1000, 5)
     with tempfile.TemporaryDirectory() as folder, _both(Path(folder)) as (stack, client, model):
         pictures = [_picture(seed) for seed in range(16)]
-        app, redis = make_app(stack.settings), Redis.from_url(stack.settings.broker_url or "")
+        app, redis = make_app(stack.settings.broker_url or ""), Redis.from_url(stack.settings.broker_url or "")
 
         def jobs(number: int = count) -> None:
             for result in client.map(
@@ -66,7 +66,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
 def _both(folder: Path) -> Iterator[tuple[Stack, Client, str]]:
     """The stack with the identity model, and beside it the two workers of the yardstick."""
     model = identity_model(folder)
-    settings = Settings(broker_url=None, devices="cpu", cluster_processes=1, models=str(folder))
+    settings = Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1, models=str(folder))
     with running(settings) as stack, Client(settings=stack.settings) as client:
         env = settings_env(stack.settings)
         for pool, threads, queue in (("threads", "4", FIRST), ("prefork", "1", SECOND)):

@@ -55,7 +55,7 @@ def _speeds(data: list[bytes], model: str, rounds: int) -> dict[str, float]:
     share = len(data) // rounds
     times: dict[str, list[float]] = {"queue": [], "plain": [], "optimised": []}
     with (
-        running(Settings(broker_url=None, devices="cpu", cluster_processes=1)) as stack,
+        running(Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1)) as stack,
         Client(settings=stack.settings) as client,
         loops.plain(model) as plain,
         loops.optimised(model) as optimised,

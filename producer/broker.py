@@ -1,7 +1,7 @@
 """The broker: how every Celery app that shares it is configured, and where messages lie.
 
-Everything here that both sides must agree on stands here once: queue names, serializer, priorities, visibility. The
-messages themselves are made by `ledger.lua`.
+Everything that both sides must agree on stands here once: queue names, serializer, priorities. The messages themselves
+are made by the ledger's `queues.lua`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ TASKS = {Stage.EMBED: "tasks.embed", Stage.CLUSTER: "tasks.cluster"}
 _PRIORITIES = 10
 
 
-def celery_settings(visibility_timeout_s: int) -> dict[str, Any]:
+def celery_settings() -> dict[str, Any]:
     """Celery's configuration, the same for producers, workers and Flower.
 
-    The visibility timeout has to stand in three places, and the shortest of the apps on a broker wins.
+    Messages are acknowledged to no one: kombu would note each in Redis, to send it again after a visibility timeout,
+    of which the shortest among all apps wins and which a long task outlasts. The ledger knows better and sooner what
+    has to be sent again, so that is off; what a worker has taken and not begun it puts back when it is stopped.
     """
-    visibility = {"visibility_timeout": visibility_timeout_s}
     return {
         "accept_content": ["json"],
         "task_serializer": "json",
@@ -41,11 +42,12 @@ def celery_settings(visibility_timeout_s: int) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "worker_prefetch_multiplier": 1,
-        # Of two lanes that have work of one priority, a worker takes in turn: else the first would starve the second.
-        "broker_transport_options": visibility
-        | {"priority_steps": list(range(_PRIORITIES)), "queue_order_strategy": "round_robin"},
-        "result_backend_transport_options": visibility,
-        "visibility_timeout": visibility_timeout_s,
+        "broker_transport_options": {
+            "ack_emulation": False,
+            "priority_steps": list(range(_PRIORITIES)),
+            # Of two lanes that have work of one priority, a worker takes in turn: else the first starved the second.
+            "queue_order_strategy": "round_robin",
+        },
         "worker_send_task_events": True,
         "broker_connection_retry_on_startup": True,
         "task_create_missing_queues": True,
@@ -62,19 +64,15 @@ def queue_of(stage: Stage, lane: str) -> str:
     return f"embed.{lane}" if stage is Stage.EMBED else CLUSTER_QUEUE
 
 
-def message_lists() -> list[str]:
-    """The lists in which kombu keeps the messages of maskq's queues."""
-    return [name for queue in (*EMBED_QUEUES, CLUSTER_QUEUE) for name in _lists(queue)]
+def message_lists(*queues: str) -> list[str]:
+    """The lists in which kombu keeps the messages of these queues, or of all: one a priority, what goes first first."""
+    steps = ["", *(f"\x06\x16{step}" for step in range(1, _PRIORITIES))]
+    return [queue + step for queue in queues or (*EMBED_QUEUES, CLUSTER_QUEUE) for step in steps]
 
 
 def queue_length(redis: Redis, queue: str) -> int:
-    """Messages that wait in a queue, of all priorities."""
+    """Messages that lie in a queue, of all priorities."""
     pipe = redis.pipeline(transaction=False)
-    for name in _lists(queue):
+    for name in message_lists(queue):
         pipe.llen(name)
     return sum(pipe.execute())
-
-
-def _lists(queue: str) -> list[str]:
-    """One for each priority, the one that goes first first."""
-    return [queue] + [f"{queue}\x06\x16{step}" for step in range(1, _PRIORITIES)]

@@ -98,8 +98,6 @@ class Settings(BaseSettings):
     resend_s: float = Field(default=10.0, gt=0)
     """Seconds after which a job's message counts as lost, where it is no longer on its queue and no worker has claimed
     the job; then it is sent again. A job that waits in a long queue is not lost, however long that takes."""
-    visibility_timeout_s: int = Field(default=3600, ge=1)
-    """Seconds after which the transport delivers an unacknowledged message again; longer than any stage takes."""
     stage_limit_s: float = Field(default=120.0, gt=0)
     """Seconds that the clustering of one image may take; then its process is replaced and the job tried again. Celery
     remembers a job's limit for as long, half a kilobyte each."""

@@ -16,7 +16,7 @@ from .delivery import Delivery, StageFailed, StageReleased
 def create_app(settings: Settings) -> Celery:
     """An app on the settings' broker, without tasks: enough for Flower."""
     app = Celery("maskq", broker=settings.broker_url, set_as_current=True)
-    app.conf.update(celery_settings(settings.visibility_timeout_s))
+    app.conf.update(celery_settings())
     app.conf.update(worker_hijack_root_logger=True, worker_cancel_long_running_tasks_on_connection_loss=False)
     return app
 

@@ -35,7 +35,9 @@ def bench(
     images = [path.read_bytes() for path in expand(paths)]
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="maskq-trace-") as folder:
-        chosen = given({**settings, "trace": folder if trace else None}).model_copy(update={"broker_url": None})
+        chosen = given({**settings, "trace": folder if trace else None}).model_copy(
+            update={"broker_url": None, "reuse": False}
+        )
         with running(chosen) as stack, Client(settings=stack.settings) as client:
             for _ in client.map([images[n % len(images)] for n in range(_WARM_UP)], model=model):
                 pass

@@ -1,6 +1,6 @@
 """Flower on this broker, read-only, for one's own machine unless told otherwise.
 
-Run as `python -m workers.flower ADDRESS PORT`. It takes the app's visibility timeout, the shortest of which would win.
+Run as `python -m workers.flower ADDRESS PORT`.
 """
 
 from __future__ import annotations

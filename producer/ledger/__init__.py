@@ -187,10 +187,11 @@ class Ledger:
         """
         for queue in (*EMBED_QUEUES, CLUSTER_QUEUE):
             self._move("admit", "", queue)
-        for waiting in message_lists():
-            for job_id in cast("list[bytes]", self._ask("overtaken", "", waiting, older_s)):
-                if self._move("resend", job_id.decode(), waiting) == "ok":
-                    yield job_id.decode()
+            if self._redis.exists(f"{PREFIX}sent:{queue}"):
+                for waiting in message_lists(queue):
+                    for job_id in cast("list[bytes]", self._ask("overtaken", "", queue, waiting, older_s)):
+                        if self._move("resend", job_id.decode(), waiting) == "ok":
+                            yield job_id.decode()
 
     def _due(self, transition: str, times: str) -> Iterator[str]:
         """The jobs whose time in a sorted set has come, once the transition has moved them."""

@@ -16,7 +16,6 @@ local delayed, expiring, dead = prefix .. 'delayed', prefix .. 'expiring', prefi
 local works = {embed = 'embedding', cluster = 'clustering'}
 local waits = {embed = 'queued', cluster = 'embedded'}
 local stage_of = {queued = 'embed', embedding = 'embed', embedded = 'cluster', clustering = 'cluster'}
-local LEAST = 9 -- kombu's priorities: 0 goes first, 9 last
 local AT_ONCE = 1000 -- jobs that one script looks at, at most
 
 local function queue_of(of, stage)
@@ -27,6 +26,9 @@ end
 local function list_of(queue, priority)
   return priority == 0 and queue or queue .. '\6\22' .. string.format('%d', priority)
 end
+
+-- Jobs that were sent to and not claimed (zset, by when they were sent).
+local function sent_of(queue) return prefix .. 'sent:' .. queue end
 
 -- What kombu's Redis transport makes of a message.
 local function envelope(exchange, key, tag, priority, headers, body)
@@ -55,7 +57,7 @@ local function send(to, stage, queue, priority)
   local nothing = {callbacks = cjson.null, errbacks = cjson.null, chain = cjson.null, chord = cjson.null}
   redis.call('LPUSH', list, envelope('', queue, task, priority, headers, {{to}, {}, nothing}))
   redis.call('HSET', hash(to), 'list', list)
-  redis.call('ZADD', prefix .. 'sent:' .. list, text(now), to)
+  redis.call('ZADD', sent_of(queue), text(now), to)
   -- Flower shows what is queued by this event.
   redis.call('PUBLISH', settings.events, envelope('celeryev', 'task.sent', task, 0, {hostname = 'maskq'}, {
     type = 'task-sent', uuid = task, root_id = task, name = name, args = said, kwargs = '{}', retries = 0,
@@ -64,19 +66,23 @@ local function send(to, stage, queue, priority)
   }))
 end
 
+-- A line holds the jobs of one client and priority, oldest first; `turns` the clients of one priority that have a line,
+-- in turn; `lined` the priorities that have turns (set).
 local function line_of(queue, priority, client) return prefix .. 'line:' .. queue .. ':' .. priority .. ':' .. client end
 local function turns_of(queue, priority) return prefix .. 'turns:' .. queue .. ':' .. priority end
+local function lined_of(queue) return prefix .. 'lined:' .. queue end
 
 -- Whose turn it is: the priority and client whose first job goes first. What has waited counts one priority more for
 -- every `age_s` seconds, so that the last is served some day.
 local function next_turn(queue)
   local best, best_priority, best_client
-  for priority = 0, LEAST do
-    local client = redis.call('LINDEX', turns_of(queue, priority), 0)
-    if client then
-      local since = tonumber(string.match(redis.call('LINDEX', line_of(queue, priority, client), 0), '^%S+'))
-      local aged = math.max(0, priority - math.floor((now - since) / settings.age_s))
-      if not best or aged < best then best, best_priority, best_client = aged, priority, client end
+  for _, each in ipairs(redis.call('SMEMBERS', lined_of(queue))) do
+    local priority = tonumber(each)
+    local client = redis.call('LINDEX', turns_of(queue, each), 0)
+    local since = tonumber(string.match(redis.call('LINDEX', line_of(queue, each, client), 0), '^%S+'))
+    local aged = math.max(0, priority - math.floor((now - since) / settings.age_s))
+    if not best or aged < best or aged == best and priority < tonumber(best_priority) then
+      best, best_priority, best_client = aged, each, client
     end
   end
   return best, best_priority, best_client
@@ -87,14 +93,18 @@ local function take_turn(queue, priority, client)
   local line, turns = line_of(queue, priority, client), turns_of(queue, priority)
   redis.call('LPOP', turns)
   local taken = string.match(redis.call('LPOP', line), '%S+$')
-  if redis.call('EXISTS', line) == 1 then redis.call('RPUSH', turns, client) end
+  if redis.call('EXISTS', line) == 1 then
+    redis.call('RPUSH', turns, client)
+  elseif redis.call('EXISTS', turns) == 0 then
+    redis.call('SREM', lined_of(queue), priority)
+  end
   return taken
 end
 
 -- Fill Celery's queue up to `window` messages from the lines.
 local function admit(queue)
-  local room = settings.window
-  for priority = 0, LEAST do room = room - redis.call('LLEN', list_of(queue, priority)) end
+  if redis.call('EXISTS', lined_of(queue)) == 0 then return end
+  local room = settings.window - redis.call('ZCARD', sent_of(queue))
   for _ = 1, AT_ONCE do
     if room <= 0 then return end
     local aged, priority, client = next_turn(queue)
@@ -109,12 +119,18 @@ local function admit(queue)
   end
 end
 
--- Put a waiting job at the end of its line.
+-- Send to a job that waits, or put it at the end of its line.
 local function line_up(who, stage)
   local queue = queue_of(who, stage)
   local priority, client = unpack(redis.call('HMGET', hash(who), 'priority', 'client'))
-  local line = line_of(queue, priority, client)
-  if redis.call('RPUSH', line, text(now) .. ' ' .. who) == 1 then redis.call('RPUSH', turns_of(queue, priority), client) end
+  if redis.call('EXISTS', lined_of(queue)) == 0 and redis.call('ZCARD', sent_of(queue)) < settings.window then
+    send(who, stage, queue, tonumber(priority))
+    return
+  end
+  if redis.call('RPUSH', line_of(queue, priority, client), text(now) .. ' ' .. who) == 1 then
+    redis.call('RPUSH', turns_of(queue, priority), client)
+    redis.call('SADD', lined_of(queue), priority)
+  end
   admit(queue)
 end
 
@@ -125,9 +141,9 @@ end
 
 -- Take a job out of all that says it waits; its place in a line is passed over when its turn comes.
 local function leave_queue(who, stage)
-  redis.call('ZREM', prefix .. 'waits:' .. queue_of(who, stage), who)
+  local queue = queue_of(who, stage)
+  redis.call('ZREM', prefix .. 'waits:' .. queue, who)
+  redis.call('ZREM', sent_of(queue), who)
   redis.call('ZREM', delayed, who)
-  local list = redis.call('HGET', hash(who), 'list')
-  if list then redis.call('ZREM', prefix .. 'sent:' .. list, who) end
   redis.call('HDEL', hash(who), 'list')
 end

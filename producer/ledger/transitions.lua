@@ -132,12 +132,8 @@ function transitions.create()
   return {'ok'}
 end
 
--- 4 stage  5 owner  6 the worker's name; returns the job where it is granted
-function transitions.claim()
-  if not state then return 'unknown' end
-  local stage = ARGV[4]
-  admit(queue_of(id, stage)) -- a message was taken, whatever becomes of it
-  if state == works[stage] and owned(ARGV[5]) then return redis.call('HGETALL', job) end -- the answer was lost
+local function claim(stage, owner, worker)
+  if state == works[stage] and owned(owner) then return redis.call('HGETALL', job) end -- the answer was lost
   if state ~= waits[stage] then return state end
   local expires = redis.call('ZSCORE', expiring, id)
   if expires and now > tonumber(expires) then
@@ -146,9 +142,17 @@ function transitions.claim()
   end
   redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
   enter(works[stage])
-  redis.call('HSET', job, 'owner', ARGV[5], 'worker', ARGV[6])
+  redis.call('HSET', job, 'owner', owner, 'worker', worker)
   redis.call('ZADD', leases, text(now + settings.lease_s), id)
   return redis.call('HGETALL', job)
+end
+
+-- 4 stage  5 owner  6 the worker's name; returns the job where it is granted
+function transitions.claim()
+  if not state then return 'unknown' end
+  local answer = claim(ARGV[4], ARGV[5], ARGV[6])
+  admit(queue_of(id, ARGV[4])) -- a message was taken, whatever became of it
+  return answer
 end
 
 -- 4 owner
@@ -204,29 +208,30 @@ function transitions.reclaim()
   return 'ok'
 end
 
--- 4 the list of one queue and priority  5 seconds that a message may be in a worker's hands before its claim
+-- 4 a queue  5 the list of one of its priorities  6 seconds that a message may be in a worker's hands before its claim
 -- Workers take from a list's end what was sent first. So a job whose message was sent before the one at the end has
 -- none on the list, whatever its length. Returns such jobs; sending to them once more is left to `resend`.
 function transitions.overtaken()
-  local last = redis.call('LINDEX', ARGV[4], -1)
-  local before = now - tonumber(ARGV[5])
+  local queue, list = ARGV[4], ARGV[5]
+  local before = now - tonumber(ARGV[6])
+  local last = redis.call('LINDEX', list, -1)
   if last then
     local read, message = pcall(cjson.decode, last)
     local sent = read and type(message) == 'table' and type(message.headers) == 'table' and message.headers.sent
     if not tonumber(sent) then return {} end -- not one of ours: it says nothing of what was sent before it
     before = math.min(before, tonumber(sent))
   end
-  return redis.call('ZRANGEBYSCORE', prefix .. 'sent:' .. ARGV[4], '-inf', '(' .. text(before), 'LIMIT', 0, AT_ONCE)
+  local found = {}
+  for _, each in ipairs(redis.call('ZRANGEBYSCORE', sent_of(queue), '-inf', '(' .. text(before), 'LIMIT', 0, AT_ONCE)) do
+    if redis.call('HGET', hash(each), 'list') == list then table.insert(found, each) end
+  end
+  return found
 end
 
 -- 4 the list that the job's message is missing from
 function transitions.resend()
   local stage = stage_of[state or '']
-  if not stage or state ~= waits[stage] or redis.call('HGET', job, 'list') ~= ARGV[4] then
-    redis.call('ZREM', prefix .. 'sent:' .. ARGV[4], id)
-    return state or 'unknown'
-  end
-  redis.call('ZREM', prefix .. 'sent:' .. ARGV[4], id)
+  if not stage or state ~= waits[stage] or redis.call('HGET', job, 'list') ~= ARGV[4] then return state or 'unknown' end
   send_again(id, stage)
   return 'ok'
 end

@@ -320,7 +320,7 @@ def test_another_message_for_a_finished_job_changes_nothing(client: Client, stac
     job = client.submit(COINS, options=ANYTHING)
     before = job.wait(WAIT_S)
     app = Celery(broker=stack.settings.broker_url, set_as_current=False)
-    app.conf.update(celery_settings(stack.settings.visibility_timeout_s))
+    app.conf.update(celery_settings())
     for stage, queue in ((Stage.EMBED, "embed.varied"), (Stage.CLUSTER, "cluster")):
         app.send_task(TASKS[stage], args=[job.id], queue=queue)
     until(lambda: quiet(to))

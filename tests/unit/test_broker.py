@@ -55,15 +55,28 @@ def test_a_job_waits_in_its_lane_and_then_in_the_one_queue_of_the_cpu_workers(le
     assert (EMBED_QUEUES, CLUSTER_QUEUE) == (("embed.fixed", "embed.varied"), "cluster")
 
 
-def test_only_json_travels_and_the_visibility_timeout_stands_in_all_three_places() -> None:
-    conf = celery_settings(77)
+def test_only_json_travels_and_a_worker_takes_no_more_than_it_can_begin() -> None:
+    conf = celery_settings()
     assert conf["accept_content"] == ["json"]
     assert conf["task_serializer"] == conf["result_serializer"] == "json"
-    assert conf["visibility_timeout"] == 77
-    assert conf["broker_transport_options"]["visibility_timeout"] == 77
-    assert conf["result_backend_transport_options"]["visibility_timeout"] == 77
     assert conf["task_acks_late"] is True
     assert conf["worker_prefetch_multiplier"] == 1
+
+
+def test_what_a_worker_has_taken_is_noted_nowhere_and_put_back_when_it_stops(
+    ledger: Ledger, redis: Redis, redis_url: str
+) -> None:
+    create(ledger)
+    app = Celery(broker=redis_url, set_as_current=False)
+    app.conf.update(celery_settings())
+    taken: list[Any] = []
+    with app.connection_for_read() as connection, connection.Consumer([Queue("embed.varied")]) as consumer:
+        consumer.register_callback(lambda _, message: taken.append(message))
+        while not taken:
+            connection.drain_events(timeout=20)
+        assert queue_length(redis, "embed.varied") == 0
+        assert not redis.exists("unacked", "unacked_index")
+    assert queue_length(redis, "embed.varied") == 1
 
 
 def test_a_message_is_json_holds_only_the_id_and_reads_well_in_flower(ledger: Ledger, redis: Redis) -> None:
@@ -83,7 +96,7 @@ def test_a_message_and_its_event_are_what_celery_itself_would_send(
         events.subscribe(EVENTS.format(redis.connection_pool.connection_kwargs.get("db", 0)))
         job_id = create(ledger)
         app = Celery(broker=redis_url, set_as_current=False)
-        app.conf.update(celery_settings(77), task_send_sent_event=True)
+        app.conf.update(celery_settings(), task_send_sent_event=True)
         app.send_task("tasks.embed", args=[job_id], argsrepr="x", kwargsrepr="{}", queue="embed.varied", priority=4)
         sent = [until(lambda: events.get_message(timeout=1)) for _ in range(2)]
     theirs, ours = map(json.loads, redis.lrange("embed.varied\x06\x164", 0, -1))
@@ -126,7 +139,7 @@ def served(redis_url: str, count: int) -> list[str]:
     """The names of the jobs that a worker is given, one after the other."""
     found: list[str] = []
     app = Celery(broker=redis_url, set_as_current=False)
-    app.conf.update(celery_settings(77))
+    app.conf.update(celery_settings())
     queues = [Queue(queue) for queue in EMBED_QUEUES]
     with app.connection_for_read() as connection, connection.Consumer(queues, accept=["json"]) as consumer:
         consumer.qos(prefetch_count=1)
