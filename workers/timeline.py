@@ -23,6 +23,8 @@ _COLOURS = {
     "encode": "#a1d99b",
 }
 _OTHER = "#d9d9d9"
+#: Batches that a picture shows.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -71,36 +73,40 @@ class Timeline:
         ]
         path.write_text(json.dumps({"traceEvents": said + self.events}))
 
-    def draw(self, path: Path, seconds: float = 1.0) -> None:
-        """A picture of `seconds` from the middle: a row a thread, the device's above the others."""
+    def draw(self, path: Path) -> None:
+        """A picture of some twenty batches from the middle: a row a thread, the device's above the others."""
         import matplotlib
 
         matplotlib.use("Agg")
         from matplotlib import patches, pyplot
 
-        first = self._middle(seconds)
-        shown = self.between(first, first + seconds)
-        rows = sorted({_row(e) for e in shown.events}, key=lambda row: (not row.endswith("device-owner"), row))
+        first, seconds = self._middle()
+        shown = [e for e in self.events if first * 1e6 - e["dur"] < e["ts"] < (first + seconds) * 1e6]
+        rows = sorted({_row(e) for e in shown}, key=lambda row: (not row.endswith("device-owner"), row))
         figure, axes = pyplot.subplots(figsize=(12, 1 + 0.35 * len(rows)), layout="constrained")
-        for event in shown.events:
+        for event in shown:
             left, width = (event["ts"] / 1e6 - first) * 1000, event["dur"] / 1000
             colour = _COLOURS.get(event["name"], _OTHER)
             axes.barh(rows.index(_row(event)), width, left=left, color=colour, height=0.8, edgecolor="white", lw=0.3)
         axes.set(yticks=range(len(rows)), yticklabels=rows, xlabel="milliseconds", xlim=(0, 1000 * seconds))
         axes.invert_yaxis()
-        said = [name for name in _COLOURS if any(e["name"] == name for e in shown.events)]
+        said = [name for name in _COLOURS if any(e["name"] == name for e in shown)]
         handles = [patches.Patch(color=_COLOURS[name]) for name in said]
         axes.legend(handles, said, ncols=len(said), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
         figure.savefig(path, dpi=120)
         pyplot.close(figure)
 
-    def _middle(self, seconds: float) -> float:
-        times = [e["ts"] / 1e6 for e in self.events]
-        return max(times[0], (times[0] + times[-1] - seconds) / 2) if times else 0.0
+    def _middle(self) -> tuple[float, float]:
+        """When the picture begins, and how many seconds it shows."""
+        times = [e["ts"] / 1e6 for e in self.events if e["name"] == ON_DEVICE]
+        if not times:
+            return 0.0, 1.0
+        seconds = min(1.0, _SHOWN / len(times)) * max(times[-1] - times[0], 1e-3)
+        return (times[0] + times[-1] - seconds) / 2, seconds
 
 
 def _row(event: dict[str, Any]) -> str:
-    return f"{event['cat']} {event['args']['thread']}"
+    return f"{event['cat']} {event['args']['thread'].replace('ThreadPoolExecutor-0_', 'thread ')}"
 
 
 def _covered(spans: Iterable[tuple[float, float]]) -> float:

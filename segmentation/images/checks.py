@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,10 @@ Pixels = NDArray[np.generic]
 Image.MAX_IMAGE_PIXELS = None
 
 _MAX_CHANNELS = 16
+_LONGEST_REASON = 200
+_ADDRESS = re.compile(" object at 0x[0-9a-f]+")
+#: Pixels that are worked on at a time where a step needs more memory than its outcome.
+_BAND = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def checked(pixels: Pixels, name: str) -> Pixels:
     if pixels.dtype.kind not in "buif":
         raise NotAnImage(f"{name}: pixels of type {pixels.dtype} are not numbers")
     if pixels.dtype.itemsize > 8:  # long double: nothing else has it
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             pixels = pixels.astype(np.float64)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise NonFiniteImage(f"{name}: {int((~np.isfinite(pixels)).sum()):,} values are NaN or infinite")
@@ -73,7 +79,19 @@ def check_channels(channels: int, name: str) -> None:
         raise NotAnImage(f"{name}: {channels} channels, more than {_MAX_CHANNELS}")
 
 
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Rows of an image, top to bottom, about a megapixel at a time."""
+    step = max(1, _BAND // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
 def check_present(there: int, wanted: int, name: str) -> None:
     """Raises `TruncatedImage` where fewer bytes of pixels are there than the header claims."""
     if there < wanted:
         raise TruncatedImage(f"{name}: cut short: {there:,} of {wanted:,} bytes of pixels")
+
+
+def reason(error: Exception) -> str:
+    """What a decoder's own error says, on one line and in short: some quote the file, and where an object stands."""
+    text = _ADDRESS.sub("", " ".join(str(error).split()))
+    return f"{type(error).__name__}: {text}"[:_LONGEST_REASON]

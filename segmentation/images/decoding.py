@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import ImageError, ImageTooLarge, TruncatedImage
 from . import npy, pillow, tiff
-from .checks import ImageLimits, Pixels, checked
+from .checks import ImageLimits, Pixels, checked, reason
 
 
 def decode(data: bytes, name: str = "image", limits: ImageLimits = ImageLimits()) -> Pixels:
@@ -28,5 +28,5 @@ def decode(data: bytes, name: str = "image", limits: ImageLimits = ImageLimits()
     except MemoryError as error:
         raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
     except Exception as error:  # decoders raise nearly anything on hostile bytes
-        raise TruncatedImage(f"{name}: damaged or cut short ({type(error).__name__}: {error})") from error
+        raise TruncatedImage(f"{name}: damaged or cut short ({reason(error)})") from error
     return checked(pixels, name)

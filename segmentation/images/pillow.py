@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import MultiPageImage, NotAnImage, TruncatedImage
-from . import png
-from .checks import ImageLimits, Pixels, check_size
+from . import jpeg, png
+from .checks import ImageLimits, Pixels, check_size, reason
 from .orientation import EXIF_ORIENTATION, upright
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -19,13 +19,18 @@ def read(data: bytes, name: str, limits: ImageLimits) -> Pixels:
     """(H, W) or (H, W, C) pixels, upright. Raises an `ImageError`, or anything on damaged bytes."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
         check_size(*_webp_size(data), name, limits)
+    if data.startswith(jpeg.MAGIC):
+        jpeg.check_structure(data, name)
+    if data.startswith(png.MAGIC):
+        png.check_structure(data, name)
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except MemoryError:
         raise
     except Exception as error:
         if _begins_well(data):
-            raise TruncatedImage(f"{name}: damaged or cut short in its header ({error})") from error
+            why = "" if isinstance(error, UnidentifiedImageError) else f" ({reason(error)})"
+            raise TruncatedImage(f"{name}: damaged or cut short in its header, or of a rare kind{why}") from error
         raise NotAnImage(f"{name}: not a PNG, JPEG, TIFF, BMP, WebP or NumPy file") from error
     with image:
         check_size(image.height, image.width, name, limits)
@@ -50,7 +55,7 @@ def _begins_well(data: bytes) -> bool:
     """Whether the first bytes are those of a format that Pillow reads for us."""
     if data.startswith(b"BM"):  # two letters that text may begin with: a bitmap's next words end in zeros
         return data[6:10] == bytes(4)
-    return data.startswith((png.MAGIC, b"\xff\xd8\xff")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    return data.startswith((png.MAGIC[:4], jpeg.MAGIC)) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def _expanded(image: Image.Image) -> Image.Image:

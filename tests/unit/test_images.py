@@ -9,7 +9,7 @@ import math
 import resource
 import struct
 import sys
-import zlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +22,6 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from segmentation.errors import (
@@ -34,9 +33,23 @@ from segmentation.errors import (
     NotAnImage,
     TruncatedImage,
 )
-from segmentation.images import ImageLimits, decode
-
-Array = NDArray[Any]
+from segmentation.images import ImageLimits, checks, decode
+from tests.image_files import (
+    Array,
+    chunk,
+    jpeg_claiming,
+    jpeg_scans,
+    npy,
+    npy_header,
+    npy_text,
+    png,
+    raw_tiff,
+    saved,
+    segment,
+    tiff,
+    tiff_with,
+    turned,
+)
 
 RANDOM = np.random.default_rng(0)
 GREY: Array = RANDOM.integers(0, 256, (13, 17), np.uint8)
@@ -71,74 +84,10 @@ def memory_for(megabytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def saved(image: Array | Image.Image, kind: str, **options: Any) -> bytes:
-    """By Pillow."""
-    stream = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def tiff(pixels: Array, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    tifffile.imwrite(
-        stream,
-        pixels,
-        **{"photometric": "rgb" if pixels.ndim == 3 and pixels.shape[2] == 3 else "minisblack"} | options,
-    )
-    return stream.getvalue()
-
-
-def npy(pixels: Array, version: tuple[int, int] | None = None) -> bytes:
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, pixels, version)
-    return stream.getvalue()
-
-
-def npy_header(shape: str, kind: str = "|u1") -> bytes:
-    """A .npy file of no pixels at all."""
-    header = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(width: int, height: int, rows: bytes, depth: int = 16, colour: int = 2, interlaced: bool = False) -> bytes:
-    """A PNG file by hand, as Pillow cannot write them."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
-def turned(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x112] = orientation
-    return exif
-
-
 def webp_claiming(width: int, height: int) -> bytes:
     data = bytearray(saved(SMOOTH, "WEBP", save_all=True, append_images=[Image.fromarray(SMOOTH[::-1])]))
     data[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return bytes(data)
-
-
-def jpeg_claiming(width: int, height: int) -> bytes:
-    data = bytearray(saved(SMOOTH, "JPEG"))
-    at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
-    return bytes(data)
-
-
-def tiff_with(data: bytes, **tags: int) -> bytes:
-    """The TIFF file with some integer tags of its first page set anew, where they stand."""
-    changed = bytearray(data)
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        for name, value in tags.items():
-            tag = file.pages.first.tags[name]
-            kind = {3: "H", 4: "I"}[tag.dtype]
-            struct.pack_into(file.byteorder + kind, changed, tag.valueoffset, value)
-    return bytes(changed)
 
 
 # What comes out
@@ -206,8 +155,20 @@ def test_a_colour_png_of_16_bits_keeps_them(channels: int) -> None:
     np.testing.assert_array_equal(pixels, deep)
 
 
+@THOROUGH
+@given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(2, 4))), st.integers(1, 200))
+def test_a_colour_png_of_16_bits_is_the_same_in_bands_of_any_height(deep: Array, band: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "_BAND", band)
+        np.testing.assert_array_equal(decode(bytes(imagecodecs.png_encode(deep))), deep)
+
+
+@pytest.mark.parametrize("band", [8, 1 << 20])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (3, 40), (17, 16)])
-def test_an_interlaced_colour_png_of_16_bits_is_put_together(shape: tuple[int, int]) -> None:
+def test_an_interlaced_colour_png_of_16_bits_is_put_together(
+    shape: tuple[int, int], band: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_BAND", band)
     deep = RANDOM.integers(0, 65536, (*shape, 3), np.uint16)
     passes = [deep[0::8, 0::8], deep[0::8, 4::8], deep[4::8, 0::4], deep[0::4, 2::4], deep[2::4, 0::2]]
     passes += [deep[0::2, 1::2], deep[1::2, 0::1]]
@@ -463,7 +424,7 @@ LIES = {
     "png-16-grey": png(100_000, 100_000, b"", colour=0),
     "png-long": png(2**31 - 1, 1, b"", depth=8),
     "png-16-rgb-long": png(2_000_000, 2, b""),
-    "jpeg": jpeg_claiming(65_500, 65_500),
+    "jpeg": jpeg_claiming(saved(SMOOTH, "JPEG"), 65_500, 65_500),
     "bmp": saved(COLOUR, "BMP")[:18] + struct.pack("<ii", 100_000, 100_000) + saved(COLOUR, "BMP")[26:],
     "webp": webp_claiming(16_000, 16_000),
     "npy": npy_header("(100000, 100000)"),
@@ -497,6 +458,128 @@ def test_a_small_file_that_claims_a_huge_size_is_refused_before_any_memory_is_ta
 def test_a_small_file_that_claims_a_size_within_the_limit_takes_no_memory_for_what_is_not_there(data: bytes) -> None:
     with memory_for(megabytes=160), pytest.raises(TruncatedImage, match="^cells: "):
         decode(data, "cells")
+
+
+@pytest.mark.parametrize(
+    ("data", "megabytes"),
+    [
+        pytest.param(bytes(imagecodecs.png_encode(np.zeros((2000, 2000, 4), np.uint16))), 128, id="png-16-rgba"),
+        pytest.param(saved(Image.new("CMYK", (2000, 2000)), "TIFF", compression="tiff_deflate"), 112, id="tiff-cmyk"),
+    ],
+)
+def test_an_image_of_few_bytes_takes_no_more_than_a_few_times_its_pixels(data: bytes, megabytes: int) -> None:
+    with memory_for(megabytes):
+        assert decode(data).shape[:2] == (2000, 2000)
+
+
+def test_a_tiff_is_not_kept_until_the_next_collection() -> None:
+    data = tiff(np.zeros((4000, 4000), np.uint8))
+    gc.collect()
+    gc.disable()
+    try:
+        with memory_for(megabytes=96):
+            for _ in range(8):
+                decode(data)
+    finally:
+        gc.enable()
+
+
+def test_a_tiff_whose_tiles_are_far_more_than_its_pixels_is_refused() -> None:
+    tile = bytes(imagecodecs.zstd_encode(bytes(2**24)))
+    tags = {256: 1, 257: 16 * 60, 259: 50_000, 322: 2**20, 323: 16}
+    lists = {324: [16 + n * len(tile) for n in range(60)], 325: [len(tile)] * 60}
+    shape = {tag: (4, [value]) for tag, value in tags.items()} | {tag: (4, values) for tag, values in lists.items()}
+    data = raw_tiff({273: None, 278: None, 279: None} | shape, tile * 60)
+    with pytest.raises(ImageTooLarge, match=r"1,006,632,960 bytes of pixels, over the limit of 67,108,864 bytes"):
+        decode(data, limits=ImageLimits(max_pixels=1_000_000))
+
+
+def test_tags_that_no_pixel_depends_on_are_never_read() -> None:
+    # tifffile takes a minute over this list of a maker of microscopes.
+    data = raw_tiff({33_628: (4, [1] * 4_000_000), 330: (4, [1] * 1_000), 270: (2, b"[" * 1_000_000)})
+    began = time.process_time()
+    with memory_for(megabytes=64):
+        assert decode(data).shape == (8, 8, 1)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("tag", [258, 273, 279, 320, 338, 339, 530])
+def test_a_tiff_with_a_list_of_millions_where_a_few_belong_is_refused_unread(tag: int) -> None:
+    data = raw_tiff({tag: (4, [1] * 2_000_000)})
+    with memory_for(megabytes=16), pytest.raises(TruncatedImage, match=rf"tag {tag} is not 1 to [\d,]+ integers"):
+        decode(data)
+
+
+def test_a_tiff_whose_bits_stand_beyond_its_end_is_refused_not_guessed_at() -> None:
+    data = raw_tiff({258: (3, [8, 8, 8]), 277: (3, [3])}, bytes(192))
+    with pytest.raises(TruncatedImage, match="tag 258 stands beyond the end"):
+        decode(data[:-1])
+
+
+def test_a_tiff_of_more_tags_than_any_has_is_refused() -> None:
+    with pytest.raises(TruncatedImage, match="65,535 tags, more than 4,096"):
+        decode(b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535 + 4))
+
+
+JPEG_IN_TIFF = {259: (3, [7]), 256: (4, [64]), 257: (4, [64]), 278: (4, [64])}
+
+
+@pytest.mark.parametrize("wrap", [bytes, lambda data: raw_tiff(JPEG_IN_TIFF, data)], ids=["jpeg", "tiff"])
+def test_a_jpeg_that_draws_its_picture_without_end_is_refused_before_it_begins(wrap: Callable[[bytes], bytes]) -> None:
+    assert decode(wrap(jpeg_scans(64, 50))).shape == (64, 64, 1)
+    with pytest.raises(NotAnImage, match="a JPEG of more than 100 scans; save it anew"):
+        decode(wrap(jpeg_scans(64, 100)))
+
+
+def test_scans_do_not_hide_behind_what_is_no_segment() -> None:
+    data = jpeg_scans(64, 200)
+    first = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    with pytest.raises(NotAnImage, match="scans"):
+        decode(data[:first] + b"\xff\x01\xff\xd0\xff\xff" + data[first:])
+
+
+@pytest.mark.parametrize(
+    ("filling", "what"),
+    [
+        pytest.param(segment(0xE5, b"") * 20_000, "10,000 segments", id="segments"),
+        pytest.param(b"\xff" * 100_000, "65,536 bytes of padding", id="padding"),
+    ],
+)
+def test_a_jpeg_of_nothing_but_header_is_refused(filling: bytes, what: str) -> None:
+    data = saved(SMOOTH, "JPEG")
+    with pytest.raises(NotAnImage, match=f"a JPEG of more than {what}"):
+        decode(data[:2] + filling + data[2:])
+
+
+def test_a_jpeg_of_much_metadata_is_read() -> None:
+    data = saved(SMOOTH, "JPEG")
+    many = b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes([n, 255]) + bytes(9)) for n in range(1, 256))
+    np.testing.assert_array_equal(decode(data[:2] + many + b"\xff" * 999 + data[2:]), decode(data))
+
+
+def test_a_png_of_more_chunks_than_any_has_is_refused() -> None:
+    data = saved(COLOUR, "PNG")
+    assert decode(data[:33] + chunk(b"prVt", b"") * 9_000 + data[33:]).shape == COLOUR.shape
+    with pytest.raises(NotAnImage, match="more than 1,000,000 chunks of pixels or 10,000 others; save it anew"):
+        decode(data[:33] + chunk(b"prVt", b"") * 10_000 + data[33:])
+
+
+@pytest.mark.parametrize("deep", [900, 9_000, 60_000])
+def test_a_numpy_header_that_nests_deeply_is_damaged_and_not_too_large(deep: int) -> None:
+    with pytest.raises(TruncatedImage, match="a NumPy header of [0-9,]+ bytes, over 512"):
+        decode(npy_header(f"({'-' * deep}1, 1)"))
+
+
+@pytest.mark.parametrize("text", ["\0" * 500, "__import__('os')._exit(9)", "x" * 500])
+def test_what_a_decoder_quotes_is_told_in_short_and_without_addresses(text: str) -> None:
+    with pytest.raises(TruncatedImage) as told:
+        decode(npy_text(text))
+    assert len(str(told.value)) < 300 and "0x" not in str(told.value)
+
+
+def test_a_strip_that_is_no_jpeg_is_told_without_addresses() -> None:
+    with pytest.raises(TruncatedImage, match="^image: damaged: a strip or tile is no JPEG, or one of a rare kind$"):
+        decode(raw_tiff(JPEG_IN_TIFF, saved(GREY, "PNG")))
 
 
 def test_the_limit_of_decoded_bytes_follows_the_limit_of_pixels() -> None:
@@ -571,6 +654,11 @@ def test_numbers_beyond_a_double_are_infinite() -> None:
         pytest.skip("long double is a double here")
     with pytest.raises(NonFiniteImage):
         decode(npy(np.full((2, 2), np.longdouble("1e400"))))
+
+
+def test_bytes_that_are_no_long_double_are_refused_without_a_warning() -> None:
+    with pytest.raises(NonFiniteImage):
+        decode(npy_header("(1, 1)", np.dtype(np.longdouble).str, b"a" * np.dtype(np.longdouble).itemsize))
 
 
 # Whatever comes

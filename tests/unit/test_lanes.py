@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 import uuid
+import zlib
 
 import numpy as np
 import pytest
@@ -66,3 +68,18 @@ def test_what_is_remembered_is_bounded(redis: Redis) -> None:
     for n in range(70):
         lane_of(redis, image(1 + n, 1))
     assert redis.llen("maskq:shapes") == 64
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8" + b"\xff\xe1\0\2" * 1_000_000,
+        b"\xff\xd8\xff\xe1\0\2" + b"\xff" * 4_000_000,
+        b"\x89PNG\r\n\x1a\n" + (b"\0\0\0\0" + b"prVt" + zlib.crc32(b"prVt").to_bytes(4, "big")) * 300_000,
+        b"\x93NUMPY\x02\0" + (4_000_000).to_bytes(4, "little") + b"(" * 4_000_000,
+    ],
+)
+def test_a_hostile_header_does_not_hold_up_who_submits_it(data: bytes) -> None:
+    began = time.process_time()
+    assert shape_of(data) is None
+    assert time.process_time() - began < 0.5
