@@ -82,6 +82,10 @@ class Delivery:
         self._work.finished(job)
         return said
 
+    def hand_back(self) -> None:
+        """Give up every stage that this process has in hand, as if it had not been begun: the process will end."""
+        self._leases.hand_back()
+
     def _run(self, job: JobStatus, owner: str) -> str | None:
         """Do the work, and tell the ledger what went wrong; None where the job is no longer this delivery's."""
         try:
@@ -93,11 +97,10 @@ class Delivery:
             failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
             self._ledger.fail(job.id, owner, failure)
             raise StageFailed(f"{failure.type}: {failure.message}") from error
-        except (KeyboardInterrupt, SystemExit) as error:  # the worker is stopped
-            self._ledger.hand_back(job.id, owner)
-            raise StageReleased("the worker is stopped") from error
         except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
+            # Celery ends a process whose time is over so; one that is to leave is asked to hand back before.
+            ended = isinstance(error, SystemExit)
+            said = "it took longer than it may" if ended else f"{type(error).__name__}: {error}"
             broken = isinstance(error, WorkerBroken)
             self._ledger.release(job.id, owner, said, self._delay(job), suspect=broken)
             raise StageReleased(said) from error

@@ -81,6 +81,12 @@ class LeaseKeeper:
             _of_thread.lease = None
             del self._held[owner]
 
+    def hand_back(self) -> None:
+        """Give up all that is held by this process, uncounted."""
+        for lease in self._leases():
+            lease.lose()
+            self._ledger.hand_back(lease.job_id, lease.owner)
+
     def _start(self) -> None:
         with self._starting:
             if self._pid != os.getpid():

@@ -25,6 +25,7 @@ from tasks.reconcile import Reconciler
 
 from .link import Link, die_with_parent
 from .node import start
+from .parting import hand_back_when_asked
 
 
 def main() -> None:
@@ -42,7 +43,12 @@ def main() -> None:
     )
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
     Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
-    worker_process_init.connect(lambda **_: die_with_parent(), weak=False)
+
+    def forked(**_: object) -> None:
+        die_with_parent()
+        hand_back_when_asked(delivery.hand_back)
+
+    worker_process_init.connect(forked, weak=False)
     worker_ready.connect(lambda **_: link.ready(), weak=False)
     # Another worker on the same host, in a container of its own, has a name of its own by its host's name;
     # two on one host are told apart by their process.
@@ -53,6 +59,7 @@ def main() -> None:
         pool="prefork",
         concurrency=settings.cluster_processes,
         queues=(CLUSTER_QUEUE,),
+        hand_back=delivery.hand_back,
     )
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from math import prod
@@ -183,10 +184,18 @@ def main(argument: str) -> None:
     Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
     task_prerun.connect(lambda **_: device.counters.taken(), weak=False)
     task_postrun.connect(lambda **_: device.counters.left(), weak=False)
-    _serve(app, settings, spec, device, link, to.redis)
+    _serve(app, settings, spec, device, link, to.redis, delivery.hand_back)
 
 
-def _serve(app: Celery, settings: Settings, spec: DeviceSpec, device: Device, link: Link, redis: Redis) -> None:
+def _serve(
+    app: Celery,
+    settings: Settings,
+    spec: DeviceSpec,
+    device: Device,
+    link: Link,
+    redis: Redis,
+    hand_back: Callable[[], None],
+) -> None:
     """Run the worker, and beside it what tells of it: its beats, its lanes, its counters."""
     name, own = hostname(spec.node), LANES if spec.lanes == "both" else (spec.lanes,)
     lanes = LaneKeeper(redis, name, own, WorkerConsumer(app, name), settings.lane_s)
@@ -204,7 +213,15 @@ def _serve(app: Celery, settings: Settings, spec: DeviceSpec, device: Device, li
     worker_ready.connect(ready, weak=False)
     queues = [queue_of(Stage.EMBED, lane) for lane in own]
     try:
-        start(app, settings, node=spec.node, pool=showing(entries), concurrency=device.threads, queues=queues)
+        start(
+            app,
+            settings,
+            node=spec.node,
+            pool=showing(entries),
+            concurrency=device.threads,
+            queues=queues,
+            hand_back=hand_back,
+        )
     finally:
         lanes.stop()
         publisher.stop()

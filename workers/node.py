@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Celery
 
 from producer.settings import Settings
+
+from .parting import ask_to_hand_back, leave_within
 
 
 def hostname(node: str) -> str:
@@ -17,11 +19,19 @@ def hostname(node: str) -> str:
 
 
 def start(
-    app: Celery, settings: Settings, *, node: str, pool: str | type[Any], concurrency: int, queues: Sequence[str]
+    app: Celery,
+    settings: Settings,
+    *,
+    node: str,
+    pool: str | type[Any],
+    concurrency: int,
+    queues: Sequence[str],
+    hand_back: Callable[[], None],
 ) -> None:
-    """Run a worker in this process until SIGTERM; then it finishes what it has in hand.
+    """Run a worker in this process until SIGTERM; then it finishes what it has in hand, or hands it back.
 
-    `pool` is the name of one of Celery's, or a class. Gossip and mingle are off: maskq's workers need not know of each
+    `pool` is the name of one of Celery's, or a class; `hand_back` is for the jobs of this process, those of its forks
+    are asked to do so themselves. Gossip and mingle are off: maskq's workers need not know of each
     other, and starting is a second faster.
     """
     app.conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
@@ -38,5 +48,11 @@ def start(
         without_mingle=True,
         quiet=True,
     )
+
+    def give_up() -> None:
+        ask_to_hand_back(worker.pool.info.get("processes", []))
+        hand_back()
+
+    leave_within(settings.grace_s, give_up)
     worker.start()
     raise SystemExit(worker.exitcode)

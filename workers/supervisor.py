@@ -142,7 +142,11 @@ class Supervisor:
                 raise self.error
 
     def leave(self) -> None:
-        """End `wait`; safe to call from a signal handler."""
+        """End `wait`; the second time, have the programs end at once. Safe to call from a signal handler."""
+        if self._stopping.is_set():
+            for process in self._processes:
+                if process.program.linked:
+                    process.signal(signal.SIGTERM)
         self._stopping.set()
 
     def stop(self, grace_s: float) -> None:

@@ -1,0 +1,139 @@
+"""Workers that are stopped with work in hand hand it back; a clustering that was cancelled or hangs is ended."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from producer import Client, Job, JobCancelled, Settings, State
+from producer.contract import Stage
+from tests.conftest import processes, until
+from tests.faulty_device import FAULTS, HEIGHTS, hang
+from tests.slow_cluster import SLOWLY
+from workers import stack as stacks
+from workers.devices import DeviceSpec
+from workers.stack import Stack, cluster_program, device_program, running
+from workers.supervisor import Program
+
+WAIT_S = 60
+HANGS = next(height for height, fault in HEIGHTS.items() if fault is hang)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("slow")
+    (made / "faults").write_text("")
+    return made
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path) -> Iterator[Stack]:
+    def faulty(spec: DeviceSpec, settings: Settings) -> Program:
+        program = device_program(spec, settings)
+        argv = (sys.executable, "-m", "tests.faulty_device", str(spec))
+        return replace(program, argv=argv, env={**program.env, FAULTS: str(folder / "faults")})
+
+    def slow(settings: Settings) -> Program:
+        program = cluster_program(settings)
+        argv = (sys.executable, "-m", "tests.slow_cluster")
+        return replace(program, argv=argv, env={**program.env, SLOWLY: str(folder / "slowly")})
+
+    settings = Settings(
+        devices="cpu", cluster_processes=1, torch_threads=1, grace_s=4, lease_s=30, resend_s=30, stage_limit_s=6
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacks, "device_program", faulty)
+        patch.setattr(stacks, "cluster_program", slow)
+        with running(settings) as up:
+            yield up
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Client]:
+    for process in stack.supervisor._processes:
+        process.deaths.clear()  # what dies here does so on purpose
+    stack.supervisor.wait_ready(WAIT_S)
+    with Client(settings=stack.settings) as made:
+        yield made
+
+
+def the(module: str) -> psutil.Process:
+    """The process that the supervisor started, not its forks."""
+    return next(process for process in processes(module) if process.ppid() == psutil.Process().pid)
+
+
+def living(of: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in of if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def until_in(job: Job, state: State) -> None:
+    until(lambda: job.state is state, WAIT_S)
+
+
+def image(rows: int = 32) -> np.ndarray:
+    return np.full((rows, 32), 9, np.uint8)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_device_worker_that_is_stopped_hands_back_what_it_cannot_finish(
+    client: Client, folder: Path, signals: int
+) -> None:
+    (folder / "faults").write_text(str(HANGS))
+    job = client.submit(image(HANGS))
+    until_in(job, State.EMBEDDING)
+    began = time.monotonic()
+    process = the("tests.faulty_device")
+    for _ in range(signals):
+        process.send_signal(signal.SIGTERM)
+        until(lambda: process.status() != psutil.STATUS_STOPPED)
+        time.sleep(0.1)  # two signals that come together are one
+    until(lambda: not living([process]), WAIT_S)
+    took = time.monotonic() - began
+    assert took < 2.5 if signals == 2 else 3 < took < 10
+    result = job.wait(WAIT_S)
+    assert (result.job.attempts, result.job.history) == ({Stage.EMBED: 1, Stage.CLUSTER: 1}, ())
+
+
+def test_a_cpu_worker_that_is_stopped_hands_back_what_it_cannot_finish(client: Client, folder: Path) -> None:
+    (folder / "slowly").touch()
+    job = client.submit(image())
+    until_in(job, State.CLUSTERING)
+    process = the("tests.slow_cluster")
+    process.send_signal(signal.SIGTERM)
+    until(lambda: job.state is State.EMBEDDED, WAIT_S)
+    (folder / "slowly").unlink()
+    result = job.wait(WAIT_S)
+    assert (result.job.attempts, result.job.history) == ({Stage.EMBED: 1, Stage.CLUSTER: 1}, ())
+
+
+def test_a_clustering_that_is_cancelled_is_ended_and_the_worker_goes_on(client: Client, folder: Path) -> None:
+    (folder / "slowly").touch()
+    job = client.submit(image())
+    until_in(job, State.CLUSTERING)
+    forks = living(the("tests.slow_cluster").children())
+    assert job.cancel() is State.CANCELLED
+    with pytest.raises(JobCancelled, match="cancelled while clustering"):
+        job.wait(WAIT_S)
+    until(lambda: not living(forks), WAIT_S)
+    (folder / "slowly").unlink()
+    assert client.submit(image()).wait(WAIT_S).job.attempts[Stage.CLUSTER] == 1
+
+
+def test_a_clustering_that_hangs_is_ended_and_counts_as_an_attempt(client: Client, folder: Path) -> None:
+    (folder / "slowly").touch()
+    job = client.submit(image())
+    until_in(job, State.CLUSTERING)
+    forks = living(the("tests.slow_cluster").children())
+    until(lambda: not living(forks), WAIT_S)
+    (folder / "slowly").unlink()
+    result = job.wait(2 * WAIT_S)
+    assert result.job.attempts[Stage.CLUSTER] == 2
+    assert "it took longer than it may" in result.job.history[0].error
