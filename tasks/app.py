@@ -18,6 +18,8 @@ def create_app(settings: Settings) -> Celery:
     app = Celery("maskq", broker=settings.broker_url, set_as_current=True)
     app.conf.update(celery_settings())
     app.conf.update(worker_hijack_root_logger=True, worker_cancel_long_running_tasks_on_connection_loss=False)
+    # A Redis that is full, or a replica for a while, refuses what it is told: that is waited out like one that is away.
+    app.conf.update(broker_channel_error_retry=True, broker_connection_max_retries=None)
     return app
 
 

@@ -36,7 +36,7 @@ def start(
     """
     app.conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
     app.conf.worker_task_log_format = f"[%(asctime)s %(levelname)s {node} %(task_name)s] %(message)s"
-    app.conf.worker_consumer = "workers.events:BunchingConsumer"
+    app.conf.worker_consumer = "workers.reconnect:ReconnectingConsumer"
     worker = app.Worker(
         hostname=hostname(node),
         pool=pool,
