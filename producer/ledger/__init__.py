@@ -9,6 +9,7 @@ in line for its queue as well (`queues.lua`), so that no crash comes between the
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..broker import CLUSTER_QUEUE, EMBED_QUEUES, EVENTS, PREFIX, broker_priority, message_lists
 from ..contract import Attempt, Failure, JobSpec, JobStatus, Stage, State
-from ..errors import QueueFull, UnknownJob
+from ..errors import BrokerUnavailable, QueueFull, UnknownJob
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -249,20 +250,32 @@ class Ledger:
         return _status(job_id, cast("dict[bytes, bytes]", self._redis.hgetall(_key(job_id))))
 
     def wait(self, job_id: str, timeout: float | None) -> JobStatus:
-        """The job once it has ended, or as it is after `timeout` seconds. Raises `UnknownJob`."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+        """The job once it has ended, or as it is after `timeout` seconds. A broker that goes away is waited for.
+
+        Raises `UnknownJob`, and `BrokerUnavailable` where it is still away after that time.
+        """
+        from redis.exceptions import ConnectionError, TimeoutError
+
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return self._wait(job_id, deadline)
+            except (ConnectionError, TimeoutError) as error:  # after some tries, with pauses, of the connection's own
+                if time.monotonic() > deadline:
+                    raise BrokerUnavailable(f"waited for job {job_id}; the broker does not answer: {error}") from error
+
+    def _wait(self, job_id: str, deadline: float) -> JobStatus:
         job = self.status(job_id)
         if job.state.ended:
             return job
         with self._news_of(job_id) as news:
             while not (job := self.status(job_id)).state.ended:
-                look = time.monotonic() + _LOOK_AGAIN
-                look = look if deadline is None else min(look, deadline)
+                look = min(time.monotonic() + _LOOK_AGAIN, deadline)
                 while (left := look - time.monotonic()) > 0:
                     message = news.get_message(timeout=left)
                     if message and State(message["data"].decode()).ended:
                         break
-                if deadline is not None and time.monotonic() >= deadline:
+                if time.monotonic() >= deadline:
                     return self.status(job_id)
         return job
 
