@@ -28,7 +28,7 @@ from .lanes import shape_of
 from .payloads import Source, read
 from .settings import Settings
 from .stats import Stats, collect
-from .store import Payload
+from .store import Payload, room_in_redis
 
 #: How long `Client.map` waits before it tries a full queue again, seconds.
 _FULL_PAUSE_S = 0.25
@@ -112,7 +112,8 @@ class Client:
         self._to.store.put(job_id, Payload.IMAGE, image)
         entered = None
         try:
-            entered = self._to.ledger.create(job_id, spec, shape_of(image), bytes_=len(image), same=same, key=key)
+            with room_in_redis():
+                entered = self._to.ledger.create(job_id, spec, shape_of(image), bytes_=len(image), same=same, key=key)
         finally:
             if entered != job_id:
                 self._to.store.drop(job_id, Payload.IMAGE)

@@ -5,11 +5,12 @@ Payloads live in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -39,7 +40,9 @@ class PayloadStore(Protocol):
     there is no error.
     """
 
-    def put(self, job_id: str, kind: Payload, data: bytes) -> None: ...
+    def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        """Raises `StoreFull`."""
+        ...
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         """Raises `PayloadMissing`."""
@@ -66,6 +69,19 @@ class PayloadStore(Protocol):
         ...
 
 
+@contextmanager
+def room_in_redis() -> Iterator[None]:
+    """Within, what Redis says where it may hold no more is `StoreFull`."""
+    from redis.exceptions import OutOfMemoryError
+
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise StoreFull(
+            f"Redis is full: {error}; wait until workers have done more, or give it more (maxmemory)"
+        ) from error
+
+
 #: Redis holds no value of more than 512 MB: what is longer than this is kept in pieces, a hash's fields.
 _PIECE = 256 << 20
 
@@ -90,10 +106,11 @@ class RedisStore:
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         key = _key(job_id, kind)
-        if len(data) <= _PIECE:
-            self._redis.set(key, data, ex=self._retention_s)
-        else:
-            self._put_pieces(key, data)
+        with room_in_redis():
+            if len(data) <= _PIECE:
+                self._redis.set(key, data, ex=self._retention_s)
+            else:
+                self._put_pieces(key, data)
 
     def _put_pieces(self, key: str, data: bytes) -> None:
         """Under another name first, so that the payload appears whole; what is there of it always has its end."""
@@ -128,7 +145,7 @@ class RedisStore:
             self.put(job_id, *one)
             self.put(job_id, *other)
             return
-        with self._redis.pipeline(transaction=False) as both:
+        with room_in_redis(), self._redis.pipeline(transaction=False) as both:
             for kind, data in (one, other):
                 both.set(_key(job_id, kind), data, ex=self._retention_s)
             both.execute()
@@ -151,6 +168,21 @@ class RedisStore:
 _PRODUCERS, _ASK_AGAIN_S = 0.9, 0.5
 
 
+#: How a file system says that there is no room: on the disk, in the user's part of it, in one file.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _put_whole(path: Path, data: bytes) -> None:
+    """Under another name first, of which nothing is left where there was no room for it."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 class FsspecStore:
     """Payloads as files under an fsspec URL; how long they are kept is that store's own setting."""
 
@@ -164,13 +196,16 @@ class FsspecStore:
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         path = self._path(job_id, kind)
-        self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
-        if "file" in self._fs.protocol:
-            part = Path(f"{path}.{uuid.uuid4().hex}.part")
-            part.write_bytes(data)
-            part.replace(path)
-        else:  # object stores make a file appear whole
-            self._fs.pipe_file(path, data)
+        try:
+            self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
+            if "file" in self._fs.protocol:
+                _put_whole(Path(path), data)
+            else:  # object stores make a file appear whole
+                self._fs.pipe_file(path, data)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise StoreFull(f"no room for {len(data):,} bytes in {self._root}: {error.strerror}") from error
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         try:

@@ -12,7 +12,7 @@ import uuid
 from typing import Protocol
 
 from producer.contract import Failure, JobStatus, Stage, State
-from producer.errors import PayloadMissing, UnknownJob
+from producer.errors import PayloadMissing, StoreFull, UnknownJob
 from producer.ledger import Ledger
 from segmentation.errors import SegmentationError
 
@@ -21,6 +21,8 @@ from .isolation import Isolation
 from .leases import LeaseKeeper
 
 _MOST_DELAY_S = 60.0
+#: How long a job waits whose result found no room, seconds, give or take half.
+_FULL_S = 2.0
 
 
 class Work(Protocol):
@@ -97,6 +99,9 @@ class Delivery:
             failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
             self._ledger.fail(job.id, owner, failure)
             raise StageFailed(f"{failure.type}: {failure.message}") from error
+        except StoreFull as error:  # no attempt of this job's, however often, makes room
+            self._ledger.hand_back(job.id, owner, _FULL_S * random.uniform(0.5, 1.5))
+            raise StageReleased(str(error)) from error
         except BaseException as error:
             # Celery ends a process whose time is over so; one that is to leave is asked to hand back before.
             ended = isinstance(error, SystemExit)

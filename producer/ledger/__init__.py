@@ -143,9 +143,11 @@ class Ledger:
         """
         return self._move("release", job_id, owner, why, delay_s, "1" if suspect else "") == "ok"
 
-    def hand_back(self, job_id: str, owner: str) -> bool:
-        """Give the stage up as if it had not been begun; False where it is no longer the owner's."""
-        return self._move("hand_back", job_id, owner) == "ok"
+    def hand_back(self, job_id: str, owner: str, delay_s: float = 0.0) -> bool:
+        """Give the stage up as if it had not been begun, to be begun in `delay_s` seconds; False where it is no longer
+        the owner's.
+        """
+        return self._move("hand_back", job_id, owner, delay_s) == "ok"
 
     def cancel(self, job_id: str) -> State:
         """End the job as cancelled unless it has ended or another submission stands on it; returns the state it then

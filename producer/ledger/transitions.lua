@@ -186,12 +186,13 @@ function transitions.release()
   return 'ok'
 end
 
--- 4 owner: the worker is leaving, and the attempt does not count
+-- 4 owner  5 seconds until another attempt; the worker is leaving, or nobody could do it now: this one does not count
 function transitions.hand_back()
   if not state or not owned(ARGV[4]) then return state or 'unknown' end
   redis.call('HINCRBY', job, 'attempts:' .. stage_of[state], -1)
   redis.call('HDEL', job, 'owner')
-  enter(waits[stage_of[state]], 'again')
+  local delay = tonumber(ARGV[5])
+  enter(waits[stage_of[state]], delay > 0 and delay or 'again')
   return 'ok'
 end
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from producer.broker import message_lists
 from producer.contract import JobSpec, JobStatus, Stage, State
-from producer.errors import PayloadMissing
+from producer.errors import PayloadMissing, StoreFull
 from producer.ledger import Ledger
 from producer.store import Payload, RedisStore
 from segmentation.clustering import Clustering
@@ -144,6 +144,19 @@ def test_a_job_that_breaks_every_worker_is_given_up_and_tells_its_story(
     assert [(told.attempt, told.worker, told.error) for told in job.history] == [
         (n, "gpu0@here", "MemoryError: 2 GiB") for n in (1, 2)
     ]
+
+
+def test_a_result_that_finds_no_room_waits_for_it_and_costs_the_job_no_attempt(
+    embed: Delivery, ledger: Ledger, redis: Redis, work: Work
+) -> None:
+    work.does = fails(StoreFull("no room for 5 bytes"))
+    with pytest.raises(StageReleased, match="no room for 5 bytes"):
+        embed("job")
+    job = ledger.status("job")
+    assert (job.state, job.attempts, job.suspect) == (State.QUEUED, {Stage.EMBED: 0}, False)
+    assert messages(redis) == []
+    assert until(lambda: list(ledger.resume_delayed())) == ["job"]
+    assert messages(redis) == [("tasks.embed", "job")]
 
 
 def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: Delivery, ledger: Ledger, work: Work) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import uuid
 from pathlib import Path
@@ -12,7 +13,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError
 
-from producer.errors import PayloadMissing
+from producer.errors import PayloadMissing, StoreFull
 from producer.store import Payload, PayloadStore, RedisStore, open_store
 
 
@@ -127,3 +128,29 @@ def test_a_folder_is_left_with_whole_files_only(redis: Redis, tmp_path: Path) ->
     for _ in range(2):
         store.put("a", Payload.IMAGE, b"x")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["image"]
+
+
+def test_a_folder_with_no_room_is_full_by_name_and_keeps_no_part(redis: Redis, tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}", redis, 100)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StoreFull, match="no room for 1,001 bytes in .*: File too large"):
+            store.put("a", Payload.IMAGE, bytes(1001))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_redis_with_no_room_is_full_by_name(redis: Redis) -> None:
+    store = RedisStore(redis, 100)
+    redis.config_set("maxmemory", 1)
+    try:
+        for put in (
+            lambda: store.put("a", Payload.IMAGE, b"x"),
+            lambda: store.put_both("a", (Payload.LABELS, b"x"), (Payload.OBJECTS, b"y")),
+        ):
+            with pytest.raises(StoreFull, match="Redis is full"):
+                put()
+    finally:
+        redis.config_set("maxmemory", 0)
