@@ -1,0 +1,1 @@
+"""Things are killed, stopped, filled and cut off under load; every accepted job still ends once, with its result."""

@@ -1,0 +1,78 @@
+"""A disk that can be full: a small tmpfs where this user may mount one, else a limit on the size of files."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+import psutil
+
+from tests.acceptance.processes import marked
+
+_SIZE_MIB = 64
+
+#: As long as the block runs, no process that bears the mark can write a byte more.
+Fill: TypeAlias = Callable[[str], AbstractContextManager[None]]
+
+
+class CannotBeFilled(RuntimeError):
+    """This user can neither mount a tmpfs nor limit the files of a running process."""
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[tuple[str, Fill]]:
+    """What the folder is now, in words, and how to fill it. Raises `CannotBeFilled`."""
+    folder.mkdir()
+    if _mount(folder):
+        try:
+            yield f"a tmpfs of {_SIZE_MIB} MiB", lambda _: _ballast(folder / "ballast")
+        finally:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+    elif sys.platform == "linux":
+        yield "a folder, and a limit on files' sizes", _no_larger_files
+    else:
+        raise CannotBeFilled(f"this user can neither mount a tmpfs nor limit running processes on {sys.platform}")
+
+
+def _mount(folder: Path) -> bool:
+    if not shutil.which("mount"):
+        return False
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}m", "tmpfs", folder]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def _ballast(file: Path) -> Iterator[None]:
+    """All that is left of the room."""
+    try:
+        with file.open("wb", buffering=0) as ballast:
+            for size in (1 << 20, 1 << 12):
+                with suppress(OSError):
+                    while ballast.write(bytes(size)) == size:
+                        pass
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _no_larger_files(mark: str) -> Iterator[None]:
+    """Files' sizes of marked processes limited to nothing: they get `EFBIG`, and what they start inherits it."""
+    try:
+        _limit(mark, 0)
+        yield
+    finally:
+        _limit(mark, resource.RLIM_INFINITY)
+
+
+def _limit(mark: str, size: int) -> None:
+    for process in marked(mark):
+        with suppress(psutil.NoSuchProcess):
+            _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
+            process.rlimit(psutil.RLIMIT_FSIZE, (hard if hard != resource.RLIM_INFINITY and size else size, hard))

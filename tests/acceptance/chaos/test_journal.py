@@ -1,0 +1,74 @@
+"""The journal tells what happened, and what must not: the suite rests on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from producer import Settings, State
+from producer.connections import Connections
+from producer.contract import JobSpec, Stage
+from producer.store import Payload
+from tests.conftest import until
+from workers.redis_server import private_redis
+from workers.supervisor import Supervisor
+
+from .journal import read
+from .report import Report, report, unfit
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Iterator[Connections]:
+    """A Redis whose data is in `tmp_path`, with one job that is done."""
+    server, supervisor = private_redis(tmp_path), Supervisor()
+    supervisor.start(server.program)
+    try:
+        with closing(Connections.open(Settings(broker_url=server.url))) as opened:
+            until(lambda: _done(opened))
+            yield opened
+    finally:
+        supervisor.stop(grace_s=5)
+
+
+def _done(to: Connections) -> bool:
+    to.ledger.create("job", JobSpec(), None)
+    for stage in Stage:
+        to.ledger.claim("job", stage, "one")
+        to.ledger.finish("job", stage, "one")
+    return to.ledger.state("job") is State.DONE
+
+
+def told(folder: Path) -> Report:
+    return report(0, read(folder), ["job", "unheard of"], 0, [])
+
+
+def test_it_has_every_transition_with_its_time(to: Connections, tmp_path: Path) -> None:
+    (story,) = read(tmp_path).values()
+    way = [State.QUEUED, State.EMBEDDING, State.EMBEDDED, State.CLUSTERING, State.DONE]
+    assert story.states == [(state, pytest.approx(to.ledger.status("job").times[state])) for state in way]
+    assert unfit(read(tmp_path)) == []
+    assert (told(tmp_path).states, told(tmp_path).doubled) == ({"done": 1, "hangs": 1}, 0)
+
+
+def test_a_job_that_ends_twice_is_doubled_though_its_hash_shows_one_state(to: Connections, tmp_path: Path) -> None:
+    to.redis.hset("maskq:job:job", "state", "done")
+    assert len(unfit(read(tmp_path))) == 1
+    assert told(tmp_path).doubled == 1
+
+
+def test_a_job_that_goes_on_after_its_end_or_ends_otherwise_is_unfit(to: Connections, tmp_path: Path) -> None:
+    to.redis.hset("maskq:job:job", "state", "embedded")
+    to.ledger.create("other", JobSpec(), None)
+    to.ledger.cancel("other")
+    assert len(unfit(read(tmp_path))) == 2
+
+
+def test_two_different_results_of_one_job_are_told_apart(to: Connections, tmp_path: Path) -> None:
+    to.store.put("job", Payload.LABELS, b"one")
+    to.store.put("job", Payload.LABELS, b"one")
+    assert unfit(read(tmp_path)) == []
+    to.store.put("job", Payload.LABELS, b"another")
+    assert len(unfit(read(tmp_path))) == 1
