@@ -271,7 +271,7 @@ def test_a_model_that_is_not_there_fails_with_those_that_are(client: Client) -> 
 
 def test_a_pickle_is_refused_unopened(client: Client, stack: Stack, to: Connections) -> None:
     with Celery(broker=stack.settings.broker_url, set_as_current=False) as stranger:
-        stranger.conf.update(celery_settings(3600))
+        stranger.conf.update(celery_settings())
         stranger.send_task(TASKS[Stage.EMBED], args=["x"], queue=EMBED_QUEUES[0], serializer="pickle")
     until(lambda: quiet(to))
     assert client.submit(COINS).wait(WAIT_S)
