@@ -21,6 +21,11 @@ _PARTING_S = 15.0
 class ReconnectingConsumer(BunchingConsumer):
     """Connects again soon, and as often as it takes; where that is no help, its process ends."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What kombu raises where a task that outlived its connection is acknowledged; the ledger knows how it ended.
+        self.connection_errors = (*self.connection_errors, AttributeError)
+
     def start(self) -> None:
         """Consume until told to stop. Whatever is raised is the worker's end, which must not be waited for."""
         try:
