@@ -72,6 +72,9 @@ local function line_of(queue, priority, client) return prefix .. 'line:' .. queu
 local function turns_of(queue, priority) return prefix .. 'turns:' .. queue .. ':' .. priority end
 local function lined_of(queue) return prefix .. 'lined:' .. queue end
 
+-- What a priority counts after waiting since then.
+local function aged_since(priority, since) return math.max(0, priority - math.floor((now - since) / settings.age_s)) end
+
 -- Whose turn it is: the priority and client whose first job goes first. What has waited counts one priority more for
 -- every `age_s` seconds, so that the last is served some day.
 local function next_turn(queue)
@@ -80,7 +83,7 @@ local function next_turn(queue)
     local priority = tonumber(each)
     local client = redis.call('LINDEX', turns_of(queue, each), 0)
     local since = tonumber(string.match(redis.call('LINDEX', line_of(queue, each, client), 0), '^%S+'))
-    local aged = math.max(0, priority - math.floor((now - since) / settings.age_s))
+    local aged = aged_since(priority, since)
     if not best or aged < best or aged == best and priority < tonumber(best_priority) then
       best, best_priority, best_client = aged, each, client
     end
@@ -134,9 +137,11 @@ local function line_up(who, stage)
   admit(queue)
 end
 
--- Send to a job that has had its turn: it was lost, or its worker was.
+-- Send to a job that has had its turn: it was lost, or its worker was. It is as old as it is: by its priority alone, all
+-- that has aged in its line would go before it.
 local function send_again(who, stage)
-  send(who, stage, queue_of(who, stage), tonumber(redis.call('HGET', hash(who), 'priority')))
+  local priority, since = unpack(redis.call('HMGET', hash(who), 'priority', 'time:' .. waits[stage]))
+  send(who, stage, queue_of(who, stage), aged_since(tonumber(priority), tonumber(since)))
 end
 
 -- Take a job out of all that says it waits; its place in a line is passed over when its turn comes.

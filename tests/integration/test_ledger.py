@@ -430,6 +430,18 @@ def test_what_is_urgent_goes_first_and_what_has_waited_long_is_urgent_some_day(r
     assert list(order) == ["patient", "late"]
 
 
+def test_a_job_that_is_tried_again_is_as_old_as_those_that_have_waited_as_long(redis: Redis) -> None:
+    ledger = roomy(redis, window=1, age_s=0.05, lease_s=1e-6)
+    ledger.create("unlucky", JobSpec(), None)
+    ledger.create("waits", JobSpec(), None)
+    order = served(redis, ledger)
+    assert next(order) == "unlucky"
+    until(lambda: time.time() > ledger.status("waits").times[State.QUEUED] + 10 * 0.05)
+    ledger.create("urgent", JobSpec(priority=9), None)
+    until(lambda: list(ledger.reclaim_lost()) == ["unlucky"])
+    assert next(order) == "unlucky"
+
+
 def test_jobs_that_were_cancelled_in_their_line_are_passed_over(redis: Redis) -> None:
     ledger = roomy(redis)
     for n in range(50):
