@@ -29,7 +29,7 @@ check: setup
 unit integration acceptance: setup
 	$(BIN)/python -m pytest tests/$@
 
-# The long form of what `make test` does in short: 2,000 jobs, 70 faults, longer outages. MASKQ_CHAOS_SEED repeats one.
+# The long form of what `make test` does in short: 2,000 jobs, 65 faults, longer outages. MASKQ_CHAOS_SEED repeats one.
 chaos: setup
 	MASKQ_CHAOS=long $(BIN)/python -m pytest -s tests/acceptance/chaos
 

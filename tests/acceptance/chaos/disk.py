@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from tests.acceptance.processes import marked
 
 _SIZE_MIB = 64
 
-#: As long as the block runs, no process that bears the mark can write a byte more.
+#: As long as the block runs, no process that bears the mark can write a byte more there.
 Fill: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 
@@ -63,16 +62,17 @@ def _ballast(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _no_larger_files(mark: str) -> Iterator[None]:
-    """Files' sizes of marked processes limited to nothing: they get `EFBIG`, and what they start inherits it."""
+    """Marked processes, and what they start, can write to no file: they get `EFBIG`, as if their disk were full."""
     try:
         _limit(mark, 0)
         yield
     finally:
-        _limit(mark, resource.RLIM_INFINITY)
+        _limit(mark, None)
 
 
-def _limit(mark: str, size: int) -> None:
+def _limit(mark: str, size: int | None) -> None:
+    """The size that their files may have; None is as large as they might have had before."""
     for process in marked(mark):
         with suppress(psutil.NoSuchProcess):
-            _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
-            process.rlimit(psutil.RLIMIT_FSIZE, (hard if hard != resource.RLIM_INFINITY and size else size, hard))
+            _, most = process.rlimit(psutil.RLIMIT_FSIZE)
+            process.rlimit(psutil.RLIMIT_FSIZE, (most if size is None else size, most))

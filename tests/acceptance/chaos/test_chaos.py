@@ -41,7 +41,7 @@ class Form:
 
 
 SHORT = Form(jobs=150, faults=10, gap_s=(1, 5), stopped_s=12, wait_s=180)
-LONG = Form(jobs=2000, faults=70, gap_s=(2, 10), stopped_s=30, wait_s=600)
+LONG = Form(jobs=2000, faults=65, gap_s=(3, 11), stopped_s=30, wait_s=600)
 FORM = LONG if os.environ.get("MASKQ_CHAOS") == "long" else SHORT
 SEED = int(os.environ.get("MASKQ_CHAOS_SEED") or time.time_ns() % 1_000_000)
 REPORT = os.environ.get("MASKQ_CHAOS_REPORT")

@@ -53,5 +53,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_job(here: World, room: tuple[P
                 until(lambda: time.monotonic() > over, FULL_S + 5)
         assert load.differing(reference, time.monotonic() + WAIT_S) == []
     until(here.all_listen, 60)
-    assert unfit(read(here.journal_folder)) == []
+    stories = read(here.journal_folder)
+    assert unfit(stories) == []
+    assert load.refused or any(story.begun_again for story in stories.values()), "nobody noticed"
     print(f"refusals: {dict(Counter(type(refusal).__name__ for refusal in load.refused))}")

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,11 +26,12 @@ from tests.conftest import until
 from .journal import Story, read
 from .load import Load, loaded, without_faults
 from .report import unfit
+from .units import Unit
 from .world import World, now, world
 
 AWAY_S = 60.0 if os.environ.get("MASKQ_CHAOS") == "long" else 15.0
 #: How long Redis refuses to write, seconds.
-REFUSED_S = 8.0
+REFUSED_S = 6.0
 WAIT_S = 180.0
 #: Seconds after its death by which what a worker had in hand must have been begun again.
 BEGUN_AGAIN_S = 15.0
@@ -120,9 +122,13 @@ def test_redis_may_be_out_of_reach(here: World, client: Client, under_load: Unde
 def test_redis_may_restart_under_load(here: World, under_load: UnderLoad) -> None:
     with under_load() as load:
         for count in (5, 15, 25):
-            until(lambda: len(load.accepted) >= count, WAIT_S)  # noqa: B023 it is called at once
+            until(partial(has_accepted, load, count), WAIT_S)
             here.living("redis")[0].kill()
             until(here.answers)
+
+
+def has_accepted(load: Load, count: int) -> bool:
+    return len(load.accepted) >= count
 
 
 def test_redis_may_be_nearly_full_and_the_jobs_that_were_taken_are_done(
@@ -163,8 +169,12 @@ def test_redis_may_be_a_replica_for_a_while(here: World, under_load: UnderLoad) 
 def test_all_workers_may_be_replaced_one_after_the_other_under_load(here: World, under_load: UnderLoad) -> None:
     with under_load(count=80, over_s=20):
         for name in here.supervisors:
-            unit = here.init.units[name]
-            before = unit.starts
-            unit.popen.terminate()
-            until(lambda: unit.starts > before, here.settings.grace_s + 30)  # noqa: B023 it is called at once
-            until(here.all_listen, 120)
+            replace(here, here.init.units[name])
+
+
+def replace(world: World, unit: Unit) -> None:
+    """SIGTERM, and another in its place."""
+    before = unit.starts
+    unit.popen.terminate()
+    until(lambda: unit.starts > before, world.settings.grace_s + 30)
+    until(world.all_listen, 120)

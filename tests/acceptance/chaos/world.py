@@ -33,7 +33,10 @@ class World:
     """The workers reach Redis through the proxy; `settings` lead to it directly."""
 
     def __init__(self, folder: Path, *, devices: int, **settings: Any) -> None:
-        """`devices` is how many `maskq worker device` there are, each with one thread of the CPU."""
+        """`devices` is how many `maskq worker device` there are, each with one thread of the CPU.
+
+        All processes of the workers bear the `mark`; Redis does not.
+        """
         self.mark, self.folder = uuid.uuid4().hex, folder
         server = private_redis(folder / "redis")
         _be_durable(folder / "redis" / "redis.conf")
@@ -51,7 +54,7 @@ class World:
         self._device_units = [f"device{n}" for n in range(devices)]
         self._worker_env = settings_env(self.through_proxy) | {"MASKQ_TEST_MARK": self.mark}
         try:
-            self.init.start("redis", *server.program.argv, env={"MASKQ_TEST_MARK": self.mark})
+            self.init.start("redis", *server.program.argv)
             until(lambda: self.answers())
             for unit in self._device_units:
                 self.init.start(unit, *MASKQ, "worker", "device", env=self._worker_env)
