@@ -21,6 +21,8 @@ _PARTING_S = 15.0
 class ReconnectingConsumer(BunchingConsumer):
     """Connects again soon, and as often as it takes; where that is no help, its process ends."""
 
+    connection_errors: tuple[type[BaseException], ...]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # What kombu raises where a task that outlived its connection is acknowledged; the ledger knows how it ended.
