@@ -20,9 +20,17 @@ from typing import Any, Literal, Self, overload
 
 from pydantic import ValidationError
 
-from .connections import Connections
+from .connections import Connections, broker_there
 from .contract import JobSpec, JobStatus, Limits, Options, State, readable
-from .errors import InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
+from .errors import (
+    BrokerUnavailable,
+    InvalidJob,
+    JobUnfinished,
+    PayloadMissing,
+    QueueFull,
+    StoreFull,
+    UnknownJob,
+)
 from .job import Job, Result
 from .lanes import shape_of
 from .payloads import Source, read
@@ -79,8 +87,9 @@ class Client:
         the same `idempotency_key` by the same `client` is returned as it is, and, unless `reuse` is False (its default
         is `MASKQ_REUSE`), so is one that computes the same: that image, model and options.
 
-        Where the queue is full, waits up to `timeout` seconds for room. Raises `InvalidJob`, `PayloadTooLarge`,
-        `QueueFull`, `StoreFull`, and `OSError` where the file can't be read. Whether it is an image at all is seen by
+        Where the queue is full or the broker is away, waits up to `timeout` seconds for that to change. Raises
+        `InvalidJob`, `PayloadTooLarge`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and `OSError` where the file
+        can't be read. Whether it is an image at all is seen by
         the worker that decodes it, and told by `wait`.
         """
         image, name = read(source, name, self._settings.max_bytes)
@@ -96,28 +105,33 @@ class Client:
         except ValidationError as error:
             raise InvalidJob(readable(error)) from error
         same = _meaning(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
-        deadline = time.monotonic() + timeout
+        deadline, job_id = time.monotonic() + timeout, uuid.uuid4().hex
         while True:
             try:
-                return Job(self._enter(image, spec, same, idempotency_key), self._to)
-            except (QueueFull, StoreFull):
+                return Job(self._enter(job_id, image, spec, same, idempotency_key), self._to)
+            except (QueueFull, StoreFull, BrokerUnavailable):
                 if time.monotonic() + _FULL_PAUSE_S > deadline:
                     raise
                 time.sleep(_FULL_PAUSE_S)
 
-    def _enter(self, image: bytes, spec: JobSpec, same: str | None, key: str | None) -> str:
-        """Store the image and enter the job; returns the id of the job that does it."""
-        job_id = uuid.uuid4().hex
-        self._to.store.check_room(len(image))
-        self._to.store.put(job_id, Payload.IMAGE, image)
-        entered = None
-        try:
-            with room_in_redis():
-                entered = self._to.ledger.create(job_id, spec, shape_of(image), bytes_=len(image), same=same, key=key)
-        finally:
+    def _enter(self, job_id: str, image: bytes, spec: JobSpec, same: str | None, key: str | None) -> str:
+        """Store the image and enter the job; returns the id of the job that does it. May be done twice, where the first
+        time's answer was lost.
+        """
+        with broker_there():
+            self._to.store.check_room(len(image))
+            self._to.store.put(job_id, Payload.IMAGE, image)
+            try:
+                with room_in_redis():
+                    entered = self._to.ledger.create(
+                        job_id, spec, shape_of(image), bytes_=len(image), same=same, key=key
+                    )
+            except (QueueFull, StoreFull):
+                self._to.store.drop(job_id, Payload.IMAGE)
+                raise
             if entered != job_id:
                 self._to.store.drop(job_id, Payload.IMAGE)
-        return entered
+            return entered
 
     def job(self, job_id: str) -> Job:
         """The job of that id. Nothing is asked of the broker until you do."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +14,17 @@ from .store import PayloadStore, open_store
 
 if TYPE_CHECKING:
     from redis import Redis
+
+
+@contextmanager
+def broker_there() -> Iterator[None]:
+    """Within, a broker that is away or takes nothing is `BrokerUnavailable`."""
+    from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
+
+    try:
+        yield
+    except (ConnectionError, TimeoutError, ReadOnlyError) as error:  # after some tries, with pauses
+        raise BrokerUnavailable(f"the broker takes nothing now: {error}") from error
 
 
 @dataclass(frozen=True)

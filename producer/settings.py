@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     reuse: bool = True
     """Whether a job that another one like it (the same image, model and options) computes or has computed takes that
     one's result."""
-    lease_s: float = Field(default=10.0, gt=0)
+    lease_s: float = Field(default=8.0, gt=0)
     """Seconds after which a stage whose worker has gone silent is given to another. Workers renew three times in it."""
     resend_s: float = Field(default=10.0, gt=0)
     """Seconds after which a job's message counts as lost, where it is no longer on its queue and no worker has claimed

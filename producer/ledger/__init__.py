@@ -44,7 +44,7 @@ class Rules:
     max_queued_bytes: int = 1 << 40
     max_client_queued: int = 100_000
     max_attempts: int = 3
-    lease_s: float = 10.0
+    lease_s: float = 8.0
     age_s: float = 60.0
     window: int = 16
 

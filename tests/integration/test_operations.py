@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from redis import Redis
 
 from producer import Client, Settings
 from producer.contract import Stage, State
-from producer.errors import StoreFull
+from producer.errors import BrokerUnavailable, StoreFull
 from producer.ledger import Ledger
 from producer.store import FsspecStore, Payload
 from tests.conftest import until
@@ -92,3 +93,16 @@ def test_the_same_image_is_computed_once_unless_told_otherwise(redis: Redis, red
         assert client.submit(b"image", reuse=False).id != first.id
         assert client.submit(b"another", idempotency_key="k").id == client.submit(b"third", idempotency_key="k").id
         assert len(list(redis.scan_iter("maskq:payload:*"))) == 4
+
+
+def test_a_broker_that_is_a_replica_for_a_while_is_waited_for(redis: Redis, redis_url: str) -> None:
+    with Client(redis_url) as client, ThreadPoolExecutor(1) as thread:
+        redis.replicaof("127.0.0.1", "1")
+        try:
+            with pytest.raises(BrokerUnavailable, match="takes nothing now"):
+                client.submit(b"1")
+            waits = thread.submit(client.submit, b"2", timeout=60)
+            assert not waits.done()
+        finally:
+            redis.replicaof("NO", "ONE")
+        assert waits.result(60).state is State.QUEUED

@@ -24,7 +24,7 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     for name in ("BROKER_URL", "MODELS", "LEASE_S"):
         monkeypatch.setenv(f"MASKQ_{name}", "")
     found = Settings()
-    assert (found.broker_url, found.models, found.lease_s) == (None, None, 10)
+    assert (found.broker_url, found.models, found.lease_s) == (None, None, 8)
 
 
 @pytest.mark.parametrize(
