@@ -57,8 +57,9 @@ class Link:
             os._exit(LOST)
 
     def _watch(self, link: socket.socket) -> None:
-        while link.recv(1):
-            pass
+        with suppress(OSError):  # reset: what it had yet to read went with it
+            while link.recv(1):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(self._grace_s)
         os._exit(1)

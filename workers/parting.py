@@ -6,6 +6,7 @@ still in hand go back to the queue as if they had not been begun, and the proces
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -13,8 +14,11 @@ from collections.abc import Callable
 
 from celery.signals import worker_shutting_down
 
-#: The part of the grace period that work may go on for; the rest is for handing back, before the supervisor kills.
-_PART = 0.8
+log = logging.getLogger(__name__)
+
+#: The part of the grace period that work may go on for, and the part by which the process ends though it could not hand
+#: back, its broker being away: before the supervisor kills it.
+_PART, _LAST = 0.8, 0.95
 #: Asks a forked process to hand back and end. Not SIGTERM: that is how Celery ends one that has taken too long.
 HAND_BACK = signal.SIGUSR2
 
@@ -26,8 +30,10 @@ def leave_within(grace_s: float, hand_back: Callable[[], None]) -> None:
 
     def end() -> None:
         second.wait(_PART * grace_s)
-        hand_back()
-        os._exit(0)
+        last = threading.Timer((_LAST - _PART) * grace_s, os._exit, (1,))
+        last.daemon = True
+        last.start()
+        _hand_back_and_end(hand_back)
 
     def shutting_down(**_: object) -> None:
         if began.acquire(blocking=False):
@@ -46,10 +52,18 @@ def hand_back_when_asked(hand_back: Callable[[], None]) -> None:
 
     def wait() -> None:
         signal.sigwait({HAND_BACK})
-        hand_back()
-        os._exit(0)
+        _hand_back_and_end(hand_back)
 
     threading.Thread(target=wait, name="parting", daemon=True).start()
+
+
+def _hand_back_and_end(hand_back: Callable[[], None]) -> None:
+    try:
+        hand_back()
+    except Exception as error:  # the broker is away: the leases run out by themselves
+        log.warning("what this process has in hand could not be handed back: %s", error)
+    finally:
+        os._exit(0)
 
 
 def ask_to_hand_back(pids: list[int], within_s: float = 2.0) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from segmentation import clustering
 from segmentation.clustering import MARGIN, Clustering, cluster
 from segmentation.fields import select
 from tests.published import cluster_published
 
 UNIT = 32.0
+#: Seeds look at runs of pixels, or at once at single pixels, or at these after some comparisons.
+PATIENCE = st.sampled_from([-1, 0, 1, 1000])
 
 
 def blobs(
@@ -48,9 +53,12 @@ def blobs(
     return embedding.astype(np.float32), precision, seediness.astype(np.float32)
 
 
-def assert_same(fields: tuple[np.ndarray, np.ndarray, np.ndarray], parameters: Clustering) -> int:
+def assert_same(
+    fields: tuple[np.ndarray, np.ndarray, np.ndarray], parameters: Clustering, patience: int = clustering._PATIENCE
+) -> int:
     """The kernel's and the oracle's labels and scores agree; returns the number of objects."""
-    labels, scores = cluster(select(*fields), parameters)
+    with patch.object(clustering, "_PATIENCE", patience):
+        labels, scores = cluster(select(*fields), parameters)
     wanted, wanted_scores = cluster_published(
         *fields,
         seed_threshold=parameters.seed_threshold,
@@ -70,44 +78,83 @@ def assert_same(fields: tuple[np.ndarray, np.ndarray, np.ndarray], parameters: C
     count=st.integers(0, 12),
     bandwidths=st.sampled_from([1, 2]),
     noise=st.sampled_from([0.0, 0.05, 0.3, 1.5]),
-    levels=st.sampled_from([None, 8, 64]),
+    levels=st.sampled_from([None, 3, 8, 64]),
     touching=st.booleans(),
     threshold=st.sampled_from([0.5, 0.8, 0.9, 0.99, 1.0]),
     min_pixels=st.sampled_from([0, 4, 36]),
     min_unclustered=st.sampled_from([0, 5, 128]),
+    patience=PATIENCE,
 )
 def test_labels_are_those_of_the_published_algorithm(
-    seed, height, width, count, bandwidths, noise, levels, touching, threshold, min_pixels, min_unclustered
+    seed, height, width, count, bandwidths, noise, levels, touching, threshold, min_pixels, min_unclustered, patience
 ):
     rng = np.random.default_rng(seed)
     fields = blobs(rng, (height, width), count, bandwidths=bandwidths, noise=noise, levels=levels, touching=touching)
-    assert_same(fields, Clustering(threshold, min_pixels, min_unclustered))
+    assert_same(fields, Clustering(threshold, min_pixels, min_unclustered), patience)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
-    values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.51, 0.89, 0.9, 0.95, 1.0]), min_size=1, max_size=40),
+    values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.51, 0.89, 0.9, 0.95, 1.0]), min_size=1, max_size=200),
     places=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=8),
-    sharpness=st.lists(st.sampled_from([0.0, 1e-30, 0.1, 0.7, 3.0, 1e30]), min_size=1, max_size=5),
+    sharpness=st.lists(st.sampled_from([0.0, 1e-45, 1e-30, 0.1, 0.7, 3.0, 1e30, 3e38, np.inf]), min_size=1, max_size=5),
     bandwidths=st.sampled_from([1, 2]),
+    threshold=st.sampled_from([-1.0, 0.0, 0.9, 2.0]),
+    min_unclustered=st.integers(0, 40),
+    patience=PATIENCE,
 )
-@example(values=[1.0], places=[(0, 0)], sharpness=[1.0], bandwidths=1)
-def test_few_distinct_values_and_so_ties_everywhere(values, places, sharpness, bandwidths):
+@example(values=[1.0], places=[(0, 0)], sharpness=[1.0], bandwidths=1, threshold=0.9, min_unclustered=0, patience=0)
+def test_few_distinct_values_and_so_ties_everywhere(
+    values, places, sharpness, bandwidths, threshold, min_unclustered, patience
+):
     n = len(values)
     embedding = np.array([places[i % len(places)] for i in range(n)], np.float32).T.reshape(2, 1, n)
     precision = np.resize(np.array(sharpness, np.float32), (bandwidths, 1, n))
-    assert_same((embedding, precision, np.array(values, np.float32).reshape(1, n)), Clustering(0.9, 0, 0))
+    fields = embedding, precision, np.array(values, np.float32).reshape(1, n)
+    assert_same(fields, Clustering(threshold, 0, min_unclustered), patience)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    scale=st.sampled_from([1e-15, 1e-6, 1.0, 1e4, 1e15]),
+    far=st.sampled_from([0.0, 1e3, 1e6]),
+    flat=st.sampled_from([1.0, 1e-3, 0.0]),
+    patience=PATIENCE,
+)
+def test_embeddings_of_any_scale_with_a_few_far_away_or_on_a_line(seed, scale, far, flat, patience):
+    rng = np.random.default_rng(seed)
+    embedding = rng.normal(0, 1, (2, 20, 50))
+    embedding[1] *= flat
+    embedding[:, rng.random((20, 50)) < 0.005] += far
+    precision = np.exp(rng.normal(3, 1, (1, 20, 50))) / scale**2
+    fields = embedding * scale, precision, rng.uniform(0.3, 1, (20, 50))
+    assert_same(tuple(field.astype(np.float32) for field in fields), Clustering(0.6, 3, 0), patience)
+
+
+@pytest.mark.parametrize("patience", [-1, clustering._PATIENCE, 1000])
 @pytest.mark.parametrize("bandwidths", [1, 2])
-def test_pure_noise(bandwidths):
+def test_pure_noise(bandwidths, patience):
     rng = np.random.default_rng(5)
     fields = (
         rng.normal(0, 1, (2, 60, 60)).astype(np.float32),
         np.exp(rng.normal(1, 2, (bandwidths, 60, 60))).astype(np.float32),
         rng.uniform(0, 1, (60, 60)).astype(np.float32),
     )
-    assert assert_same(fields, Clustering(0.6, 3, 0)) > 5
+    assert assert_same(fields, Clustering(0.6, 3, 0), patience) > 5
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_only_the_pixels_of_noise_are_sorted(noisy):
+    rng = np.random.default_rng(3)
+    embedding, precision, seediness = blobs(rng, (60, 200), 12, bandwidths=2, noise=0.05, levels=None, touching=False)
+    if noisy:  # many seeds of high seediness, each of a pixel or two
+        hit = rng.random(seediness.shape) < 0.2
+        precision[:, hit] = 1e6
+        seediness[hit] = rng.uniform(0.9, 1, int(hit.sum()))
+    with patch.object(clustering, "_in_slots", wraps=clustering._in_slots) as sort:
+        assert_same((embedding, precision, seediness), Clustering())
+    assert sort.called is noisy
 
 
 def test_an_empty_foreground_has_no_objects():
@@ -116,10 +163,12 @@ def test_an_empty_foreground_has_no_objects():
     assert labels.shape == (5, 7) and not labels.any() and len(scores) == 0
 
 
-def test_a_full_foreground_that_is_one_object():
-    ones = np.ones((9, 9), np.float32)
-    labels, _ = cluster(select(np.zeros((2, 9, 9), np.float32), ones[None], ones), Clustering())
+@pytest.mark.parametrize("side", [7, 8, 9, 16])  # 49, 64, 81 and 256 pixels: less than a run, a run, more, some
+def test_a_full_foreground_that_is_one_object(side):
+    ones = np.ones((side, side), np.float32)
+    labels, scores = cluster(select(np.zeros((2, side, side), np.float32), ones[None], ones), Clustering())
     assert (labels == 1).all()
+    assert scores.dtype == np.float32 and scores.tolist() == [1.0]
 
 
 def test_more_objects_than_16_bits_can_tell_apart():

@@ -73,3 +73,16 @@ def test_a_process_in_trouble_that_no_one_watches_ends_itself(monkeypatch: pytes
     monkeypatch.delenv(LINK_FD, raising=False)
     Link(grace_s=0).ready(lambda: "its device is gone")
     until(lambda: ended == [link.LOST])
+
+
+def test_a_supervisor_that_goes_with_beats_unread_is_gone_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end of the socket is reset then, not closed."""
+    ours, theirs = socket.socketpair()
+    ended = threading.Event()
+    monkeypatch.setenv(LINK_FD, str(theirs.detach()))
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    monkeypatch.setattr(os, "_exit", lambda _: ended.set())
+    link = Link(grace_s=0.01)
+    link.ready()
+    ours.close()
+    assert ended.wait(20)

@@ -85,7 +85,7 @@ def pass_time(seconds: float) -> None:
 
 def test_what_a_dead_worker_had_in_hand_is_begun_again_within_15_seconds(here: World, under_load: UnderLoad) -> None:
     with under_load(count=60, over_s=1):
-        until(lambda: len(embedding(here)) > here.settings.device_threads)  # so each of the two has some
+        until(lambda: len(embedding(here)) > 4)  # so each of the two has some
         victim = here.living("device")[0]
         victim.suspend()
         in_hand, died_at = embedding(here), now()
