@@ -13,9 +13,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from math import prod
-from queue import Queue
+from queue import PriorityQueue
 from typing import TypeAlias
 
+import torch
 from celery import Celery
 from celery.signals import task_postrun, task_prerun, worker_ready
 from redis import Redis
@@ -76,11 +77,14 @@ class Device:
         self._bounds = Bounds(settings.tile_pixels, settings.max_pixels)
         #: Images that are run in tiles take turns: their memory is that of one, and side by side none were faster.
         self._one_large = threading.Lock()
-        self._owners = [self._gpu_owner()] if spec.index else [self._cpu_owner() for _ in range(self._cores)]
-        #: Whoever takes a turn may hand one input to its owner.
-        self._turns: Queue[Owner] = Queue()
-        for owner in self._owners * (self.threads if spec.index else 1):
-            self._turns.put(owner)
+        self._owners = [self._gpu_owner()] if spec.index else [self._cpu_owner(n) for n in range(self._cores)]
+        #: Whoever takes a turn may hand one input to its owner. The first owner that is free goes first, so an image
+        #: that is alone always has the same: were there a second team of threads for all cores, both would sleep while
+        #: they wait for one another (133 ms an image at 256² against 90).
+        self._met = threading.local()
+        self._turns: PriorityQueue[tuple[int, Owner]] = PriorityQueue()
+        for turn in enumerate(self._owners * (self.threads if spec.index else 1)):
+            self._turns.put(turn)
 
     @property
     def threads(self) -> int:
@@ -104,11 +108,18 @@ class Device:
 
         The options and errors are those of `Segmenter.fields`, and those of looking the model up.
         """
+        self._stay_one_thread()
         segmenter = self._models.get(name)
         with self._one_large if self._large(segmenter.spec, pixels, diameter) else nullcontext():
             return segmenter.spec, segmenter.fields(
                 pixels, tta=tta, diameter=diameter, bounds=self._bounds, run=partial(self._run, segmenter)
             )
+
+    def _stay_one_thread(self) -> None:
+        """The first time that a thread comes by: only owners have teams of threads, for the reason given above."""
+        if self._where == "cpu" and not hasattr(self._met, "thread"):
+            torch.set_num_threads(1)  # of this thread; owners set their own before each image
+            self._met.thread = True
 
     def _large(self, spec: ModelSpec, pixels: Pixels, diameter: float | None) -> bool:
         """Whether an image takes the memory of one in tiles: as it is, or resized for its diameter."""
@@ -123,15 +134,16 @@ class Device:
         kind = Kind(segmenter, segmenter.spec.label, ladder(height, width))
         leases.check()
         with trace.span("wait"):
-            owner = self._turns.get()
+            turn = self._turns.get()
         try:
             with trace.span("wait"):
-                return owner.run(kind, given)
+                return turn[1].run(kind, given)
         finally:
-            self._turns.put(owner)
+            self._turns.put(turn)
 
-    def _cpu_owner(self) -> Owner:
-        return self._owner(CpuRunner(self.counters, self._threads_each), Limits())
+    def _cpu_owner(self, number: int) -> Owner:
+        most = self._cores if number == 0 else max(1, self._cores // 2)
+        return self._owner(CpuRunner(self.counters, partial(self._threads_each, most)), Limits())
 
     def _gpu_owner(self) -> Owner:
         wait_s = self._settings.batch_wait_ms / 1000
@@ -147,9 +159,9 @@ class Device:
             on_halving=self.counters.halved,
         )
 
-    def _threads_each(self) -> int:
+    def _threads_each(self, most: int) -> int:
         """The cores, divided among the images that run now."""
-        return max(1, self._cores // max(1, self._cores - self._turns.qsize()))
+        return min(most, max(1, self._cores // max(1, self._cores - self._turns.qsize())))
 
 
 def _end_process() -> None:
