@@ -25,11 +25,9 @@ HAND_BACK = signal.SIGUSR2
 
 def leave_within(grace_s: float, hand_back: Callable[[], None]) -> None:
     """From the first SIGTERM on, give this process's Celery worker `grace_s` seconds."""
-    second = threading.Event()
     began = threading.Lock()
 
     def end() -> None:
-        second.wait(_PART * grace_s)
         last = threading.Timer((_LAST - _PART) * grace_s, os._exit, (1,))
         last.daemon = True
         last.start()
@@ -37,9 +35,11 @@ def leave_within(grace_s: float, hand_back: Callable[[], None]) -> None:
 
     def shutting_down(**_: object) -> None:
         if began.acquire(blocking=False):
-            threading.Thread(target=end, name="parting", daemon=True).start()
-        else:
-            second.set()
+            later = threading.Timer(_PART * grace_s, end)
+            later.daemon = True
+            later.start()
+        else:  # here and now: what Celery does at a second signal ends the process before a thread is through
+            end()
 
     worker_shutting_down.connect(shutting_down, weak=False)
 

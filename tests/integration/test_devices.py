@@ -146,7 +146,12 @@ def served(stack: Stack) -> dict[str, str]:
 
 def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack) -> None:
     until(lambda: served(stack) == OWN)
-    client.submit(IMAGE).wait(WAIT_S)
+
+    def ran() -> bool:
+        client.submit(IMAGE).wait(WAIT_S)  # the other may have the lane from before this one was there
+        return by_node(stack)["cpu-varied"]["images"] >= 1
+
+    until(ran)
     pools = by_node(stack)
     assert {name: pool["device"] for name, pool in pools.items()} == {
         "cpu-fixed": "cpu=auto;lanes=fixed",
