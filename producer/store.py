@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .broker import PREFIX
 from .errors import PayloadMissing, StoreFull
@@ -187,9 +188,21 @@ class FsspecStore:
     """Payloads as files under an fsspec URL; how long they are kept is that store's own setting."""
 
     def __init__(self, url: str) -> None:
+        self._url, self._pid = url, 0
+        self._open()
+
+    def _open(self) -> None:
         import fsspec
 
-        self._fs, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        self._opened, self._root = fsspec.core.url_to_fs(self._url, auto_mkdir=True)
+        self._pid = os.getpid()
+
+    @property
+    def _fs(self) -> Any:
+        """The file system; a fork opens its own, for those of object stores work in one process only."""
+        if self._pid != os.getpid():
+            self._open()
+        return self._opened
 
     def _path(self, job_id: str, kind: Payload) -> str:
         return f"{self._root}/{job_id}/{kind}"

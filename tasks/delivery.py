@@ -49,6 +49,10 @@ class StageReleased(Exception):
     """The worker's fault: the stage was given back, for another attempt."""
 
 
+class WorkerGone(RuntimeError):
+    """The worker was broken before this job came to it."""
+
+
 class WorkerBroken(RuntimeError):
     """The worker can't go on, and the job may be what broke it."""
 
@@ -77,7 +81,12 @@ class Delivery:
         if isinstance(job, str):
             return f"dropped: the job is {job}"
         with self._leases.holding(job_id, owner):
+            waits = not self._isolation.free(alone=job.suspect)
+            if waits:
+                self._ledger.pause(job_id, owner, waits=True)
             with self._isolation.alone() if job.suspect else self._isolation.together():
+                if waits:
+                    self._ledger.pause(job_id, owner, waits=False)
                 said = self._run(job, owner)
             if said is None or not self._ledger.finish(job_id, self._stage, owner):
                 return self._too_late(job)
@@ -99,6 +108,9 @@ class Delivery:
             failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
             self._ledger.fail(job.id, owner, failure)
             raise StageFailed(f"{failure.type}: {failure.message}") from error
+        except WorkerGone as error:
+            self._ledger.hand_back(job.id, owner, 1.0)
+            raise StageReleased(str(error)) from error
         except StoreFull as error:  # no attempt of this job's, however often, makes room
             self._ledger.hand_back(job.id, owner, _FULL_S * random.uniform(0.5, 1.5))
             raise StageReleased(str(error)) from error
@@ -121,6 +133,6 @@ class Delivery:
             state = self._ledger.state(job.id)
         except UnknownJob:
             state = State.CANCELLED
-        if state.ended and state is not State.DONE:
+        if state.ended and state not in (State.DONE, State.DEAD):  # a dead letter may be tried again
             self._work.discarded(job)
         return f"dropped: the job is {state}"

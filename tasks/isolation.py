@@ -20,6 +20,11 @@ class Isolation:
         self._alone = False
         self._want_alone = 0
 
+    def free(self, alone: bool) -> bool:
+        """Whether one who wants to run `alone`, or together with others, would not have to wait now."""
+        with self._changed:
+            return not self._alone and not (self._together if alone else self._want_alone)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Run the block beside others."""

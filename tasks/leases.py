@@ -94,10 +94,14 @@ class LeaseKeeper:
                 threading.Thread(target=self._keep, name="leases", daemon=True).start()
 
     def _keep(self) -> None:
+        again = False
         while True:
             self._any.wait()
             try:
                 with self._ledger.cancellations() as news:
+                    if again:  # what is held may be about to run out
+                        self._renew()
+                    again = True
                     self._listen_and_renew(news)
             except Exception as error:  # Redis is away, as its client tells it; what is held lasts three rounds
                 log.warning("leases: %s", error)
@@ -108,13 +112,16 @@ class LeaseKeeper:
             over = time.monotonic() + self._ledger.lease_s / 3
             while (left := over - time.monotonic()) > 0:
                 self._take_in(news.wait(min(left, _LOOK_S)))
-            for lease in self._leases():
-                if lease.lost_since is None and not self._ledger.renew(lease.job_id, lease.owner):
-                    lease.lose()
+            self._renew()
             self._any.clear()
             if not self._held:  # nothing to do until there is
                 self._any.wait()
             self._any.set()
+
+    def _renew(self) -> None:
+        for lease in self._leases():
+            if lease.lost_since is None and not self._ledger.renew(lease.job_id, lease.owner):
+                lease.lose()
 
     def _take_in(self, cancelled: str | None) -> None:
         for lease in self._leases():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from itertools import chain
 
 from redis import Redis
@@ -42,17 +43,24 @@ class Reconciler:
         self._over.set()
 
     def _run(self) -> None:
+        seen, patient_until = time.monotonic(), 0.0
         while not self._over.wait(self._every_s):
             try:
-                if self._redis.set(_LOCK, "1", nx=True, px=max(int(self._every_s * 900), 1)):
-                    self.look()
+                mine = self._redis.set(_LOCK, "1", nx=True, px=max(int(self._every_s * 900), 1))
+                now = time.monotonic()
+                if now - seen > 2 * self._every_s:  # Redis was away: let the living renew their leases first
+                    patient_until = now + self._ledger.lease_s / 2
+                if mine:
+                    self.look(reclaim=now >= patient_until)
+                seen = time.monotonic()
             except Exception as error:  # the broker is away, as redis or kombu tells it; the next round looks again
                 log.warning("reconciler: %s", error)
 
-    def look(self) -> int:
-        """One round; returns how many messages were sent."""
+    def look(self, reclaim: bool = True) -> int:
+        """One round; returns how many messages were sent. Without `reclaim`, leases that have run out are let be."""
         sent = 0
-        for job_id in chain(self._ledger.reclaim_lost(), self._ledger.resend_lost(self._resend_s)):
+        lost = self._ledger.reclaim_lost() if reclaim else ()
+        for job_id in chain(lost, self._ledger.resend_lost(self._resend_s)):
             log.warning("job %s was lost; sent again", job_id)
             sent += 1
         for job_id in self._ledger.resume_delayed():

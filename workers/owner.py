@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from tasks.delivery import WorkerBroken
+from tasks.delivery import WorkerBroken, WorkerGone
 
 from .batching import Batcher, Kind, Limits, Model
 
@@ -100,11 +100,11 @@ class DeviceOwner(Generic[Model, Given, Answer]):
         self._thread.start()
 
     def run(self, kind: Kind[Model], given: Given) -> Answer:
-        """The answer to one input, once it is there. Raises `DeviceLost`, and what the runner raises."""
+        """The answer to one input, once it is there. Raises `DeviceLost`, `WorkerGone`, and what the runner raises."""
         answer: Future[Answer] = Future()
         with self._changed:
             if self._dead or self._stopping:
-                raise DeviceLost("the device's thread is gone")
+                raise WorkerGone("the device's thread is gone")
             self._waiting.add(kind, (given, answer), time.monotonic())
             self._changed.notify()
         return answer.result()

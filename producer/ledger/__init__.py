@@ -13,6 +13,7 @@ import math
 import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -128,6 +129,10 @@ class Ledger:
         """Hold on to a claimed stage; False where it is no longer the owner's."""
         return self._move("renew", job_id, owner) == "ok"
 
+    def pause(self, job_id: str, owner: str, waits: bool) -> None:
+        """Note that a claimed job only waits for its turn in its worker: if that dies, it was not this job's doing."""
+        self._move("pause", job_id, owner, "1" if waits else "")
+
     def finish(self, job_id: str, stage: Stage, owner: str) -> bool:
         """Move on to the state after the stage; False where it is no longer the owner's."""
         return self._move("finish", job_id, owner, stage.finished) == "ok"
@@ -153,7 +158,7 @@ class Ledger:
         """End the job as cancelled unless it has ended or another submission stands on it; returns the state it then
         has. Raises `UnknownJob`.
         """
-        answer = self._move("cancel", job_id)
+        answer = self._move("cancel", job_id, uuid.uuid4().hex)
         if answer == "unknown":
             raise _unknown(job_id)
         return State.CANCELLED if answer == "ok" else State(answer)

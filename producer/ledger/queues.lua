@@ -73,7 +73,10 @@ local function turns_of(queue, priority) return prefix .. 'turns:' .. queue .. '
 local function lined_of(queue) return prefix .. 'lined:' .. queue end
 
 -- What a priority counts after waiting since then.
-local function aged_since(priority, since) return math.max(0, priority - math.floor((now - since) / settings.age_s)) end
+local function aged_since(priority, since)
+  local waited = math.max(0, now - since) -- the clock may have been set back
+  return math.max(0, priority - math.floor(waited / settings.age_s))
+end
 
 -- Whose turn it is: the priority and client whose first job goes first. What has waited counts one priority more for
 -- every `age_s` seconds, so that the last is served some day.
@@ -115,7 +118,9 @@ local function admit(queue)
     local taken = take_turn(queue, priority, client)
     local state = redis.call('HGET', hash(taken), 'state') -- it may have been cancelled in its line
     local stage = stage_of[state or '']
-    if stage and waits[stage] == state then
+    -- or have moved on, woken by a message from before, or wait to be sent to again
+    if stage and waits[stage] == state and queue_of(taken, stage) == queue
+      and not redis.call('ZSCORE', sent_of(queue), taken) and not redis.call('ZSCORE', delayed, taken) then
       send(taken, stage, queue, aged)
       room = room - 1
     end

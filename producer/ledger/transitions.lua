@@ -103,11 +103,14 @@ local transitions = {}
 
 -- 4 the new job as JSON: spec (itself JSON), said, priority (kombu's), shape, client, bytes, expires_s, same, key
 function transitions.create()
-  if state then return {'exists'} end
+  if state then -- asked again, the answer was lost; and the image was stored again, with an end
+    if stage_of[state] then redis.call('PERSIST', prefix .. 'payload:' .. id .. ':image') end
+    return {'exists'}
+  end
   local new = cjson.decode(ARGV[4])
   local other = standing_for(new.key) or standing_for(new.same)
   if other then
-    redis.call('HINCRBY', hash(other), 'wanted', 1)
+    if redis.call('HSETNX', hash(other), 'stands:' .. id, 1) == 1 then redis.call('HINCRBY', hash(other), 'wanted', 1) end
     return {'same', other}
   end
   local count, bytes = redis.call('ZCARD', active), tonumber(redis.call('GET', prefix .. 'bytes') or '0')
@@ -142,6 +145,8 @@ local function claim(stage, owner, worker)
   end
   redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
   enter(works[stage])
+  redis.call('HDEL', job, 'paused')
+  if stage == 'cluster' then redis.call('PERSIST', prefix .. 'payload:' .. id .. ':fields') end -- stored once more, late
   redis.call('HSET', job, 'owner', owner, 'worker', worker)
   redis.call('ZADD', leases, text(now + settings.lease_s), id)
   return redis.call('HGETALL', job)
@@ -162,10 +167,18 @@ function transitions.renew()
   return 'ok'
 end
 
+-- 4 owner  5 '1' while the job only waits for its turn in its worker
+function transitions.pause()
+  if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  if ARGV[5] == '1' then redis.call('HSET', job, 'paused', 1) else redis.call('HDEL', job, 'paused') end
+  return 'ok'
+end
+
 -- 4 owner  5 the state after it
 function transitions.finish()
   if state == ARGV[5] and redis.call('HGET', job, 'owner') == ARGV[4] then return 'ok' end -- asked again
   if not state or not owned(ARGV[4]) then return state or 'unknown' end
+  if ARGV[5] == 'embedded' then redis.call('PERSIST', prefix .. 'payload:' .. id .. ':fields') end
   enter(ARGV[5])
   return 'ok'
 end
@@ -203,6 +216,12 @@ function transitions.reclaim()
   if not state or not stage_of[state] then
     redis.call('ZREM', leases, id)
     return state or 'unknown'
+  end
+  if redis.call('HDEL', job, 'paused') == 1 then -- it was not at work on it
+    redis.call('HINCRBY', job, 'attempts:' .. stage_of[state], -1)
+    redis.call('HDEL', job, 'owner')
+    enter(waits[stage_of[state]], 'again')
+    return 'ok'
   end
   redis.call('HSET', job, 'suspect', 1)
   try_again('its worker stopped renewing the lease', 'again')
@@ -265,9 +284,11 @@ function transitions.expire()
   return state or 'unknown'
 end
 
+-- 4 a name of this call, by which it counts once
 function transitions.cancel()
   if not state then return 'unknown' end
   if not stage_of[state] then return state end
+  if redis.call('HSETNX', job, 'cancel:' .. ARGV[4], 1) == 0 then return state end
   if redis.call('HINCRBY', job, 'wanted', -1) > 0 then return state end -- others wait for it
   fail('cancelled', 'JobCancelled', 'cancelled while ' .. state)
   redis.call('PUBLISH', prefix .. 'cancelled', id)
@@ -281,6 +302,8 @@ function transitions.requeue()
   local bytes, client = unpack(redis.call('HMGET', job, 'bytes', 'client'))
   redis.call('HDEL', job, 'error', 'attempts:' .. stage, 'time:dead', 'owner')
   redis.call('PERSIST', job)
+  local key = redis.call('HGET', job, 'key')
+  if key and redis.call('GET', key) == id then redis.call('PERSIST', key) end
   redis.call('ZREM', dead, id)
   redis.call('ZREM', prefix .. 'kept', id)
   for _, kind in ipairs({'image', 'fields'}) do redis.call('PERSIST', prefix .. 'payload:' .. id .. ':' .. kind) end
@@ -300,4 +323,7 @@ function transitions.forget()
   return 'ok'
 end
 
+-- A Redis that is full refuses a script whose first write takes memory. What moves and frees jobs must go through; this
+-- write takes none.
+if ARGV[1] ~= 'create' and ARGV[1] ~= 'requeue' and ARGV[1] ~= 'overtaken' then redis.call('DEL', prefix .. 'nothing') end
 return transitions[ARGV[1]]()

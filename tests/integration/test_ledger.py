@@ -550,3 +550,53 @@ def test_nothing_is_left_of_jobs_that_were_kept_for_their_time(redis: Redis) -> 
     assert list(ledger.dead()) == []
     bounded = {b"maskq:shapes", b"maskq:bytes"}
     until(lambda: {key for key in redis.scan_iter() if not key.startswith(b"maskq:ended:")} == bounded)
+
+
+# What was found by reading
+
+
+def test_a_job_that_only_waited_for_its_turn_when_its_worker_died_is_no_suspect(redis: Redis) -> None:
+    ledger = Ledger(redis, max_attempts=1)
+    ledger.create("job", JobSpec(), None)
+    ledger.claim("job", Stage.EMBED, "one")
+    ledger.pause("job", "one", waits=True)
+    redis.zadd("maskq:leases", {"job": 1})
+    assert list(ledger.reclaim_lost()) == ["job"]
+    job = ledger.status("job")
+    assert (job.state, job.suspect, job.attempts, job.history) == (State.QUEUED, False, {Stage.EMBED: 0}, ())
+
+
+def test_a_call_whose_answer_was_lost_and_is_made_again_counts_once(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.create("one", JobSpec(), None, same="sha")
+    for _ in range(2):
+        assert ledger.create("two", JobSpec(), None, same="sha") == "one"
+    for _ in range(2):
+        assert ledger._move("cancel", "one", "this call") == "queued"
+    assert ledger.cancel("one") is State.CANCELLED
+
+
+def test_a_redis_that_is_full_lets_workers_finish_and_users_cancel(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    for n in range(4):
+        ledger.create(f"job{n}", JobSpec(), None)
+    redis.config_set("maxmemory", 1)
+    try:
+        for n in range(3):
+            assert answer(ledger.claim(f"job{n}", Stage.EMBED, "one")) == "ok"
+        assert ledger.renew("job0", "one")
+        assert ledger.hand_back("job0", "one")
+        assert ledger.release("job1", "one", "MemoryError")
+        assert ledger.finish("job2", Stage.EMBED, "one")
+        assert ledger.cancel("job3") is State.CANCELLED
+    finally:
+        redis.config_set("maxmemory", 0)
+
+
+def test_a_clock_that_was_set_back_puts_no_job_where_no_one_looks(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.create("job", JobSpec(priority=0), None)
+    ledger.claim("job", Stage.EMBED, "one")
+    redis.hset("maskq:job:job", "time:queued", redis.time()[0] + 1000)
+    ledger.hand_back("job", "one")
+    assert {key.decode() for key in redis.keys("embed*")} <= set(message_lists())

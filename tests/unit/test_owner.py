@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tasks.delivery import WorkerGone
 from tests.conftest import until
 from workers.batching import Kind, Limits
 from workers.owner import DeviceLost, DeviceMemoryExhausted, DeviceOwner, Runner
@@ -228,7 +229,7 @@ def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(depth: i
     for answer in answers:
         with pytest.raises(DeviceLost, match="driver is gone|illegal memory access"):
             answer.result(20)
-    with pytest.raises(DeviceLost):
+    with pytest.raises(WorkerGone):
         owner.run(kind(), 4)
     assert device.deaths == 1
     assert "gone" in str(owner.trouble(limit_s=600))
@@ -268,5 +269,5 @@ def test_closing_finishes_what_waits_and_takes_no_more(device: Device) -> None:
     closed.result(20)
     assert begun(device) == [("m", SHAPE, [0, 1, 2])]
     assert [answer.result(20) for answer in (held, *answers)] == [1, 1, 2, 3]
-    with pytest.raises(DeviceLost):
+    with pytest.raises(WorkerGone):
         owner.run(kind(), 4)
