@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from redis.exceptions import RedisError
 
 from producer import Client, Job, Result
-from producer.errors import QueueFull, StoreFull
+from producer.errors import BrokerUnavailable, QueueFull, StoreFull
 
 #: How long a producer waits before it tries again what was refused, seconds.
 _PAUSE_S = 0.25
@@ -50,7 +49,7 @@ class Load:
         while not stop.is_set():
             try:
                 job = self.client.submit(self.images[image])
-            except (RedisError, QueueFull, StoreFull) as error:
+            except (BrokerUnavailable, QueueFull, StoreFull) as error:
                 self.refused.append(error)
                 stop.wait(_PAUSE_S)
             else:
