@@ -27,7 +27,7 @@ GOOD_EVERY = 40
 DEADLINE_S = 120
 #: Megabytes that a worker's process may grow by, at its peak, beyond what it took for sound images of the largest
 #: shapes here: what decoding takes for a moment, of which a PNG's texts may be 64, and the heap kept for the next.
-MOST_GROWN = 256
+MOST_GROWN = 512
 TYPES = {kind.__name__ for kind in ImageError.__subclasses__()}
 
 
