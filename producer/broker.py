@@ -44,6 +44,8 @@ def celery_settings() -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "broker_transport_options": {
             "ack_emulation": False,
+            # A connection that went silent is given up after so many seconds: what lies on the queue waits for that.
+            "health_check_interval": 5,
             "priority_steps": list(range(_PRIORITIES)),
             # Of two lanes that have work of one priority, a worker takes in turn: else the first starved the second.
             "queue_order_strategy": "round_robin",

@@ -62,8 +62,10 @@ class LeaseKeeper:
     """
 
     def __init__(self, ledger: Ledger, *, kill: bool = False) -> None:
-        self._ledger, self._kill = ledger, kill
+        self._ledger, self._kill = ledger.impatient(ledger.lease_s / 3), kill
         self._held: dict[str, Lease] = {}
+        #: Whether this process is about to end, and keeps nothing that it claims.
+        self._parting = False
         #: Set where something is held, or may be.
         self._any = threading.Event()
         self._starting = threading.Lock()
@@ -76,16 +78,22 @@ class LeaseKeeper:
         lease = self._held[owner] = _of_thread.lease = Lease(job_id, owner)
         self._any.set()
         try:
+            if self._parting:  # it was claimed while all that was held was handed back
+                self._hand_back(lease)
             yield lease
         finally:
             _of_thread.lease = None
             del self._held[owner]
 
     def hand_back(self) -> None:
-        """Give up all that is held by this process, uncounted."""
+        """Give up all that is held by this process, and will be, uncounted."""
+        self._parting = True
         for lease in self._leases():
-            lease.lose()
-            self._ledger.hand_back(lease.job_id, lease.owner)
+            self._hand_back(lease)
+
+    def _hand_back(self, lease: Lease) -> None:
+        lease.lose()
+        self._ledger.hand_back(lease.job_id, lease.owner)
 
     def _start(self) -> None:
         with self._starting:

@@ -64,6 +64,17 @@ class Ledger:
             "\n".join(here.joinpath(name).read_text() for name in ("queues.lua", "transitions.lua"))
         )
 
+    def impatient(self, answer_s: float) -> Ledger:
+        """The same, over connections of its own, which wait so many seconds for an answer at most: for what must not
+        wait behind a connection that went silent as long as for a large image on a slow line.
+        """
+        from redis import ConnectionPool, Redis
+
+        pool = self._redis.connection_pool
+        how = {"socket_timeout": answer_s, "socket_connect_timeout": answer_s}
+        quick = ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | how))
+        return Ledger(Redis(connection_pool=quick), **asdict(self.rules))
+
     @property
     def lease_s(self) -> float:
         """Seconds that a claim lasts, unless it is renewed."""

@@ -1,12 +1,31 @@
 -- The ledger's transitions: each is atomic, and one that leaves a job waiting puts it in line by the same script.
 local state = redis.call('HGET', job, 'state')
 
+-- What the bounds go by: one more unfinished job (1), or one less (-1).
+local function count(one, bytes, client)
+  redis.call('INCRBY', prefix .. 'bytes', string.format('%d', one * bytes))
+  if redis.call('HINCRBY', prefix .. 'clients', client, one) <= 0 then redis.call('HDEL', prefix .. 'clients', client) end
+  if one == 1 then redis.call('ZADD', active, text(now), id) else redis.call('ZREM', active, id) end
+end
+
+-- The idempotency keys that mean a job (set).
+local function names_of(of) return prefix .. 'names:' .. of end
+
+-- Its idempotency keys end in so many seconds, as the job itself will; without them, not yet.
+local function keep_names(seconds)
+  local function keep(key)
+    if seconds then redis.call('EXPIRE', key, seconds) else redis.call('PERSIST', key) end
+  end
+  for _, key in ipairs(redis.call('SMEMBERS', names_of(id))) do
+    if redis.call('GET', key) == id then keep(key) end
+  end
+  keep(names_of(id))
+end
+
 local function end_as(new)
-  local bytes, client, same, key = unpack(redis.call('HMGET', job, 'bytes', 'client', 'same', 'key'))
-  redis.call('ZREM', active, id)
+  local bytes, client, same = unpack(redis.call('HMGET', job, 'bytes', 'client', 'same'))
+  count(-1, tonumber(bytes), client)
   redis.call('ZREM', expiring, id)
-  redis.call('DECRBY', prefix .. 'bytes', bytes)
-  if redis.call('HINCRBY', prefix .. 'clients', client, -1) <= 0 then redis.call('HDEL', prefix .. 'clients', client) end
   local recent = prefix .. 'ended:' .. math.floor(now / 10) -- of which `rate` is reckoned
   redis.call('INCR', recent)
   redis.call('EXPIRE', recent, 120)
@@ -17,11 +36,9 @@ local function end_as(new)
   end
   redis.call('ZADD', prefix .. 'kept', text(now + kept), id)
   redis.call('EXPIRE', job, kept)
-  for _, other in ipairs({same, key}) do
-    if other and redis.call('GET', other) == id then
-      -- the next one like a job that failed is tried anew; the same key means the same job, however it ended
-      if new ~= 'done' and other == same then redis.call('DEL', other) else redis.call('EXPIRE', other, kept) end
-    end
+  keep_names(kept) -- the same key means the same job, however it ended
+  if same and redis.call('GET', same) == id then -- but the next one like a job that failed is tried anew
+    if new == 'done' then redis.call('EXPIRE', same, kept) else redis.call('DEL', same) end
   end
 end
 
@@ -93,13 +110,40 @@ local function lane_of(shape)
   return #redis.call('LPOS', shapes, shape, 'COUNT', 0) >= COMMON and 'fixed' or 'varied'
 end
 
--- The job that another key of the same meaning stands for, if that is still of use.
-local function standing_for(key)
+-- The job that a key stands for, if more than so many seconds are left of it.
+local function standing_for(key, seconds)
   local other = key ~= '' and redis.call('GET', key)
-  return other and redis.call('EXISTS', hash(other)) == 1 and other
+  local left = other and redis.call('TTL', hash(other)) -- -1: it has not ended; -2: it is gone
+  return left and (left == -1 or left > seconds) and other
+end
+
+-- Let an idempotency key mean a job from now on, for as long as that is kept.
+local function give_name(key, to)
+  if key == '' then return end
+  local left = redis.call('TTL', hash(to))
+  if left >= 0 then
+    redis.call('SET', key, to, 'EX', math.max(1, left))
+  else
+    redis.call('SET', key, to)
+    redis.call('SADD', names_of(to), key)
+  end
+end
+
+-- Another submission waits for an unfinished job: it counts once, though its answer was lost and it asks again.
+local function wait_for(other)
+  if not stage_of[redis.call('HGET', hash(other), 'state')] then return end
+  if redis.call('HSETNX', hash(other), 'stands:' .. id, 1) == 1 then redis.call('HINCRBY', hash(other), 'wanted', 1) end
+end
+
+-- Its time was over before the stage that it waits for began.
+local function expire(stage)
+  fail('expired', 'JobExpired', 'its time was over before the ' .. stage .. ' stage began')
 end
 
 local transitions = {}
+
+-- A result that is about to be forgotten stands for no new job: whoever asked must have the time to fetch it, seconds.
+local MOST_LEFT_S = 60
 
 -- 4 the new job as JSON: spec (itself JSON), said, priority (kombu's), shape, client, bytes, expires_s, same, key
 function transitions.create()
@@ -108,28 +152,29 @@ function transitions.create()
     return {'exists'}
   end
   local new = cjson.decode(ARGV[4])
-  local other = standing_for(new.key) or standing_for(new.same)
+  local other = standing_for(new.key, -1)
+  if not other then
+    other = standing_for(new.same, math.min(MOST_LEFT_S, settings.retention_s / 10))
+    if other then give_name(new.key, other) end
+  end
   if other then
-    if redis.call('HSETNX', hash(other), 'stands:' .. id, 1) == 1 then redis.call('HINCRBY', hash(other), 'wanted', 1) end
+    wait_for(other)
     return {'same', other}
   end
-  local count, bytes = redis.call('ZCARD', active), tonumber(redis.call('GET', prefix .. 'bytes') or '0')
+  local unfinished, bytes = redis.call('ZCARD', active), tonumber(redis.call('GET', prefix .. 'bytes') or '0')
   local own = tonumber(redis.call('HGET', prefix .. 'clients', new.client) or '0')
-  if count >= settings.max_queued then return {'full', 'jobs', count} end
-  if count > 0 and bytes + new.bytes > settings.max_queued_bytes then return {'full', 'bytes', string.format('%d', bytes)} end
+  if unfinished >= settings.max_queued then return {'full', 'jobs', unfinished} end
+  if unfinished > 0 and bytes + new.bytes > settings.max_queued_bytes then return {'full', 'bytes', string.format('%d', bytes)} end
   if own >= settings.max_client_queued then return {'full', 'client', own} end
   redis.call('HSET', job, 'spec', new.spec, 'said', new.said, 'priority', new.priority, 'lane', lane_of(new.shape),
     'client', new.client, 'bytes', new.bytes, 'wanted', 1)
-  for field, key in pairs({same = new.same, key = new.key}) do
-    if key ~= '' then
-      redis.call('HSET', job, field, key)
-      redis.call('SET', key, id)
-    end
+  if new.same ~= '' then
+    redis.call('HSET', job, 'same', new.same)
+    redis.call('SET', new.same, id)
   end
+  give_name(new.key, id)
   if new.expires_s ~= cjson.null then redis.call('ZADD', expiring, text(now + new.expires_s), id) end
-  redis.call('ZADD', active, text(now), id)
-  redis.call('INCRBY', prefix .. 'bytes', new.bytes)
-  redis.call('HINCRBY', prefix .. 'clients', new.client, 1)
+  count(1, new.bytes, new.client)
   redis.call('PERSIST', prefix .. 'payload:' .. id .. ':image')
   enter('queued')
   return {'ok'}
@@ -140,7 +185,7 @@ local function claim(stage, owner, worker)
   if state ~= waits[stage] then return state end
   local expires = redis.call('ZSCORE', expiring, id)
   if expires and now > tonumber(expires) then
-    fail('expired', 'JobExpired', 'its time was over before the ' .. stage .. ' stage began')
+    expire(stage)
     return 'expired'
   end
   redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
@@ -277,7 +322,7 @@ end
 function transitions.expire()
   local stage = stage_of[state or '']
   if stage and state == waits[stage] then
-    fail('expired', 'JobExpired', 'its time was over before the ' .. stage .. ' stage began')
+    expire(stage)
     return 'ok'
   end
   if not stage then redis.call('ZREM', expiring, id) end -- what is worked on is let finish
@@ -302,14 +347,11 @@ function transitions.requeue()
   local bytes, client = unpack(redis.call('HMGET', job, 'bytes', 'client'))
   redis.call('HDEL', job, 'error', 'attempts:' .. stage, 'time:dead', 'owner')
   redis.call('PERSIST', job)
-  local key = redis.call('HGET', job, 'key')
-  if key and redis.call('GET', key) == id then redis.call('PERSIST', key) end
+  keep_names()
   redis.call('ZREM', dead, id)
   redis.call('ZREM', prefix .. 'kept', id)
   for _, kind in ipairs({'image', 'fields'}) do redis.call('PERSIST', prefix .. 'payload:' .. id .. ':' .. kind) end
-  redis.call('ZADD', active, text(now), id)
-  redis.call('INCRBY', prefix .. 'bytes', bytes)
-  redis.call('HINCRBY', prefix .. 'clients', client, 1)
+  count(1, tonumber(bytes), client)
   enter(waits[stage])
   return 'ok'
 end
@@ -319,7 +361,7 @@ function transitions.forget()
   if stage_of[state or ''] then return state end
   redis.call('ZREM', dead, id)
   redis.call('ZREM', prefix .. 'kept', id)
-  redis.call('DEL', job)
+  redis.call('DEL', job, names_of(id))
   return 'ok'
 end
 

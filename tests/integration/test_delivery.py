@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from redis import Redis
+from redis import ConnectionPool, Redis
 
 from producer.broker import message_lists
 from producer.contract import JobSpec, JobStatus, Stage, State
@@ -24,6 +25,7 @@ from tasks import leases
 from tasks.cluster import Cluster
 from tasks.delivery import Delivery, StageFailed, StageReleased
 from tasks.handover import Handover
+from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import until
 
 
@@ -165,6 +167,37 @@ def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: Delivery, ledg
         assert embed("job") == "dropped: the job is queued"
     job = ledger.status("job")
     assert (job.state, job.attempts, job.history) == (State.QUEUED, {Stage.EMBED: 0}, ())
+
+
+def test_a_worker_that_is_stopped_begins_nothing_that_it_still_claims(
+    embed: Delivery, ledger: Ledger, work: Work
+) -> None:
+    work.does = fails(AssertionError("begun"))
+    embed.hand_back()
+    assert embed("job") == "dropped: the job is queued"
+    assert ledger.status("job").attempts == {Stage.EMBED: 0}
+
+
+def test_a_lease_outlives_connections_that_went_silent(ledger: Ledger, redis: Redis, work: Work) -> None:
+    to = redis.connection_pool.connection_kwargs
+    proxy = Proxy(to["port"])
+    through = Redis(connection_pool=ConnectionPool(**(to | {"port": proxy.port, "socket_timeout": 60})))
+    embed = Delivery(Stage.EMBED, Ledger(through, lease_s=3), work)
+    began = time.monotonic()
+
+    def goes_on() -> str:
+        until(lambda: time.monotonic() > began + 1.5)  # the lease was renewed once
+        proxy.silence()
+        until(lambda: time.monotonic() > began + 6)
+        assert list(ledger.reclaim_lost()) == []
+        through.connection_pool.disconnect()  # what is stored and finished waits longer for an answer
+        return "said"
+
+    work.does = goes_on
+    try:
+        assert embed("job") == "said"
+    finally:
+        proxy.close()
 
 
 def test_another_attempt_waits_longer_each_time(ledger: Ledger, work: Work, redis: Redis) -> None:

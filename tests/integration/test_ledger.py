@@ -490,6 +490,12 @@ def test_what_counts_towards_the_bounds_is_given_back_however_a_job_ends(redis: 
 # Repeats
 
 
+def done(ledger: Ledger, job_id: str) -> None:
+    for stage in Stage:
+        ledger.claim(job_id, stage, "a")
+        assert ledger.finish(job_id, stage, "a")
+
+
 def test_the_same_work_is_done_once_and_cancelled_when_no_one_wants_it(redis: Redis) -> None:
     ledger = Ledger(redis)
     assert [ledger.create(name, JobSpec(), None, same="sha") for name in ("one", "two", "three")] == ["one"] * 3
@@ -504,9 +510,7 @@ def test_what_failed_is_tried_anew_and_what_is_done_is_not(redis: Redis) -> None
     ledger.claim("one", Stage.EMBED, "a")
     ledger.fail("one", "a", Failure(type="NotAnImage", message=""))
     assert ledger.create("two", JobSpec(), None, same="sha") == "two"
-    for stage in Stage:
-        ledger.claim("two", stage, "a")
-        ledger.finish("two", stage, "a")
+    done(ledger, "two")
     assert ledger.create("three", JobSpec(), None, same="sha") == "two"
 
 
@@ -516,6 +520,49 @@ def test_a_key_means_one_job_of_one_client_however_it_ended(redis: Redis) -> Non
     ledger.cancel("one")
     assert ledger.create("two", JobSpec(client="a"), None, key="k") == "one"
     assert ledger.create("three", JobSpec(client="b"), None, key="k") == "three"
+
+
+def test_a_key_given_to_work_that_is_done_already_means_that_job_from_then_on(redis: Redis) -> None:
+    ledger = Ledger(redis, retention_s=100, max_attempts=1)
+    assert ledger.create("one", JobSpec(), None, same="sha", key="k1") == "one"
+    assert ledger.create("two", JobSpec(), None, same="sha", key="k2") == "one"
+    done(ledger, "one")
+    assert ledger.create("three", JobSpec(), None, same="sha", key="k3") == "one"
+    for n in (1, 2, 3):
+        assert ledger.create("four", JobSpec(), None, key=f"k{n}") == "one"
+        assert 0 < redis.ttl(f"maskq:key::k{n}") <= 100
+    ledger.forget("one")
+    assert ledger.create("five", JobSpec(), None, key="k2") == "five"
+
+
+def test_a_dead_letter_that_is_tried_again_keeps_its_key(redis: Redis) -> None:
+    ledger = Ledger(redis, max_attempts=1)
+    ledger.create("one", JobSpec(), None, key="k")
+    ledger.claim("one", Stage.EMBED, "a")
+    ledger.release("one", "a", "MemoryError")
+    assert redis.ttl("maskq:key::k") > 0
+    ledger.requeue("one")
+    assert redis.ttl("maskq:key::k") == -1
+    assert ledger.create("two", JobSpec(), None, key="k") == "one"
+
+
+def test_a_result_that_is_about_to_be_forgotten_stands_for_no_new_job(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.create("one", JobSpec(), None, same="sha", key="k")
+    done(ledger, "one")
+    redis.expire("maskq:job:one", 59)
+    assert ledger.create("two", JobSpec(), None, key="k") == "one"
+    assert ledger.create("three", JobSpec(), None, same="sha") == "three"
+
+
+def test_of_many_repeats_of_what_is_done_nothing_is_kept(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.create("one", JobSpec(), None, same="sha")
+    done(ledger, "one")
+    fields = redis.hlen("maskq:job:one")
+    for n in range(5):
+        assert ledger.create(f"again{n}", JobSpec(), None, same="sha") == "one"
+    assert redis.hlen("maskq:job:one") == fields
 
 
 def test_of_many_who_submit_the_same_at_once_all_get_one_job(redis: Redis) -> None:

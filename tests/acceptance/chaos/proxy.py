@@ -18,6 +18,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._links: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
         self._flowing, self._over = threading.Event(), threading.Event()
         self._flowing.set()
         self._refusing = False
@@ -31,6 +32,12 @@ class Proxy:
             with suppress(OSError):
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 link.shutdown(socket.SHUT_RDWR)
+
+    def silence(self) -> None:
+        """Nothing comes through the connections that there are, and no one is told, as where a firewall has forgotten
+        them; new ones are let through.
+        """
+        self._silent |= self._links
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
@@ -94,11 +101,14 @@ class Proxy:
             self._pump(theirs, ours)
             back.join()
             self._links -= {theirs, ours}
+            self._silent -= {theirs, ours}
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 self._flowing.wait()
+                if source in self._silent:
+                    continue
                 if self._delay_s:
                     self._over.wait(self._delay_s)
                 sink.sendall(data)
