@@ -95,13 +95,20 @@ class Compact:
 def compact(raw: Floats) -> Compact:
     """Raw fields (2 + bandwidths + 1, h, w) → their foreground; what float16 can't hold becomes its limit.
 
-    Raises `InvalidFields` where a value is not a number. `running` does the same on a network's device.
+    Raises `InvalidFields` where a value is not a number. `running` does the same on a GPU.
     """
     foreground = raw[-1] > 0
-    values = raw.reshape(len(raw), -1).take(np.flatnonzero(foreground), axis=1)
+    values = _taken(raw, np.flatnonzero(foreground))
     if np.isnan(raw[-1]).any() or np.isnan(values).any():
         raise InvalidFields(NOT_A_NUMBER)
-    return Compact(foreground, values.clip(-HALF_MAX, HALF_MAX).astype("<f2"))
+    return Compact(foreground, np.ascontiguousarray(values.clip(-HALF_MAX, HALF_MAX).astype("<f2")))
+
+
+def _taken(raw: Floats, index: NDArray[np.int64]) -> Floats:
+    """(fields, h, w) → (fields, N), those of the flattened image's pixels `index`."""
+    if raw.strides[0] == raw.itemsize:  # a pixel's fields side by side, as networks give them
+        return np.moveaxis(raw, 0, -1).reshape(-1, len(raw)).take(index, axis=0).T
+    return raw.reshape(len(raw), -1).take(index, axis=1)
 
 
 class Packer:

@@ -1,8 +1,8 @@
 """Batches on a device: inputs there, the network, and of its answer no more back than is wanted.
 
-What a job wants as a rule is the foreground alone, at half precision. That is made on the device, so that a GPU sends
-a tenth of the fields. On a GPU copies have streams of their own, beside the one that computes: while one batch is
-computed, the next is copied there, and the one before it back.
+What a job wants as a rule is the foreground alone, at half precision. A GPU makes that itself, and sends a tenth of the
+fields. Its copies have streams of their own, beside the one that computes: while one batch is computed, the next is
+copied there, and the one before it back. On a CPU numpy does it, in half the time that torch takes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .errors import InvalidFields
-from .fields import HALF_MAX, NOT_A_NUMBER, Compact, Floats
+from .fields import HALF_MAX, NOT_A_NUMBER, Compact, Floats, compact
 
 Shape: TypeAlias = tuple[int, int]
 
@@ -73,42 +73,50 @@ class Runner:
         padded = any(one.planes.shape[1:] != shape for one in batch)
         if padded and not self._masks:
             raise ValueError(f"this network runs inputs at their own shape alone, and not all are {shape}")
-        with torch.cuda.stream(self._there):
-            pinned = self._there is not None
-            planes = _stacked(batch, shape, pinned).to(self._device, non_blocking=True)
-            rectangles = _rectangles(batch, pinned).to(self._device, non_blocking=True)
-        if self._there:
-            torch.cuda.current_stream(self._device).wait_stream(self._there)
+        planes, rectangles = self._sent(batch, shape)
         x = planes.to(self._dtype)
         raw = self._network(x, rectangles[:, :2]) if padded else self._network(x)
         done = torch.cuda.current_stream(self._device).record_event() if self._there else None
         return Started(batch, raw, (planes, rectangles), done)
 
+    def _sent(self, batch: list[Input], shape: Shape) -> tuple[Tensor, Tensor]:
+        """The network's input and `_rectangles`, on the device or on their way there."""
+        if self._there is None:
+            return _stacked(batch, shape), _rectangles(batch)
+        with torch.cuda.stream(self._there):
+            planes = _stacked(batch, shape, pinned=True).to(self._device, non_blocking=True)
+            rectangles = _rectangles(batch, pinned=True).to(self._device, non_blocking=True)
+        torch.cuda.current_stream(self._device).wait_stream(self._there)
+        return planes, rectangles
+
     @torch.inference_mode()
     def finish(self, started: Started) -> list[Compact | Floats]:
         """Wait for a batch; the answer to each input, in order. Raises `InvalidFields` where one is not a number."""
+        if self._back is None or started.done is None:
+            raw = started.raw.float().numpy()
+            return [_answer(one, fields[:, *one.core]) for one, fields in zip(started.batch, raw, strict=True)]
         with torch.cuda.stream(self._back):
-            if self._back and started.done:
-                self._back.wait_event(started.done)
-            raw = started.raw.float()
-            foregrounds = [self._fetched(tensor) for tensor in _foregrounds(raw, started.given[1][:, 2:])]
-            dense = [
-                None if one.compact else self._fetched(raw[n, :, *one.core]) for n, one in enumerate(started.batch)
-            ]
-        if self._back:
-            self._back.synchronize()
+            self._back.wait_event(started.done)
+            there = started.raw.float()
+            foregrounds = [_fetched(tensor) for tensor in _foregrounds(there, started.given[1][:, 2:])]
+            dense = [None if one.compact else _fetched(there[n, :, *one.core]) for n, one in enumerate(started.batch)]
+        self._back.synchronize()
         compacts = _compacts(started.batch, *(tensor.numpy() for tensor in foregrounds))
         return [one if wanted is None else wanted.numpy() for one, wanted in zip(compacts, dense, strict=True)]
 
-    def _fetched(self, tensor: Tensor) -> Tensor:
-        """The tensor in this process's memory, or on its way there."""
-        tensor = tensor.contiguous()
-        if not self._back:
-            return tensor
-        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+def _answer(one: Input, raw: Floats) -> Compact | Floats:
+    """What is made of an input's raw fields where they are in this process's memory."""
+    return compact(raw) if one.compact else np.ascontiguousarray(raw)
 
 
-def _stacked(batch: list[Input], shape: Shape, pinned: bool) -> Tensor:
+def _fetched(tensor: Tensor) -> Tensor:
+    """The tensor on its way from a GPU to this process's memory."""
+    tensor = tensor.contiguous()
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _stacked(batch: list[Input], shape: Shape, pinned: bool = False) -> Tensor:
     """(N, channels, *shape) float32: the inputs, 0 beyond them."""
     size = (len(batch), len(batch[0].planes), *shape)
     planes = torch.empty(size, memory_format=torch.channels_last, pin_memory=pinned).zero_()
@@ -117,7 +125,7 @@ def _stacked(batch: list[Input], shape: Shape, pinned: bool) -> Tensor:
     return planes
 
 
-def _rectangles(batch: list[Input], pinned: bool) -> Tensor:
+def _rectangles(batch: list[Input], pinned: bool = False) -> Tensor:
     """(N, 6) int32: the height and width of each input, then the first and last row and column to be made compact.
 
     The last are the first that are not; an input to be answered raw has none.

@@ -117,6 +117,21 @@ def test_a_scene_gives_one_input_however_it_is_stored(stored: Array, channels: C
     )
 
 
+@given(
+    pixels=hnp.arrays(
+        st.sampled_from([np.uint8, np.uint16]), hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=9)
+    )
+)
+@BOTH
+def test_values_that_are_looked_up_are_those_that_are_reckoned(pixels: Array, channels: Channels) -> None:
+    # int32 is reckoned, in float64, at another scale
+    np.testing.assert_allclose(
+        to_input(pixels, channels, "percentile"),
+        to_input(pixels.astype(np.int32), channels, "percentile"),
+        atol=1e-4,
+    )
+
+
 def test_percentiles_put_most_of_a_scene_between_0_and_1_and_clip_the_rest() -> None:
     pixels = np.random.default_rng(0).normal(500, 20, (100, 100, 1))
     pixels[3, 4], pixels[5, 6] = 1e6, -1e6

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from segmentation import running
 from segmentation.catalogue.model import ModelSpec
 from segmentation.catalogue.repository import find
 from segmentation.errors import InvalidFields
@@ -122,11 +123,24 @@ class Given(nn.Module):
         return self.raw.contiguous(memory_format=torch.channels_last)
 
 
-def compacted(raw, cores):
-    """What a device answers where its network gives `raw` (N, fields, h, w)."""
+def inputs(raw, cores):
+    return [Input(np.zeros((1, *raw.shape[2:]), np.float32), core, compact=True) for core in cores]
+
+
+def on_cpu(raw, cores):
+    """What a CPU answers where its network gives `raw` (N, fields, h, w)."""
     runner = Runner(Given(raw), torch.device("cpu"), torch.float32, masks=False)
-    planes = np.zeros((1, *raw.shape[2:]), np.float32)
-    return runner.finish(runner.start([Input(planes, core, compact=True) for core in cores], raw.shape[2:]))
+    return runner.finish(runner.start(inputs(raw, cores), raw.shape[2:]))
+
+
+def as_on_gpu(raw, cores):
+    """The same by what a GPU does, without one."""
+    batch = inputs(raw, cores)
+    found = running._foregrounds(Given(raw)(None), running._rectangles(batch)[:, 2:])
+    return running._compacts(batch, *(tensor.contiguous().numpy() for tensor in found))
+
+
+EITHER_DEVICE = pytest.mark.parametrize("compacted", [on_cpu, as_on_gpu])
 
 
 def cores(height, width):
@@ -146,17 +160,18 @@ def raw_fields(shape, seed):
     return np.where(rng.random(shape) < 0.3, rng.choice(EDGES, shape), usual)
 
 
+@EITHER_DEVICE
 @given(
-    st.tuples(st.integers(1, 3), st.sampled_from([4, 5]), st.sampled_from([8, 16]), st.sampled_from([8, 24])),
-    st.integers(0, 2**32 - 1),
-    st.data(),
+    shape=st.tuples(st.integers(1, 3), st.sampled_from([4, 5]), st.sampled_from([8, 16]), st.sampled_from([8, 24])),
+    seed=st.integers(0, 2**32 - 1),
+    data=st.data(),
 )
 @settings(deadline=None)
-def test_the_foreground_is_bit_for_bit_what_numpy_makes_of_the_raw_fields(shape, seed, data):
+def test_the_foreground_is_bit_for_bit_what_numpy_makes_of_the_raw_fields(compacted, shape, seed, data):
     raw = raw_fields(shape, seed)
     wanted = [data.draw(cores(*raw.shape[2:])) for _ in raw]
     for own, core, found in zip(raw, wanted, compacted(raw, wanted), strict=True):
-        by_numpy = compact(own[:, *core])
+        by_numpy = compact(np.ascontiguousarray(own[:, *core]))
         assert isinstance(found, Compact) and found.values.dtype == np.float16 and found.values.flags.c_contiguous
         np.testing.assert_array_equal(found.foreground, by_numpy.foreground)
         np.testing.assert_array_equal(found.values.view(np.uint16), by_numpy.values.view(np.uint16))
@@ -176,8 +191,9 @@ def test_an_image_is_packed_as_its_raw_fields_are(nuclei):
     assert len(unpack(nuclei.fields(pixels)).index) > 50
 
 
+@EITHER_DEVICE
 @pytest.mark.parametrize(("channel", "seed"), [(0, 1.0), (2, 1.0), (4, np.nan)])
-def test_nan_in_the_part_that_is_wanted_is_told_and_elsewhere_it_is_not(channel, seed):
+def test_nan_in_the_part_that_is_wanted_is_told_and_elsewhere_it_is_not(compacted, channel, seed):
     raw = np.ones((2, 5, 8, 8), np.float32)
     raw[1, 4, 3, 4], raw[1, channel, 3, 4] = seed, np.nan
     with pytest.raises(InvalidFields, match="NaN"):
