@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from producer import JobStatus, MaskObject, Result, State
 from producer.contract import JobSpec, Rle
@@ -44,6 +45,14 @@ def test_labels_are_a_16_bit_png_that_anything_reads(labels: NDArray[np.int32], 
     write_result(result_of(labels), png(np.zeros((20, 30), np.uint8)), tmp_path / "new", "cells")
     with Image.open(tmp_path / "new/cells.labels.png") as image:
         assert image.mode == "I;16"
+        assert np.array_equal(np.asarray(image), labels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1_000_000), (1_000_001, 2)])
+def test_labels_of_any_shape_are_read_as_they_were(shape: tuple[int, int]) -> None:
+    labels = np.zeros(shape, np.int32)
+    labels[-1, -1] = 65_535
+    with PngImagePlugin.PngImageFile(io.BytesIO(encode(labels))) as image:
         assert np.array_equal(np.asarray(image), labels)
 
 
