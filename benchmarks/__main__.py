@@ -14,7 +14,7 @@ from workers.stack import retained_heap
 
 from .harness import report
 
-NAMES = ("clustering", "device", "huge", "latency", "machinery", "pipeline", "scaling", "soak")
+NAMES = ("clustering", "device", "fairness", "huge", "latency", "machinery", "pipeline", "scaling", "soak")
 #: The benchmarks that take images; the others make their own.
 WITH_IMAGES = ("huge", "latency", "pipeline")
 
