@@ -26,13 +26,18 @@ BROKER_FILE = "broker-url"
 
 def connect(settings: Settings | None = None) -> Client:
     """A client of the configured broker, or of the `maskq up` that runs. Raises `InvalidJob`, `BrokerUnavailable`."""
+    client = Client(settings=configured(settings))
+    client.check()
+    return client
+
+
+def configured(settings: Settings | None = None) -> Settings:
+    """The settings, with the broker of the `maskq up` that runs where they name none."""
     settings = settings or Settings()
     running = settings.state_dir / BROKER_FILE
     if settings.broker_url is None and running.is_file():
-        settings = settings.model_copy(update={"broker_url": running.read_text().strip()})
-    client = Client(settings=settings)
-    client.check()
-    return client
+        return settings.model_copy(update={"broker_url": running.read_text().strip()})
+    return settings
 
 
 def complain(message: str) -> None:

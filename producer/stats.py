@@ -101,7 +101,7 @@ def exposition(stats: Stats) -> str:
         ("maskq_jobs_dead", "Dead letters.", {"": stats.dead}),
         ("maskq_redis_bytes", "Memory that Redis uses.", {"": stats.redis_bytes}),
     ]
-    for name, help_, values in metrics + _device_metrics(stats):
+    for name, help_, values in metrics + _device_settings(stats) + _device_metrics(stats):
         lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge"]
         lines += [f"{name}{labels} {value:g}" for labels, value in values.items()]
     return "\n".join(lines) + "\n"
@@ -122,6 +122,15 @@ def _device_metrics(stats: Stats) -> list[_Metric]:
         )
         for name in sorted(names)
     ]
+
+
+def _device_settings(stats: Stats) -> list[_Metric]:
+    """What devices say of themselves in words, cudnn's setting among it, as the labels of a metric that is always 1."""
+    values: dict[str, float] = {}
+    for node, said in stats.devices.items():
+        words = {"node": node} | {name: value for name, value in said.items() if isinstance(value, str)}
+        values["{" + ",".join(f"{name}={json.dumps(word)}" for name, word in words.items()) + "}"] = 1
+    return [("maskq_device_info", "How a device process is set.", values)] if values else []
 
 
 def _counts(name: str, value: object) -> bool:

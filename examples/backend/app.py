@@ -1,6 +1,6 @@
 """A web backend that accepts an upload, queues it, and serves its masks.
 
-pip install maskq fastapi uvicorn python-multipart
+pip install maskq[gateway]                  # fastapi, uvicorn, python-multipart
 maskq up                                    # in another terminal; prints MASKQ_BROKER_URL
 uvicorn examples.backend.app:app
 curl -F file=@cells.png localhost:8000/images
@@ -8,6 +8,7 @@ curl -F file=@cells.png localhost:8000/images
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from fastapi import FastAPI, File, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from producer import Client, MaskqError
+from producer import Client, MaskqError, QueueFull
 
 
 @asynccontextmanager
@@ -32,8 +33,9 @@ app = FastAPI(title="images in, masks out", lifespan=lifespan)
 
 @app.exception_handler(MaskqError)
 def refuse(_: Request, error: MaskqError) -> JSONResponse:
-    """Every error of maskq knows its HTTP status and says what to do."""
-    return JSONResponse({"error": type(error).__name__, "detail": str(error)}, error.status)
+    """Every error of maskq knows its HTTP status and says what to do; a full queue, when to come again."""
+    headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, QueueFull) else None
+    return JSONResponse({"error": type(error).__name__, "detail": str(error)}, error.status, headers)
 
 
 @app.post("/images", status_code=202)

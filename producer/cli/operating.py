@@ -1,13 +1,14 @@
-"""For who keeps it running: `maskq devices`, `stats`, `bench`, `gc`, `dead …` and `worker …`."""
+"""For who keeps it running: `maskq serve`, `devices`, `stats`, `bench`, `gc`, `dead …` and `worker …`."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .calling import call
+from .calling import call, fail
 from .options import Devices, Json, Model, Paths, Processes
 
 app = typer.Typer()
@@ -18,6 +19,21 @@ Reason = Annotated[str | None, typer.Option(help="Only those whose error has the
 Older = Annotated[float | None, typer.Option(min=0, help="Only those that died this many seconds ago or earlier.")]
 Every = Annotated[bool, typer.Option("--all", help="All of them.")]
 Letters = Annotated[list[str] | None, typer.Argument(metavar="JOB...", show_default=False, help="Jobs' ids.")]
+
+
+_Address = Annotated[str, typer.Option(help="The address to listen on.")]
+
+
+@app.command()
+def serve(
+    address: _Address = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes a free one.")] = 8000,
+) -> None:
+    """The HTTP gateway: images in, masks out, until SIGTERM. Its OpenAPI page is at /docs."""
+    for needed in ("fastapi", "python_multipart", "uvicorn"):
+        if not find_spec(needed):
+            fail(f"this command needs {needed}: install maskq[gateway]", 2)
+    call("producer.gateway.serve", "serve", address=address, port=port)
 
 
 @app.command()
@@ -123,7 +139,7 @@ def worker_cluster() -> None:
 
 @worker.command("flower")
 def worker_flower(
-    address: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    address: _Address = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 5555,
 ) -> None:
     """Flower on the broker, read-only."""

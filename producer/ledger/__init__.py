@@ -307,7 +307,7 @@ class Ledger:
             self._of_thread.pid = os.getpid()
         news: Any = self._of_thread.news
         try:
-            news.subscribe(_key(job_id))
+            news.subscribe(channel(job_id))
             yield news
             news.unsubscribe()
         except BaseException:
@@ -348,6 +348,11 @@ def _status(job_id: str, raw: dict[bytes, bytes]) -> JobStatus:
 
 def _key(job_id: str) -> str:
     return f"{PREFIX}job:{job_id}"
+
+
+def channel(job_id: str) -> str:
+    """The channel on which every state that the job enters is published."""
+    return _key(job_id)
 
 
 def _unknown(job_id: str) -> UnknownJob:

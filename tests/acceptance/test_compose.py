@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from producer import Client
 from workers.redis_server import free_port
 
 ROOT = Path(__file__).parents[2]
-BUILT = ("device", "cluster", "flower")
+BUILT = ("device", "cluster", "gateway", "flower")
 #: How often each picture is submitted.
 ROUNDS = 4
 # Seconds: what a slow machine may need, not what it takes.
@@ -41,6 +41,7 @@ class Stack:
     command: tuple[str, ...]
     environment: dict[str, str]
     broker_url: str
+    gateway_url: str
     flower_url: str
 
     def compose(self, *arguments: str, timeout_s: float) -> str:
@@ -94,16 +95,21 @@ def no_engine() -> str | None:
 
 def plan(folder: Path) -> Stack:
     """A stack that meets no other on this host."""
-    redis, flower = free_port(), free_port()
+    redis, gateway, flower = free_port(), free_port(), free_port()
     settings = folder / "env"
-    settings.write_text(f"MASKQ_REDIS_PORT={redis}\nMASKQ_FLOWER_PORT={flower}\nFLOWER_UNAUTHENTICATED_API=true\n")
+    settings.write_text(
+        f"MASKQ_REDIS_PORT={redis}\nMASKQ_GATEWAY_PORT={gateway}\nMASKQ_FLOWER_PORT={flower}\n"
+        f"FLOWER_UNAUTHENTICATED_API=true\n"
+    )
     command = ["docker", "compose", f"--project-name=maskq-test-{os.getpid()}", f"--env-file={settings}"]
     command.append(f"--file={ROOT / 'compose.yaml'}")
     if os.environ.get("WITH_ENGINE") == "1":  # its containers have no way out, but builds install packages
         override = folder / "override.json"
         override.write_text(json.dumps({"services": {name: {"build": {"network": "host"}} for name in BUILT}}))
         command.append(f"--file={override}")
-    return Stack(tuple(command), plain(), f"redis://127.0.0.1:{redis}/0", f"http://127.0.0.1:{flower}")
+    local = "127.0.0.1"
+    broker_url = f"redis://{local}:{redis}/0"
+    return Stack(tuple(command), plain(), broker_url, f"http://{local}:{gateway}", f"http://{local}:{flower}")
 
 
 def plain() -> dict[str, str]:
@@ -169,3 +175,23 @@ def test_a_client_on_the_host_gets_the_masks_of_maskq_run_and_flower_the_through
         with Image.open(tmp_path / f"{picture.stem}.labels.png") as labels:
             assert np.array_equal(result.labels, np.asarray(labels)), picture.name
     assert any(result.objects for result in results)
+
+
+@needs_samples
+def test_the_gateway_answers_on_the_host(stack: Stack) -> None:
+    picture = Request(f"{stack.gateway_url}/v1/jobs", samples()[0].read_bytes(), {"Content-Type": "image/tiff"})
+    eventually(lambda: Counter(ready=gateway(stack, "/readyz") is not None), {"ready": 1}, UP_S)
+    with urlopen(picture, timeout=20) as answer:
+        links = json.loads(answer.read())["links"]
+    found = gateway(stack, f"{links['result']}?wait=60")
+    assert found and json.loads(found)["model"] == "nuclei@1"
+
+
+def gateway(stack: Stack, path: str) -> str | None:
+    """The gateway's answer; None while there is none."""
+    try:
+        with urlopen(stack.gateway_url + path, timeout=90) as answer:
+            text: str = answer.read().decode()
+            return text
+    except (URLError, ConnectionError, TimeoutError):
+        return None

@@ -1,0 +1,37 @@
+"""The gateway's application: routes, errors, and what ends with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from ..client import Client
+from ..settings import Settings
+from . import jobs, operating, problems
+from .asking import Gateway
+from .hearing import HearOut
+from .news import News
+from .uploads import Uploads
+
+
+def create_app(client: Client, news: News, settings: Settings) -> FastAPI:
+    """The app on a client of the broker and that broker's news; it closes both when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await news.close()
+        client.close()
+
+    app = FastAPI(
+        title="maskq", summary="Queue images, get instance masks.", version=version("maskq"), lifespan=lifespan
+    )
+    app.state.gateway = Gateway(client, news, Uploads(settings.max_bytes))
+    app.add_middleware(HearOut)
+    for routes in (jobs.router, operating.router):
+        app.include_router(routes)
+    problems.install(app)
+    return app

@@ -1,0 +1,634 @@
+"""What the gateway answers, over a client that does as it is told: statuses, problems, bounds. No broker, no server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ConnectionError as RedisDown
+from typer.testing import CliRunner
+
+from examples.backend.app import refuse
+from producer import (
+    BrokerUnavailable,
+    Failure,
+    InvalidJob,
+    JobCancelled,
+    JobDead,
+    JobFailed,
+    JobStatus,
+    Options,
+    PayloadTooLarge,
+    QueueFull,
+    Result,
+    ResultNotReady,
+    Settings,
+    State,
+    StoreFull,
+    UnknownJob,
+)
+from producer.cli import app as cli
+from producer.contract import JobSpec, MaskObject, Rle, Stage
+from producer.errors import MaskqError
+from producer.gateway.app import create_app
+from producer.gateway.asked import Asked
+from producer.gateway.errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
+from producer.gateway.events import Story
+from producer.gateway.problems import type_of
+from producer.gateway.uploads import Uploads
+from producer.stats import Stats
+
+JOB = "0123456789abcdef" * 2
+HERE = f"/v1/jobs/{JOB}"
+MAX_BYTES = 100_000
+PNG, TIFF = b"\x89PNG\r\n", b"II*\0"
+STATUS = JobStatus(
+    id=JOB,
+    state=State.DONE,
+    spec=JobSpec(name="cells.png"),
+    lane="fixed",
+    times={State.QUEUED: 1.0, State.EMBEDDING: 2.0, State.EMBEDDED: 3.5, State.CLUSTERING: 4.0, State.DONE: 5.0},
+    attempts={Stage.EMBED: 1, Stage.CLUSTER: 1},
+)
+OBJECT = MaskObject(id=1, score=0.9, bbox=(0, 0, 2, 2), area=4, centroid=(0.5, 0.5), rle=Rle(size=(2, 2), counts="04"))
+
+
+@dataclass
+class FakeJob:
+    """A job that answers as it is told, or raises."""
+
+    id: str = JOB
+    answer: JobStatus = STATUS
+    file: bytes = PNG
+    raises: Exception | None = None
+    state_after_cancel: State = State.CANCELLED
+
+    def status(self) -> JobStatus:
+        if self.raises and not isinstance(self.raises, (JobFailed, JobCancelled, JobDead, ResultNotReady)):
+            raise self.raises
+        return self.answer
+
+    @property
+    def state(self) -> State:
+        return self.answer.state
+
+    def result(self) -> Result:
+        if self.raises:
+            raise self.raises
+        return Result(self.answer, (2, 2), "nuclei@1", (OBJECT,), self.file)
+
+    def cancel(self) -> State:
+        if self.raises:
+            raise self.raises
+        return self.state_after_cancel
+
+
+@dataclass
+class FakeClient:
+    """A client that notes what is submitted, and what it is asked for."""
+
+    the_job: FakeJob = field(default_factory=FakeJob)
+    refuses: Exception | None = None
+    away: Exception | None = None
+    submitted: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def submit(self, image: bytes, **asked: Any) -> FakeJob:
+        self.submitted.append((image, asked))
+        if self.refuses:
+            raise self.refuses
+        return self.the_job
+
+    def job(self, job_id: str) -> FakeJob:
+        self.asked.append(job_id)
+        return self.the_job
+
+    def stats(self) -> Stats:
+        if self.away:
+            raise self.away
+        return Stats(queues={}, working=0, unfinished=3, dead=0, redis_bytes=1, redis_max_bytes=0, devices={})
+
+    def check(self) -> None:
+        if self.away:
+            raise self.away
+
+
+@dataclass
+class FakeNews:
+    """News that come as often as they are wanted, and change the job before each as they are told."""
+
+    client: FakeClient
+    then: list[JobStatus] = field(default_factory=list)
+    full: bool = False
+
+    @asynccontextmanager
+    async def of(self, job_id: str, seconds: float) -> AsyncIterator[AsyncIterator[None]]:
+        if self.full:
+            raise GatewayBusy("256 requests wait")
+        yield self._moments()
+
+    async def _moments(self) -> AsyncIterator[None]:
+        yield
+        for status in self.then:
+            self.client.the_job.answer = status
+            yield
+
+
+@dataclass
+class Http:
+    """The app as a user of HTTP sees it, on one event loop."""
+
+    app: FastAPI
+    client: FakeClient
+    news: FakeNews
+    run: Callable[[Any], Any]
+
+    def __call__(self, method: str, path: str, **request: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+                return await http.request(method, path, **request)
+
+        answer: httpx.Response = self.run(ask())
+        return answer
+
+    def post(self, content: Any = b"image", **request: Any) -> httpx.Response:
+        return self("POST", request.pop("path", "/v1/jobs"), content=content, **request)
+
+
+@contextmanager
+def made() -> Iterator[Http]:
+    client = FakeClient()
+    news = FakeNews(client)
+    with asyncio.Runner() as runner:
+        app = create_app(client, news, Settings(max_bytes=MAX_BYTES))  # type: ignore[arg-type]
+        yield Http(app, client, news, runner.run)
+
+
+@pytest.fixture
+def http() -> Iterator[Http]:
+    with made() as http:
+        yield http
+
+
+def refused(answer: httpx.Response, status: int, kind: type[MaskqError] | None) -> dict[str, Any]:
+    """The problem that the answer is."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    said: dict[str, Any] = answer.json()
+    assert said.keys() >= {"type", "title", "status", "detail"}
+    assert (answer.status_code, said["status"]) == (status, status), said
+    assert said["type"] == (type_of(kind) if kind else "about:blank")
+    assert said["title"]
+    assert "Traceback" not in answer.text
+    return said
+
+
+# Submitting
+
+
+def test_a_raw_body_is_an_image_and_the_query_says_what_to_do_with_it(http: Http) -> None:
+    query = 'model=phase-contrast@2&priority=9&client=lab-7&options={"tta":true}&reuse=false&name=a.png'
+    answer = http.post(b"pixels", path=f"/v1/jobs?{query}", headers={"Idempotency-Key": "k1"})
+    assert answer.status_code == 202
+    ((image, asked),) = http.client.submitted
+    assert image == b"pixels"
+    assert asked.pop("options") == Options(tta=True)
+    assert asked.pop("limits").expires_s is None
+    assert asked == {
+        "name": "a.png",
+        "model": "phase-contrast@2",
+        "priority": 9,
+        "client": "lab-7",
+        "reuse": False,
+        "idempotency_key": "k1",
+    }
+    links = {"self": HERE, "result": f"{HERE}/result", "labels": f"{HERE}/labels", "events": f"{HERE}/events"}
+    assert answer.json() == {"job_id": JOB, "state": "done", "links": links}
+    assert answer.headers["location"] == HERE
+
+
+def test_a_form_has_the_image_in_file_and_its_fields_go_before_the_querys(http: Http) -> None:
+    files, fields = {"file": ("b.tif", b"pixels" * 1000)}, {"priority": "3", "options": '{"min_pixels": 7}'}
+    assert http("POST", "/v1/jobs?priority=8&client=me", files=files, data=fields).status_code == 202
+    ((image, asked),) = http.client.submitted
+    assert image == b"pixels" * 1000
+    assert (asked["name"], asked["priority"], asked["client"]) == ("b.tif", 3, "me")
+    assert asked["options"] == Options(min_pixels=7)
+    assert asked["reuse"] is None
+
+
+def test_all_that_a_job_can_be_asked_has_a_field() -> None:
+    assert set(Asked.model_fields) == {*JobSpec.model_fields, "reuse"}
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("priority=10", "priority"),
+        ("priority=high", "priority"),
+        ("model=No!", "model"),
+        ("client=a b", "client"),
+        ("options={", "options"),
+        ("options=" + "[" * 9000, "options"),
+        ("options=[]", "options"),
+        ('options={"seed_threshold":3}', "options.seed_threshold"),
+        ('options={"depth":3}', "options.depth"),
+        ("reuse=perhaps", "reuse"),
+        ("callback_url=http://x", "callback_url"),
+    ],
+)
+def test_what_cant_be_asked_for_is_422_and_says_which_field(http: Http, query: str, said: str) -> None:
+    detail = refused(http.post(path=f"/v1/jobs?{query}"), 422, InvalidJob)["detail"]
+    assert detail.startswith(f"{said}: ")
+    name, _, value = query.partition("=")
+    form = http("POST", "/v1/jobs", files={"file": ("a.png", b"x")}, data={name: value})
+    assert refused(form, 422, InvalidJob)["detail"].startswith(f"{said}: ")
+    assert not http.client.submitted
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ä", "k" * 256])
+def test_a_key_that_redis_should_not_see_is_422(http: Http, key: str) -> None:
+    refused(http.post(headers=[("Idempotency-Key", key.encode())]), 422, InvalidJob)
+    assert not http.client.submitted
+
+
+MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
+PART = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a"\r\n\r\n%s\r\n'
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"content": b""},
+        {"files": {"file": ("a.png", b"")}},
+        {"files": {"picture": ("a.png", b"x")}},
+        {"files": [("file", ("a.png", b"x")), ("file", ("b.png", b"y"))]},
+        {"files": {"file": ("a.png", b"x")}, "data": {"priority": ["1", "2"]}},
+        {"files": {"file": ("a.png", b"x")}, "data": {f"f{n}": "" for n in range(17)}},
+        {"content": b"junk", "headers": MULTIPART},
+        {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
+        {"content": PART % (b"", b"pixels") + b"--x--", "headers": MULTIPART},
+        {"content": PART % (b"file", b"pixels"), "headers": MULTIPART},
+        {"content": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--x--', "headers": MULTIPART},
+    ],
+    ids=("empty,empty-file,wrong-name,two-files,twice,many-fields,junk,no-boundary,no-name,cut-off,no-file").split(","),  # noqa: SIM905
+)
+def test_a_body_without_exactly_one_image_is_422(http: Http, request_: dict[str, Any]) -> None:
+    refused(http("POST", "/v1/jobs", **request_), 422, InvalidJob)
+    assert not http.client.submitted
+    assert http.app.state.gateway.uploads.held == 0
+
+
+@given(body=st.binary(max_size=400), cut=st.integers(0, 400))
+def test_whatever_is_sent_as_a_form_is_answered(body: bytes, cut: int) -> None:
+    whole = PART % (b"file", body) + b"--x--\r\n"
+    with made() as http:
+        answer = http("POST", "/v1/jobs", content=whole[:cut] + body, headers=MULTIPART)
+        assert answer.status_code in (202, 422)
+        assert http.app.state.gateway.uploads.held == 0
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", "images"])
+def test_what_no_image_can_be_in_is_415(http: Http, kind: str) -> None:
+    refused(http.post(headers={"content-type": kind}), 415, UnsupportedMedia)
+    assert not http.client.submitted
+
+
+@pytest.mark.parametrize("kind", ["image/png", "IMAGE/TIFF; x=y", "application/octet-stream", "application/x-npy"])
+def test_what_an_image_can_be_in_is_taken(http: Http, kind: str) -> None:
+    assert http.post(headers={"content-type": kind}).status_code == 202
+
+
+def test_a_compressed_body_is_415(http: Http) -> None:
+    refused(http.post(headers={"content-encoding": "gzip"}), 415, UnsupportedMedia)
+
+
+# Bounds
+
+
+class Sender:
+    """A body that is sent in chunks without saying how long it is, and notes how much was taken."""
+
+    def __init__(self, count: int, head: bytes = b"") -> None:
+        self.sent, self._count, self._head = 0, count, head
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._head
+        for _ in range(self._count):
+            self.sent += 10_000
+            yield bytes(10_000)
+
+
+def test_a_body_that_says_it_is_too_large_is_413(http: Http) -> None:
+    detail = refused(http.post(bytes(MAX_BYTES + 1)), 413, PayloadTooLarge)["detail"]
+    assert "100,000 bytes" in detail
+    assert http.post(bytes(MAX_BYTES)).status_code == 202
+
+
+@pytest.mark.parametrize("length", [None, "10"], ids=["no length", "a lie"])
+def test_a_body_that_turns_out_too_large_is_413_and_not_held(http: Http, length: str | None) -> None:
+    headers = {"content-length": length} if length else {}
+    held, uploads = [], http.app.state.gateway.uploads
+    body = Sender(30)
+
+    async def noting() -> AsyncIterator[bytes]:
+        async for chunk in body:
+            yield chunk
+            held.append(uploads.held)
+
+    refused(http.post(noting(), headers=headers), 413, PayloadTooLarge)
+    assert max(held) <= MAX_BYTES + 10_000
+    assert uploads.held == 0
+    assert not http.client.submitted
+
+
+def test_a_forms_file_is_bounded_as_well(http: Http) -> None:
+    head = (PART % (b"file", b"")).removesuffix(b"\r\n")
+    body = Sender(300, head)
+    refused(http.post(body, headers=MULTIPART), 413, PayloadTooLarge)
+    assert http.app.state.gateway.uploads.held == 0
+
+
+def test_all_uploads_together_are_bounded(http: Http) -> None:
+    uploads = http.app.state.gateway.uploads
+    uploads.held = 4 * (MAX_BYTES + (1 << 20))
+    answer = http.post(b"one more")
+    refused(answer, 503, GatewayBusy)
+    assert int(answer.headers["retry-after"]) > 0
+    assert uploads.held == 4 * (MAX_BYTES + (1 << 20))
+
+
+def test_a_body_that_stops_coming_is_408(http: Http) -> None:
+    http.app.state.gateway = replace(http.app.state.gateway, uploads=Uploads(MAX_BYTES, idle_s=0.05))
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"some"
+        await asyncio.sleep(1)
+
+    refused(http.post(stuck()), 408, UploadTooSlow)
+
+
+def test_a_forms_file_is_gone_when_it_was_submitted(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = []
+    real = tempfile.SpooledTemporaryFile
+
+    def spooled(*args: Any, **kwargs: Any) -> Any:
+        files.append(real(*args, **kwargs))
+        return files[-1]
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", spooled)
+    assert http("POST", "/v1/jobs", files={"file": ("a.png", b"x")}).status_code == 202
+    assert [file.closed for file in files] == [True]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "retry_after"),
+    [
+        (QueueFull("full", retry_after_s=12.2), "13"),
+        (QueueFull("full", retry_after_s=0.01), "1"),
+        (StoreFull("no room"), "10"),
+        (BrokerUnavailable("nothing at redis:6379"), "5"),
+    ],
+)
+def test_who_should_come_again_is_told_when(http: Http, error: MaskqError, retry_after: str) -> None:
+    http.client.refuses = error
+    answer = http.post()
+    said = refused(answer, error.status, type(error))
+    assert answer.headers["retry-after"] == retry_after
+    assert "redis:6379" not in said["detail"]
+
+
+def test_so_is_who_uses_the_example_backend() -> None:
+    request = Request({"type": "http"})
+    assert refuse(request, QueueFull("full", retry_after_s=12.2)).headers["retry-after"] == "13"
+    assert "retry-after" not in refuse(request, UnknownJob("no job")).headers
+
+
+@pytest.mark.parametrize("path", ["", "/result", "/labels", "/labels.png"])
+def test_a_broker_that_is_away_is_503_everywhere(http: Http, path: str) -> None:
+    http.client.the_job.raises = RedisDown("Error 111 connecting to redis:6379")
+    assert "6379" not in refused(http("GET", HERE + path), 503, BrokerUnavailable)["detail"]
+    refused(http("DELETE", HERE), 503, BrokerUnavailable)
+
+
+def test_what_nobody_foresaw_tells_a_stranger_nothing(http: Http) -> None:
+    http.client.refuses = RuntimeError("secret")
+    assert "secret" not in str(refused(http.post(), 500, None))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nonesuch", 404), ("GET", f"{HERE}/labels.gif", 404), ("PUT", HERE, 405), ("GET", "/v1/jobs", 405)],
+)
+def test_what_there_is_not_is_a_problem_too(http: Http, method: str, path: str, status: int) -> None:
+    answer = http(method, path)
+    refused(answer, status, None)
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("job_id", ["nonesuch", "0" * 31, "0" * 33, "A" * 32, "%00" * 32, "*", "0" * 31 + "%0A"])
+@pytest.mark.parametrize("path", ["", "/result", "/labels", "/labels.tif", "/events"])
+def test_an_id_of_the_wrong_shape_is_asked_of_no_one(http: Http, job_id: str, path: str) -> None:
+    refused(http("GET", f"/v1/jobs/{job_id}{path}"), 404, UnknownJob)
+    refused(http("DELETE", f"/v1/jobs/{job_id}"), 404, UnknownJob)
+    assert not http.client.asked
+
+
+@pytest.mark.parametrize("path", [HERE, f"{HERE}/result", f"{HERE}/labels", f"{HERE}/labels.png", f"{HERE}/events"])
+def test_a_query_that_means_nothing_is_refused_everywhere(http: Http, path: str) -> None:
+    refused(http("GET", f"{path}?verbose=1"), 422, InvalidJob)
+
+
+# Asking
+
+
+def test_a_job_tells_where_it_is(http: Http) -> None:
+    told = http("GET", HERE).json()
+    assert (told["job_id"], told["state"], told["name"], told["error"]) == (JOB, "done", "cells.png", None)
+    assert told["timings"] == {"queued": 1.0, "embedding": 1.5, "embedded": 0.5, "clustering": 1.0, "total": 4.0}
+    assert told["attempts"] == {"embed": 1, "cluster": 1}
+    assert told["links"]["result"] == f"{HERE}/result"
+
+
+def test_the_result_has_every_object(http: Http) -> None:
+    found = http("GET", f"{HERE}/result").json()
+    assert (found["height"], found["width"], found["model"], found["image"]) == (2, 2, "nuclei@1", "cells.png")
+    assert found["objects"] == [OBJECT.model_dump(mode="json")]
+
+
+def test_the_result_of_a_job_that_is_not_done_is_409(http: Http) -> None:
+    http.client.the_job.raises = ResultNotReady("the job is queued; wait for it")
+    refused(http("GET", f"{HERE}/result"), 409, ResultNotReady)
+
+
+def test_a_job_that_ended_without_a_result_says_why(http: Http) -> None:
+    failure = Failure(type="TruncatedImage", message="cells.png: it ends early", stage=Stage.EMBED)
+    http.client.the_job.raises = JobFailed(JOB, failure)
+    said = refused(http("GET", f"{HERE}/result"), 422, JobFailed)
+    assert (said["job_id"], said["error"]["type"], said["detail"]) == (JOB, "TruncatedImage", failure.message)
+
+
+def test_a_result_may_be_waited_for(http: Http) -> None:
+    http.client.the_job.answer = STATUS.model_copy(update={"state": State.EMBEDDING})
+    http.news.then = [STATUS]
+    assert http("GET", f"{HERE}/result?wait=60").json()["job_id"] == JOB
+    for wait in ("61", "-1", "nan", "long"):
+        refused(http("GET", f"{HERE}/result?wait={wait}"), 422, InvalidJob)
+
+
+@pytest.mark.parametrize(("file", "kind", "media"), [(PNG, "png", "image/png"), (TIFF, "tif", "image/tiff")])
+def test_labels_come_as_the_file_that_they_are(http: Http, file: bytes, kind: str, media: str) -> None:
+    http.client.the_job.file = file
+    for path in ("labels", f"labels.{kind}"):
+        answer = http("GET", f"{HERE}/{path}")
+        assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, media, file)
+    other = http("GET", f"{HERE}/labels.{'tif' if kind == 'png' else 'png'}")
+    assert other.status_code == 404
+    assert other.json()["detail"].endswith(f"{HERE}/labels.{kind}")
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "detail"),
+    [
+        (State.CANCELLED, "cancelled while embedding", "cancelled while embedding"),
+        (State.DONE, None, "nothing was stopped: it had ended before, as done"),
+        (State.QUEUED, None, "nothing was stopped: it is queued, and others who submitted the same wait for it"),
+    ],
+)
+def test_cancelling_says_what_it_could_stop(http: Http, state: State, message: str | None, detail: str) -> None:
+    job = http.client.the_job
+    job.state_after_cancel = state
+    error = Failure(type="JobCancelled", message=message) if message else None
+    job.answer = STATUS.model_copy(update={"state": state, "error": error})
+    answer = http("DELETE", HERE)
+    assert (answer.status_code, answer.json()) == (200, {"job_id": JOB, "state": state, "detail": detail})
+
+
+# Events
+
+
+def events(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The data of every event."""
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+
+
+def at(state: State, **times: float) -> JobStatus:
+    """The job in a state, which it and others were entered at."""
+    return STATUS.model_copy(update={"state": state, "times": {State(name): when for name, when in times.items()}})
+
+
+def test_events_tell_each_state_once_until_the_job_ends(http: Http) -> None:
+    http.client.the_job.answer = at(State.QUEUED, queued=1)
+    http.news.then = [at(State.QUEUED, queued=1), at(State.EMBEDDED, queued=1, embedding=2, embedded=3.5), STATUS]
+    told = events(http("GET", f"{HERE}/events"))
+    assert [event["state"] for event in told] == list(STATUS.times)
+
+
+def test_the_last_event_has_the_error(http: Http) -> None:
+    error = Failure(type="NotAnImage", message="not a PNG")
+    http.client.the_job.answer = at(State.FAILED, queued=1, failed=2).model_copy(update={"error": error})
+    *_, last = events(http("GET", f"{HERE}/events"))
+    assert (last["state"], last["error"]["type"], last["time"]) == ("failed", "NotAnImage", 2)
+
+
+def test_a_browser_that_has_heard_the_end_is_told_not_to_come_again(http: Http) -> None:
+    assert http("GET", f"{HERE}/events", headers={"Last-Event-ID": "done"}).status_code == 204
+    assert http("GET", f"{HERE}/events", headers={"Last-Event-ID": "queued"}).status_code == 200
+
+
+def test_too_many_who_wait_are_503(http: Http) -> None:
+    http.news.full = True
+    for path in ("events", "result?wait=1"):
+        answer = http("GET", f"{HERE}/{path}")
+        refused(answer, 503, GatewayBusy)
+        assert "retry-after" in answer.headers
+
+
+def test_where_nothing_happens_comments_keep_the_stream_alive(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.gateway.events.HEARTBEAT_S", 0.0)
+    http.client.the_job.answer = waiting = at(State.QUEUED, queued=1)
+    http.news.then = [waiting, waiting]
+    answer = http("GET", f"{HERE}/events")
+    assert len(events(answer)) == 1
+    assert answer.text.count(": still waiting\n\n") == 3
+
+
+def test_a_second_attempt_is_told_and_so_is_the_waiting_for_it() -> None:
+    story = Story()
+    seen = [
+        story.new(at(State.EMBEDDING, queued=1, embedding=2)),
+        story.new(at(State.QUEUED, queued=1, embedding=2)),
+        story.new(at(State.QUEUED, queued=1, embedding=2)),
+        story.new(at(State.EMBEDDING, queued=1, embedding=9)),
+    ]
+    assert seen == [
+        [(State.QUEUED, 1), (State.EMBEDDING, 2)],
+        [(State.QUEUED, None)],
+        [],
+        [(State.EMBEDDING, 9)],
+    ]
+
+
+@given(looks=st.lists(st.integers(1, 5), min_size=1))
+def test_however_often_one_looks_every_state_is_told_once_and_in_order(looks: list[int]) -> None:
+    story, order = Story(), list(STATUS.times)
+    told = []
+    for number in [*sorted(looks), len(order)]:
+        times = {state: STATUS.times[state] for state in order[:number]}
+        told += story.new(STATUS.model_copy(update={"state": order[number - 1], "times": times}))
+    assert told == list(STATUS.times.items())
+
+
+# Operation
+
+
+def test_health_readiness_and_metrics(http: Http) -> None:
+    assert http("GET", "/healthz").json() == {"status": "ok"}
+    assert http("GET", "/readyz").json() == {"status": "ready"}
+    metrics = http("GET", "/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "maskq_jobs_unfinished 3\n" in metrics.text
+
+
+def test_without_a_broker_it_lives_and_is_not_ready(http: Http) -> None:
+    http.client.away = BrokerUnavailable("nothing at redis:6379")
+    assert http("GET", "/healthz").status_code == 200
+    refused(http("GET", "/readyz"), 503, BrokerUnavailable)
+    refused(http("GET", "/metrics"), 503, BrokerUnavailable)
+
+
+def test_a_broker_that_hangs_is_not_waited_for(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.gateway.operating._READY_S", 0.05)
+    monkeypatch.setattr(http.client, "check", lambda: time.sleep(0.4))
+    refused(http("GET", "/readyz"), 503, BrokerUnavailable)
+
+
+def test_openapi_tells_of_the_fields_and_the_errors(http: Http) -> None:
+    post = http("GET", "/openapi.json").json()["paths"]["/v1/jobs"]["post"]
+    assert {"413", "415", "422", "429", "503", "507"} <= set(post["responses"])
+    assert {"Idempotency-Key", *Asked.model_fields} == {parameter["name"] for parameter in post["parameters"]}
+    assert set(post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]) >= {"file", "model"}
+    assert http("GET", "/docs").status_code == 200
+
+
+@pytest.mark.parametrize("missing", ["fastapi", "python_multipart", "uvicorn"])
+def test_without_the_extra_the_command_says_what_to_install(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.cli.operating.find_spec", lambda name: None if name == missing else object())
+    said = CliRunner().invoke(cli, ["serve"])
+    assert said.exit_code == 2
+    assert said.stderr.strip() == f"maskq: this command needs {missing}: install maskq[gateway]"
