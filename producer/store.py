@@ -41,6 +41,9 @@ class PayloadStore(Protocol):
     there is no error.
     """
 
+    beside_ledger: bool
+    """Whether payloads lie where the ledger does, whose transitions drop what an ended job no longer needs."""
+
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         """Raises `StoreFull`."""
         ...
@@ -85,10 +88,17 @@ def room_in_redis() -> Iterator[None]:
 
 #: Redis holds no value of more than 512 MB: what is longer than this is kept in pieces, a hash's fields.
 _PIECE = 256 << 20
+#: The part of Redis's memory that producers may fill, and how long an answer about that holds, seconds.
+_PRODUCERS, _ASK_AGAIN_S = 0.9, 0.5
 
 
 class RedisStore:
-    """Payloads in Redis, each kept for `retention_s` seconds."""
+    """Payloads in Redis. Each is put with an end, `retention_s` seconds later, so that none is left behind by who dies.
+
+    The ledger moves it: what a job still needs has none until the job has ended, and from then on the job's own.
+    """
+
+    beside_ledger = True
 
     def __init__(self, redis: Redis, retention_s: int) -> None:
         self._redis, self._retention_s = redis, retention_s
@@ -165,10 +175,6 @@ class RedisStore:
         return iter(())  # each payload has its end, or that of its job
 
 
-#: The part of Redis's memory that producers may fill, and how long an answer about that holds, seconds.
-_PRODUCERS, _ASK_AGAIN_S = 0.9, 0.5
-
-
 #: How a file system says that there is no room: on the disk, in the user's part of it, in one file.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -185,7 +191,12 @@ def _put_whole(path: Path, data: bytes) -> None:
 
 
 class FsspecStore:
-    """Payloads as files under an fsspec URL; how long they are kept is that store's own setting."""
+    """Payloads as files under an fsspec URL. They have no end of their own.
+
+    Workers drop those of a job when they forget the job; `maskq gc` finds what a producer that died has left.
+    """
+
+    beside_ledger = False
 
     def __init__(self, url: str) -> None:
         self._url, self._pid = url, 0

@@ -33,8 +33,9 @@ class Cluster:
         return f"{len(described.objects)} objects"
 
     def finished(self, job: JobStatus) -> None:
-        """Drop the fields; not before, for a second attempt would need them."""
-        self._store.drop(job.id, Payload.FIELDS)
+        """Drop the fields, if no one has; not before, for a second attempt would need them."""
+        if not self._store.beside_ledger:
+            self._store.drop(job.id, Payload.FIELDS)
 
     def discarded(self, job: JobStatus) -> None:
         """Drop the result."""

@@ -22,6 +22,9 @@ local function keep_names(seconds)
   keep(names_of(id))
 end
 
+-- Where the store keeps something of the job, if it is this Redis.
+local function payload(kind) return prefix .. 'payload:' .. id .. ':' .. kind end
+
 local function end_as(new)
   local bytes, client, same = unpack(redis.call('HMGET', job, 'bytes', 'client', 'same'))
   count(-1, tonumber(bytes), client)
@@ -31,8 +34,11 @@ local function end_as(new)
   redis.call('EXPIRE', recent, 120)
   if new == 'dead' then redis.call('ZADD', dead, text(now), id) end
   local kept = new == 'dead' and settings.dead_retention_s or settings.retention_s
-  for _, kind in ipairs({'image', 'fields', 'labels', 'objects'}) do
-    redis.call('EXPIRE', prefix .. 'payload:' .. id .. ':' .. kind, kept)
+  for _, kind in ipairs({'image', 'labels', 'objects'}) do redis.call('EXPIRE', payload(kind), kept) end
+  if new == 'dead' then -- it may be tried again from the second stage on
+    redis.call('EXPIRE', payload('fields'), kept)
+  else
+    redis.call('UNLINK', payload('fields'))
   end
   redis.call('ZADD', prefix .. 'kept', text(now + kept), id)
   redis.call('EXPIRE', job, kept)
@@ -148,7 +154,7 @@ local MOST_LEFT_S = 60
 -- 4 the new job as JSON: spec (itself JSON), said, priority (kombu's), shape, client, bytes, expires_s, same, key
 function transitions.create()
   if state then -- asked again, the answer was lost; and the image was stored again, with an end
-    if stage_of[state] then redis.call('PERSIST', prefix .. 'payload:' .. id .. ':image') end
+    if stage_of[state] then redis.call('PERSIST', payload('image')) end
     return {'exists'}
   end
   local new = cjson.decode(ARGV[4])
@@ -175,7 +181,7 @@ function transitions.create()
   give_name(new.key, id)
   if new.expires_s ~= cjson.null then redis.call('ZADD', expiring, text(now + new.expires_s), id) end
   count(1, new.bytes, new.client)
-  redis.call('PERSIST', prefix .. 'payload:' .. id .. ':image')
+  redis.call('PERSIST', payload('image'))
   enter('queued')
   return {'ok'}
 end
@@ -191,7 +197,7 @@ local function claim(stage, owner, worker)
   redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
   enter(works[stage])
   redis.call('HDEL', job, 'paused')
-  if stage == 'cluster' then redis.call('PERSIST', prefix .. 'payload:' .. id .. ':fields') end -- stored once more, late
+  if stage == 'cluster' then redis.call('PERSIST', payload('fields')) end -- stored once more, late
   redis.call('HSET', job, 'owner', owner, 'worker', worker)
   redis.call('ZADD', leases, text(now + settings.lease_s), id)
   return redis.call('HGETALL', job)
@@ -223,7 +229,7 @@ end
 function transitions.finish()
   if state == ARGV[5] and redis.call('HGET', job, 'owner') == ARGV[4] then return 'ok' end -- asked again
   if not state or not owned(ARGV[4]) then return state or 'unknown' end
-  if ARGV[5] == 'embedded' then redis.call('PERSIST', prefix .. 'payload:' .. id .. ':fields') end
+  if ARGV[5] == 'embedded' then redis.call('PERSIST', payload('fields')) end
   enter(ARGV[5])
   return 'ok'
 end
@@ -350,7 +356,7 @@ function transitions.requeue()
   keep_names()
   redis.call('ZREM', dead, id)
   redis.call('ZREM', prefix .. 'kept', id)
-  for _, kind in ipairs({'image', 'fields'}) do redis.call('PERSIST', prefix .. 'payload:' .. id .. ':' .. kind) end
+  for _, kind in ipairs({'image', 'fields'}) do redis.call('PERSIST', payload(kind)) end
   count(1, tonumber(bytes), client)
   enter(waits[stage])
   return 'ok'

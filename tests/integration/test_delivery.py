@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from producer.broker import message_lists
 from producer.contract import JobSpec, JobStatus, Stage, State
 from producer.errors import PayloadMissing, StoreFull
 from producer.ledger import Ledger
-from producer.store import Payload, RedisStore
+from producer.store import FsspecStore, Payload, RedisStore
 from segmentation.clustering import Clustering
 from segmentation.errors import NotAnImage
 from segmentation.fields import pack
@@ -309,18 +310,23 @@ def test_what_another_worker_has_meanwhile_is_left_to_it(
     assert ledger.finish("job", Stage.EMBED, "another")
 
 
-def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_it(redis: Redis, ledger: Ledger) -> None:
-    """The second attempt at clustering needs what the first one had."""
-    store = RedisStore(redis, 100)
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_it(
+    redis: Redis, ledger: Ledger, tmp_path: Path, beside: bool
+) -> None:
+    """The second attempt at clustering needs what the first one had; after it no one does."""
+    store = RedisStore(redis, 100) if beside else FsspecStore(str(tmp_path))
     raw = np.full((5, 12, 10), -3, np.float32)
     raw[2:4] = 0.3
     raw[4, 3:9, 2:8] = 5
     handover = Handover(model="nuclei@3", clustering=Clustering(min_pixels=1))
     store.put("job", Payload.FIELDS, handover.seal(pack(raw, unit=64)))
+    ledger.claim("job", Stage.EMBED, "one")
+    ledger.finish("job", Stage.EMBED, "one")
     job = ledger.status("job")
     work = Cluster(store)
-    assert work(job) == work(job) == "1 objects"
-    work.finished(job)
+    assert work(job) == "1 objects"
+    assert Delivery(Stage.CLUSTER, ledger, work)("job") == "1 objects"
     with pytest.raises(PayloadMissing):
         store.get("job", Payload.FIELDS)
     assert b'"model":"nuclei@3"' in store.get("job", Payload.OBJECTS)
