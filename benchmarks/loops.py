@@ -110,7 +110,7 @@ def plain_work(model: str) -> Step:
     from segmentation.catalogue.repository import find
     from segmentation.images import decode
     from segmentation.inputs import to_input
-    from segmentation.network import STRIDE
+    from segmentation.ladder import STRIDE
     from segmentation.scale import factor
     from segmentation.training.loss import grid
     from tests.published import cluster_published

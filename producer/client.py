@@ -89,8 +89,7 @@ class Client:
 
         Where the queue is full or the broker is away, waits up to `timeout` seconds for that to change. Raises
         `InvalidJob`, `PayloadTooLarge`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and `OSError` where the file
-        can't be read. Whether it is an image at all is seen by
-        the worker that decodes it, and told by `wait`.
+        can't be read. Whether it is an image at all is seen by the worker that decodes it, and told by `wait`.
         """
         image, name = read(source, name, self._settings.max_bytes)
         try:

@@ -58,16 +58,16 @@ def dead(
 ) -> int:
     """List, show, try again or drop dead letters: those named, or those that the filters choose; 1 if one is none."""
     with connect() as client:
-        if do in ("requeue", "drop") and not (jobs or reason or older_s or every):
+        act = {"requeue": client.requeue, "drop": client.drop}.get(do)
+        if act and not (jobs or reason or older_s or every):
             raise InvalidJob(f"which? name jobs, or choose by --reason or --older, or take --all of them to {do}")
         letters = {job.id: job for job in client.dead(reason=reason, older_s=older_s)}
         unknown = [job_id for job_id in jobs if job_id not in letters]
         chosen = [letters[job_id] for job_id in jobs if job_id in letters] if jobs else list(letters.values())
         for job_id in unknown:
             complain(f"{job_id}: no dead letter (of those asked for)")
-        act = {"list": None, "show": None, "requeue": client.requeue, "drop": client.drop}[do]
-        for job in chosen:
-            if act:
+        if act:
+            for job in chosen:
                 act(job.id)
         _show_dead(chosen, do, as_json)
     return 1 if unknown else 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .ladder import STRIDE as STRIDE
+from .ladder import STRIDE
 
 _BN_EPS = 1e-3
 _Relu = Callable[[Tensor], Tensor]

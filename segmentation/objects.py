@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numba
 import numpy as np
@@ -37,17 +36,6 @@ class Object:
     size: tuple[int, int]
     #: COCO's compressed run lengths over the whole label map.
     rle: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold; `rle` in the form that `pycocotools.mask.decode` takes."""
-        return {
-            "id": self.id,
-            "score": self.score,
-            "bbox": list(self.bbox),
-            "area": self.area,
-            "centroid": list(self.centroid),
-            "rle": {"size": list(self.size), "counts": self.rle},
-        }
 
 
 def describe(labels: NDArray[np.int32], scores: Sequence[float] | NDArray[np.float32]) -> list[Object]:

@@ -8,8 +8,6 @@ much larger or smaller.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .catalogue.model import ModelSpec
 from .clustering import Clustering
 from .errors import ImageTooLarge, InvalidDiameter
@@ -37,11 +35,11 @@ def clustering(
     All count pixels of the image: the model's own grow with the square of the diameter, the job's are taken as given.
     Raises `InvalidDiameter`.
     """
-    found, area = spec.clustering(seed_threshold, min_pixels), _magnification(spec, diameter) ** 2
-    return replace(
-        found,
-        min_pixels=round(found.min_pixels * area) if min_pixels is None else min_pixels,
-        min_unclustered=round(found.min_unclustered * area),
+    own, area = spec.clustering(), _magnification(spec, diameter) ** 2
+    return Clustering(
+        own.seed_threshold if seed_threshold is None else seed_threshold,
+        round(own.min_pixels * area) if min_pixels is None else min_pixels,
+        round(own.min_unclustered * area),
     )
 
 

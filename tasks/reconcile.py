@@ -11,19 +11,23 @@ lives.
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from redis import Redis
+from redis import Redis, exceptions
 
 from producer.broker import PREFIX
 from producer.ledger import Ledger
 from producer.store import Payload, PayloadStore
 
+from .every import Every
+
 log = logging.getLogger(__name__)
 
 _LOCK = f"{PREFIX}reconciler"
+#: What redis raises where the broker is away: then the rest of a round is of no use.
+_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError)
 
 
 class Reconciler:
@@ -32,50 +36,73 @@ class Reconciler:
     def __init__(self, redis: Redis, ledger: Ledger, store: PayloadStore, resend_s: float) -> None:
         self._redis, self._ledger, self._store, self._resend_s = redis, ledger, store, resend_s
         self._every_s = min(3.0, ledger.lease_s, resend_s) / 3
-        self._over = threading.Event()
+        #: When the last round was over, and until when leases that have run out are let be, on the monotonic clock.
+        self._seen, self._patient_until = time.monotonic(), 0.0
+        self._every = Every(self._every_s, self._take_turn, "reconciler", logging.WARNING)
 
     def start(self) -> None:
         """Run in the background until `stop`, or until the process ends."""
-        threading.Thread(target=self._run, name="reconciler", daemon=True).start()
+        self._every.start()
 
     def stop(self) -> None:
         """Look no more."""
-        self._over.set()
+        self._every.stop()
 
-    def _run(self) -> None:
-        seen, patient_until = time.monotonic(), 0.0
-        while not self._over.wait(self._every_s):
-            try:
-                mine = self._redis.set(_LOCK, "1", nx=True, px=max(int(self._every_s * 900), 1))
-                now = time.monotonic()
-                if now - seen > 2 * self._every_s:  # Redis was away: let the living renew their leases first
-                    patient_until = now + self._ledger.lease_s / 2
-                if mine:
-                    self.look(reclaim=now >= patient_until)
-                seen = time.monotonic()
-            except Exception as error:  # the broker is away, as redis or kombu tells it; the next round looks again
-                log.warning("reconciler: %s", error)
+    def _take_turn(self) -> None:
+        """A round, unless another process has just made one."""
+        mine = self._redis.set(_LOCK, "1", nx=True, px=max(int(self._every_s * 900), 1))
+        now = time.monotonic()
+        if now - self._seen > 2 * self._every_s:  # Redis was away: let the living renew their leases first
+            self._patient_until = now + self._ledger.lease_s / 2
+        if mine:
+            self.look(reclaim=now >= self._patient_until)
+        self._seen = time.monotonic()
 
     def look(self, reclaim: bool = True) -> int:
-        """One round; returns how many messages were sent. Without `reclaim`, leases that have run out are let be."""
+        """One round; returns how many messages were sent. Without `reclaim`, leases that have run out are let be.
+
+        A step that raises is logged, and the round goes on with the next.
+        """
         sent = 0
-        lost = self._ledger.reclaim_lost() if reclaim else ()
-        for job_id in chain(lost, self._ledger.resend_lost(self._resend_s)):
+        lost = _tried(self._ledger.reclaim_lost()) if reclaim else ()
+        for job_id in chain(lost, _tried(self._ledger.resend_lost(self._resend_s))):
             log.warning("job %s was lost; sent again", job_id)
             sent += 1
-        for job_id in self._ledger.resume_delayed():
+        for job_id in _tried(self._ledger.resume_delayed()):
             log.info("job %s is tried again", job_id)
             sent += 1
-        for job_id in self._ledger.expire_overdue():
+        for job_id in _tried(self._ledger.expire_overdue()):
             log.info("job %s has expired", job_id)
         self.sweep()
         return sent
 
     def sweep(self) -> int:
         """Forget jobs that have been kept for their time, and drop what the store has of them; returns how many."""
-        over = self._ledger.over()
-        for job_id in over:
-            for kind in Payload:
-                self._store.drop(job_id, kind)
-            self._ledger.forget(job_id)
-        return len(over)
+        return len(list(_tried(self._forgotten())))
+
+    def _forgotten(self) -> Iterator[str]:
+        """The jobs that are forgotten now. What the first of those that can't be raises is raised after the others."""
+        failed: Exception | None = None
+        for job_id in self._ledger.over():
+            try:
+                for kind in Payload:
+                    self._store.drop(job_id, kind)
+                self._ledger.forget(job_id)
+            except _AWAY:
+                raise
+            except Exception as error:
+                failed = failed or error
+            else:
+                yield job_id
+        if failed:
+            raise failed
+
+
+def _tried(step: Iterable[str]) -> Iterator[str]:
+    """What a step of a round does, as far as it comes."""
+    try:
+        yield from step
+    except _AWAY:
+        raise
+    except Exception:
+        log.exception("reconciler: a step of this round failed")

@@ -1,6 +1,7 @@
 """A device process whose device fails on command: an image's height says how. Run as `workers.device` is.
 
-The file that `FAULTS` names in the environment holds one letter for every fault to come; each takes its own away.
+The file that `FAULTS` names in the environment holds, for every fault to come, the height of the image that will meet
+it; each takes its own away.
 """
 
 from __future__ import annotations

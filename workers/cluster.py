@@ -6,7 +6,6 @@ Run as `python -m workers.cluster`.
 from __future__ import annotations
 
 import os
-import socket
 
 import numpy as np
 from celery.signals import worker_process_init, worker_ready
@@ -24,7 +23,7 @@ from tasks.delivery import Delivery
 from tasks.reconcile import Reconciler
 
 from .link import Link, die_with_parent
-from .node import start
+from .node import hostname, start
 from .parting import hand_back_when_asked
 
 
@@ -38,9 +37,7 @@ def main() -> None:
         trace.begin(settings.trace, "cluster")
     app = create_app(settings)
     work = Cluster(to.store)
-    delivery = Delivery(
-        Stage.CLUSTER, to.ledger, work, worker=f"cluster@{socket.gethostname()}", retry_s=settings.retry_s, kill=True
-    )
+    delivery = Delivery(Stage.CLUSTER, to.ledger, work, worker=hostname("cluster"), retry_s=settings.retry_s, kill=True)
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
     Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
 

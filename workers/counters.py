@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from producer.broker import DEVICES
+from tasks.every import Every
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +75,15 @@ class Publisher:
 
     def __init__(self, redis: Redis, node: str, entries: Callable[[], Entries]) -> None:
         self._redis, self._node, self._entries = redis, node, entries
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="counters", daemon=True)
+        self._every = Every(EVERY_S, self.publish, "counters")
 
     def start(self) -> None:
         """Publish from now on, in a thread."""
-        self._thread.start()
+        self._every.start()
 
     def stop(self) -> None:
         """Publish no more, and take away what was published."""
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._every.stop()
         try:
             self._redis.hdel(DEVICES, self._node)
         except RedisError as error:  # then it grows stale
@@ -98,12 +96,3 @@ class Publisher:
         pipe.hset(DEVICES, self._node, json.dumps({**self._entries(), "time": now}))
         pipe.expire(DEVICES, _KEPT_S)
         pipe.execute()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.publish()
-            except RedisError as error:  # the broker is away; the next round tries again
-                log.debug("counters: %s", error)
-            if self._over.wait(EVERY_S):
-                return

@@ -81,10 +81,11 @@ class Device:
         #: Whoever takes a turn may hand one input to its owner. The first owner that is free goes first, so an image
         #: that is alone always has the same: were there a second team of threads for all cores, both would sleep while
         #: they wait for one another (133 ms an image at 256² against 90).
-        self._met = threading.local()
         self._turns: PriorityQueue[tuple[int, Owner]] = PriorityQueue()
         for turn in enumerate(self._owners * (self.threads if spec.index else 1)):
             self._turns.put(turn)
+        #: What is noted of each thread that has come by.
+        self._met = threading.local()
 
     @property
     def threads(self) -> int:
@@ -116,7 +117,7 @@ class Device:
             )
 
     def _stay_one_thread(self) -> None:
-        """The first time that a thread comes by: only owners have teams of threads, for the reason given above."""
+        """The first time that a thread comes by: only owners have teams of threads (why: see `_turns`)."""
         if self._where == "cpu" and not hasattr(self._met, "thread"):
             torch.set_num_threads(1)  # of this thread; owners set their own before each image
             self._met.thread = True

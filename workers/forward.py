@@ -76,7 +76,7 @@ class GpuRunner(Runner[Segmenter, Input, Answer]):
 
     def __init__(self, counters: Counters, benchmark: CudnnBenchmark) -> None:
         self._counters, self._benchmark = counters, benchmark
-        self._launchers = {flag: ThreadPoolExecutor(1, f"launch-{name}") for flag, name in enumerate(("off", "on"))}
+        self._off, self._on = (ThreadPoolExecutor(1, f"launch-{name}") for name in ("off", "on"))
         self._finished = 0.0
 
     def alone(self, kind: Kind[Segmenter], count: int) -> bool:
@@ -88,7 +88,7 @@ class GpuRunner(Runner[Segmenter, Input, Answer]):
         run = self._benchmark.next(_shape(kind, len(batch)))
         began = time.perf_counter()
         with _typed_errors():
-            launcher = self._launchers[run is not Run.OFF]
+            launcher = self._off if run is Run.OFF else self._on
             return _Launched(kind, run, began, launcher.submit(_launch, kind, batch, run).result())
 
     def finish(self, started: _Launched) -> list[Answer]:

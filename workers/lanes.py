@@ -7,7 +7,6 @@ started for is noted, not what it has taken beyond that: so all who can help do,
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from redis import Redis
 from producer.broker import PREFIX, queue_of
 from producer.contract import Stage
 from producer.lanes import LANES
+from tasks.every import Every
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,7 @@ class LaneKeeper:
         self._unserved_s = unserved_s
         self._began: float | None = None
         self._taken: set[str] = set()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lanes", daemon=True)
+        self._every = Every(unserved_s / _ROUNDS, self.look, "lanes")
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -79,13 +78,11 @@ class LaneKeeper:
 
     def start(self) -> None:
         """Look from now on."""
-        self._thread.start()
+        self._every.start()
 
     def stop(self) -> None:
         """Look no more, and let the others know that this process is going."""
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._every.stop()
         try:
             for lane in self._own:
                 self._redis.zrem(_key(lane), self._node)
@@ -121,15 +118,6 @@ class LaneKeeper:
         """Until when someone serves the lane, or did."""
         noted = self._redis.zrange(_key(lane), -1, -1, withscores=True)
         return float(noted[0][1]) if noted else 0.0
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except Exception as error:  # the broker is away, as redis or kombu tells it; the next round looks again
-                log.debug("lanes: %s", error)
-            if self._over.wait(self._unserved_s / _ROUNDS):
-                return
 
 
 def _key(lane: str) -> str:

@@ -6,10 +6,12 @@ is gone, however it went, the process ends itself.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -94,8 +96,5 @@ def die_with_parent() -> None:
 
     Elsewhere there is no such call, and a killed supervisor leaves the program running.
     """
-    import ctypes
-    import sys
-
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)

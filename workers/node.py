@@ -30,9 +30,9 @@ def start(
 ) -> None:
     """Run a worker in this process until SIGTERM; then it finishes what it has in hand, or hands it back.
 
-    `pool` is the name of one of Celery's, or a class; `hand_back` is for the jobs of this process, those of its forks
-    are asked to do so themselves. Gossip and mingle are off: maskq's workers need not know of each
-    other, and starting is a second faster.
+    `pool` is the name of one of Celery's, or a class; `hand_back` is for the jobs of this process, and its forks are
+    asked to do so themselves. Gossip and mingle are off: maskq's workers need not know of each other, and starting is
+    a second faster.
     """
     app.conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
     app.conf.worker_task_log_format = f"[%(asctime)s %(levelname)s {node} %(task_name)s] %(message)s"

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tasks.delivery import WorkerBroken, WorkerGone
@@ -60,7 +60,7 @@ class _Batch(Generic[Model, Given, Answer]):
     kind: Kind[Model]
     given: list[Given]
     answers: list[Future[Answer]]
-    started: Any = field(default=None)
+    started: Any = None
 
     def part(self, of: slice) -> _Batch[Model, Given, Answer]:
         return _Batch(self.kind, self.given[of], self.answers[of])
@@ -185,9 +185,7 @@ class DeviceOwner(Generic[Model, Given, Answer]):
             self._finish()
 
     def _finish(self) -> None:
-        """Answer the oldest batch on the device, if there is one."""
-        if not self._flying:
-            return
+        """Answer the oldest batch on the device."""
         batch = self._flying[0]
         try:
             answers = self._runner.finish(batch.started)

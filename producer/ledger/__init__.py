@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -204,19 +204,38 @@ class Ledger:
         What was sent in the last `older_s` seconds is left: it may be in the hands of a worker that is about to claim
         it. One that just waits in a long queue is never taken for lost: see `overtaken` in `transitions.lua`.
         """
+        yield from self._moved("resend", self._overtaken(older_s))
+
+    def _overtaken(self, older_s: float) -> Iterator[tuple[str, str]]:
+        """The waiting jobs that have no message on their queue any more, each with the list that it is missing from."""
         for queue in (*EMBED_QUEUES, CLUSTER_QUEUE):
             self._move("admit", "", queue)
             if self._redis.exists(f"{PREFIX}sent:{queue}"):
                 for waiting in message_lists(queue):
                     for job_id in cast("list[bytes]", self._ask("overtaken", "", queue, waiting, older_s)):
-                        if self._move("resend", job_id.decode(), waiting) == "ok":
-                            yield job_id.decode()
+                        yield job_id.decode(), waiting
 
     def _due(self, transition: str, times: str) -> Iterator[str]:
         """The jobs whose time in a sorted set has come, once the transition has moved them."""
-        for job_id in self._up_to_now(times):
-            if self._move(transition, job_id) == "ok":
-                yield job_id
+        yield from self._moved(transition, ((job_id,) for job_id in self._up_to_now(times)))
+
+    def _moved(self, transition: str, jobs: Iterable[tuple[str, ...]]) -> Iterator[str]:
+        """Those of the jobs (each with the transition's arguments) that are moved: one that Redis can't move holds up
+        no other, and what it said of the first such is raised after the last.
+        """
+        from redis.exceptions import ResponseError
+
+        failed: ResponseError | None = None
+        for job_id, *arguments in jobs:
+            try:
+                moved = self._move(transition, job_id, *arguments) == "ok"
+            except ResponseError as error:
+                failed = failed or error
+            else:
+                if moved:
+                    yield job_id
+        if failed:
+            raise failed
 
     def _up_to_now(self, times: str) -> list[str]:
         found = self._redis.zrangebyscore(times, "-inf", self.now(), start=0, num=_AT_ONCE)

@@ -80,13 +80,9 @@ class ModelSpec(BaseModel):
         """Channels of the network's input."""
         return 1 if self.channels == "grey" else 3
 
-    def clustering(self, seed_threshold: float | None = None, min_pixels: int | None = None) -> Clustering:
-        """The clustering's parameters; what a job gives goes before what the model says."""
-        return Clustering(
-            self.seed_threshold if seed_threshold is None else seed_threshold,
-            self.min_pixels if min_pixels is None else min_pixels,
-            self.min_unclustered,
-        )
+    def clustering(self) -> Clustering:
+        """The clustering's parameters for images like the model's own; see `scale` for others and for a job's."""
+        return Clustering(self.seed_threshold, self.min_pixels, self.min_unclustered)
 
 
 def read_spec(folder: Place) -> ModelSpec:

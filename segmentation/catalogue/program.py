@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import InvalidModel
 from ..hardware import at_fault
 from ..inputs import Channels
-from ..network import STRIDE
+from ..ladder import STRIDE
 from .model import ModelSpec
 
 _GRAPH, _INPUTS = "models/model.json", "data/sample_inputs/model.pt"

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ..catalogue.model import SPEC
 from ..catalogue.places import Place
 from ..evaluation.metrics import Rates
 from ..evaluation.scores import Evaluation, aps, at, entry, mean_ap
@@ -43,7 +44,7 @@ def show(results: dict[str, Evaluation], tuning: Tuning | None = None, every: bo
 def show_stored(folder: Place | None) -> None:
     """Where the parameters went."""
     if folder:
-        console.print(f"stored in {folder / 'model.toml'}")
+        console.print(f"stored in {folder / SPEC}")
     else:
         console.print("not stored: only what is best without --tta and --diameter is; give these to jobs as options")
 

@@ -47,7 +47,7 @@ def train(
     checkpoint = folder / _CHECKPOINT
     if checkpoint.is_file():
         refuse_existing(out, name, 1, own=folder)
-    elif any(folder.glob("**/model.toml")):
+    elif any(folder.glob(f"**/{models_.SPEC}")):
         raise ModelExists(f"{folder} has a model already; remove it, or choose another name or folder")
     learned, held = divide(data, index)
     base = _base(start, folders) if start else None

@@ -19,7 +19,8 @@ from torch import nn
 from .. import hardware
 from ..catalogue.model import ModelSpec
 from ..errors import InvalidModel, InvalidSchedule, StaleCheckpoint
-from ..network import STRIDE, BranchedERFNet
+from ..ladder import STRIDE
+from ..network import BranchedERFNet
 from ..whole import whole
 from .crops import Crops
 from .loss import Terms, batch_loss

@@ -29,12 +29,6 @@ def stack() -> Iterator[Stack]:
         yield up
 
 
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(settings=stack.settings) as made:
-        yield made
-
-
 @contextmanager
 def endings(stack: Stack) -> Iterator[Counter[tuple[str, str]]]:
     """Counts what is published of each job: (its id, the state it entered)."""

@@ -121,12 +121,6 @@ def stack() -> Iterator[Stack]:
         yield up
 
 
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(settings=stack.settings) as made:
-        yield made
-
-
 def by_node(stack: Stack) -> dict[str, Any]:
     """What Celery, and so Flower's page of a worker, tells of each device's pool."""
     with create_app(stack.settings) as app:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from producer import Client, Job, Settings
 from producer.contract import Stage
 from tests.conftest import processes, until
 from tests.faulty_device import FAULTS, HEIGHTS, crash, die, exhaust, hang, lose
+from tests.integration.conftest import forgive_deaths, with_module
 from workers import stack as stacks
 from workers.devices import DeviceSpec
 from workers.stack import Stack, device_program, running
@@ -36,9 +35,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(faults: Path) -> Iterator[Stack]:
     def faulty(spec: DeviceSpec, settings: Settings) -> Program:
-        program = device_program(spec, settings)
-        argv = (sys.executable, "-m", "tests.faulty_device", str(spec))
-        return replace(program, argv=argv, env={**program.env, FAULTS: str(faults)})
+        return with_module(device_program(spec, settings), "tests.faulty_device", {FAULTS: str(faults)})
 
     settings = Settings(
         devices="cpu",
@@ -56,17 +53,9 @@ def stack(faults: Path) -> Iterator[Stack]:
             yield up
 
 
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Client]:
-    with Client(settings=stack.settings) as made:
-        yield made
-
-
 @pytest.fixture(autouse=True)
 def _forgiven(stack: Stack) -> None:
-    """Five deaths in a minute are a crash loop; here they are on purpose."""
-    for process in stack.supervisor._processes:
-        process.deaths.clear()
+    forgive_deaths(stack)
 
 
 def device() -> psutil.Process:

@@ -16,7 +16,7 @@ from segmentation.catalogue import model
 from segmentation.catalogue.model import ModelSpec
 from segmentation.network import BranchedERFNet
 from tests.conftest import processes, until
-from tests.integration.test_stack import asleep
+from tests.integration.conftest import asleep
 from workers.stack import Stack, running
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (24, 40), np.uint8)
@@ -48,11 +48,10 @@ def stack(folder: Path) -> Iterator[Stack]:
         yield up
 
 
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Client]:
+@pytest.fixture(autouse=True)
+def _no_restart(stack: Stack) -> Iterator[None]:
     before = workers()
-    with Client(settings=stack.settings) as made:
-        yield made
+    yield
     assert workers() == before
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from producer import Client, Job, JobCancelled, Settings, State
 from producer.contract import Stage
 from tests.conftest import processes, until
 from tests.faulty_device import FAULTS, HEIGHTS, hang
+from tests.integration.conftest import forgive_deaths, with_module
 from tests.slow_cluster import SLOWLY
 from workers import stack as stacks
 from workers.devices import DeviceSpec
@@ -37,14 +36,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(folder: Path) -> Iterator[Stack]:
     def faulty(spec: DeviceSpec, settings: Settings) -> Program:
-        program = device_program(spec, settings)
-        argv = (sys.executable, "-m", "tests.faulty_device", str(spec))
-        return replace(program, argv=argv, env={**program.env, FAULTS: str(folder / "faults")})
+        return with_module(device_program(spec, settings), "tests.faulty_device", {FAULTS: str(folder / "faults")})
 
     def slow(settings: Settings) -> Program:
-        program = cluster_program(settings)
-        argv = (sys.executable, "-m", "tests.slow_cluster")
-        return replace(program, argv=argv, env={**program.env, SLOWLY: str(folder / "slowly")})
+        return with_module(cluster_program(settings), "tests.slow_cluster", {SLOWLY: str(folder / "slowly")})
 
     settings = Settings(
         devices="cpu", cluster_processes=1, torch_threads=1, grace_s=4, lease_s=30, resend_s=30, stage_limit_s=6
@@ -56,13 +51,10 @@ def stack(folder: Path) -> Iterator[Stack]:
             yield up
 
 
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Client]:
-    for process in stack.supervisor._processes:
-        process.deaths.clear()  # what dies here does so on purpose
+@pytest.fixture(autouse=True)
+def _all_up(stack: Stack) -> None:
+    forgive_deaths(stack)
     stack.supervisor.wait_ready(WAIT_S)
-    with Client(settings=stack.settings) as made:
-        yield made
 
 
 def the(module: str) -> psutil.Process:

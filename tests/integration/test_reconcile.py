@@ -110,3 +110,13 @@ def test_what_failed_is_tried_again_when_its_delay_is_over_and_what_is_overdue_e
     assert until(reconciler.look) == 1
     assert queue_length(redis, "embed.varied") == 1
     assert ledger.status("late").state is State.EXPIRED
+
+
+def test_a_damaged_job_holds_up_no_other(redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    for job_id in ("damaged", "sound"):
+        ledger.create(job_id, JobSpec(), None)
+        ledger.claim(job_id, Stage.EMBED, "one")
+    redis.hset("maskq:job:damaged", "history", "no JSON")
+    assert Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000).look() == 1
+    assert ledger.state("sound") is State.QUEUED
+    assert len([record for record in caplog.records if record.exc_info]) == 1

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +31,9 @@ from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings,
 from producer.connections import Connections
 from producer.contract import JobSpec, Stage
 from producer.store import Payload
-from tests.conftest import png, processes, until
+from tests.conftest import png, until
+from tests.image_files import npy, saved
+from tests.integration.conftest import asleep
 from workers.stack import Stack, running
 
 COINS = np.ascontiguousarray(data.coins()[:64, :64])
@@ -77,36 +76,10 @@ def _processes() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-@contextmanager
-def asleep(module: str) -> Iterator[None]:
-    """No process of the module does anything while the block runs."""
-    found = processes(module)
-    assert found
-    for process in found:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in found:
-            process.send_signal(signal.SIGCONT)
-
-
 def quiet(to: Connections) -> bool:
     """Every message has been taken and acknowledged."""
     queued = sum(queue_length(to.redis, queue) for queue in (*EMBED_QUEUES, CLUSTER_QUEUE))
     return queued == 0 == to.redis.hlen("unacked")
-
-
-def file_of(kind: str, pixels: Any, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def npy(pixels: Any) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, pixels)
-    return stream.getvalue()
 
 
 # What comes back
@@ -160,10 +133,10 @@ def test_options_change_the_result_of_their_own_job_only(client: Client) -> None
 @pytest.mark.parametrize(
     "image",
     [
-        file_of("JPEG", COINS),
-        file_of("TIFF", COINS.astype(np.float32)),
-        file_of("BMP", COINS),
-        file_of("WEBP", np.stack([COINS] * 3, axis=2)),
+        saved(COINS, "JPEG"),
+        saved(COINS.astype(np.float32), "TIFF"),
+        saved(COINS, "BMP"),
+        saved(np.stack([COINS] * 3, axis=2), "WEBP"),
         npy(COINS.astype(np.uint16)),
         png(np.zeros((1, 1), np.uint8)),
     ],
@@ -221,9 +194,9 @@ def test_a_map_that_raises_cancels_the_rest(client: Client, to: Connections) -> 
 
 # What can't be segmented
 
-GIF = file_of("GIF", COINS)
+GIF = saved(COINS, "GIF")
 NAN = np.full((4, 5), np.nan, np.float32)
-TWO_PAGES = file_of("TIFF", COINS, save_all=True, append_images=[Image.fromarray(COINS)])
+TWO_PAGES = saved(COINS, "TIFF", save_all=True, append_images=[Image.fromarray(COINS)])
 
 
 @pytest.mark.parametrize(
@@ -233,8 +206,8 @@ TWO_PAGES = file_of("TIFF", COINS, save_all=True, append_images=[Image.fromarray
         (b"Dear Sir or Madam", "NotAnImage", "not a PNG, JPEG, TIFF, BMP, WebP or NumPy file"),
         (GIF, "NotAnImage", "not a PNG"),
         (png(COINS)[:-200], "TruncatedImage", "cut short"),
-        (file_of("JPEG", COINS)[:300], "TruncatedImage", "cut short"),
-        (file_of("TIFF", COINS)[:100], "TruncatedImage", "cut short"),
+        (saved(COINS, "JPEG")[:300], "TruncatedImage", "cut short"),
+        (saved(COINS, "TIFF")[:100], "TruncatedImage", "cut short"),
         (npy(COINS)[:500], "TruncatedImage", "cut short"),
         (png(np.zeros((317, 316), np.uint8)), "ImageTooLarge", "317×316 is 100,172 pixels, over the limit of 100,000"),
         (npy(np.zeros((2, 500_000), bool)), "ImageTooLarge", "1,000,128 bytes, over the limit of 1,000,000 bytes"),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.network import STRIDE, BranchedERFNet, Down, Ends, NonBottleneck1D, Up
+from segmentation.ladder import STRIDE
+from segmentation.network import BranchedERFNet, Down, Ends, NonBottleneck1D, Up
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -83,15 +84,15 @@ def test_more_objects_than_16_bits_count() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools' own, in decode
-def test_the_dictionary_survives_json_and_decodes_to_the_mask() -> None:
+def test_an_object_survives_json_and_decodes_to_the_mask() -> None:
     labels = np.zeros((9, 12), np.int32)
     labels[3:7, 4:10] = 1
-    (written,) = (json.loads(json.dumps(o.to_dict())) for o in describe(labels, np.array([0.75], np.float32)))
+    (written,) = (json.loads(json.dumps(asdict(o))) for o in describe(labels, np.array([0.75], np.float32)))
     assert written["score"] == 0.75
     assert written["bbox"] == [4, 3, 6, 4]
     assert written["area"] == 24
     assert written["centroid"] == [6.5, 4.5]
-    assert (coco.decode(written["rle"]) == labels).all()
+    assert (coco.decode({"size": written["size"], "counts": written["rle"]}) == labels).all()
 
 
 @pytest.mark.parametrize("label", [-1, 3, 2**31 - 1])

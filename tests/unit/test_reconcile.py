@@ -1,0 +1,96 @@
+"""A round of the reconciler goes on past what goes wrong in it; over a ledger that raises where the test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from redis.exceptions import ConnectionError, ResponseError
+
+from producer.store import Payload
+from tasks.reconcile import Reconciler
+
+STEPS = ["reclaim_lost", "resend_lost", "resume_delayed", "expire_overdue", "over"]
+
+
+class Ledger:
+    """Each step moves a job, and then raises what is wrong with it; one job can't be forgotten."""
+
+    lease_s = 8.0
+
+    def __init__(self, **wrong: Exception) -> None:
+        self.wrong = wrong
+        self.tried: list[str] = []
+        self.forgotten: list[str] = []
+
+    def _step(self, name: str) -> Iterator[str]:
+        self.tried.append(name)
+        yield f"a job of {name}"
+        if name in self.wrong:
+            raise self.wrong[name]
+
+    def reclaim_lost(self) -> Iterator[str]:
+        return self._step("reclaim_lost")
+
+    def resend_lost(self, older_s: float) -> Iterator[str]:
+        return self._step("resend_lost")
+
+    def resume_delayed(self) -> Iterator[str]:
+        return self._step("resume_delayed")
+
+    def expire_overdue(self) -> Iterator[str]:
+        return self._step("expire_overdue")
+
+    def over(self) -> list[str]:
+        list(self._step("over"))
+        return ["one", "damaged", "damaged too", "two"]
+
+    def forget(self, job_id: str) -> bool:
+        if job_id.startswith("damaged") and "forget" in self.wrong:
+            raise self.wrong["forget"]
+        self.forgotten.append(job_id)
+        return True
+
+
+class Store:
+    """Notes whose payloads are dropped."""
+
+    def __init__(self) -> None:
+        self.dropped: set[str] = set()
+
+    def drop(self, job_id: str, kind: Payload) -> None:
+        self.dropped.add(job_id)
+
+
+def reconciler(ledger: Ledger) -> Reconciler:
+    return Reconciler(None, ledger, Store(), resend_s=10)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_raises_is_logged_once_and_stops_no_other(step: str, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger(**{step: ResponseError("WRONGTYPE")})
+    assert reconciler(ledger).look() == 3, "what was sent before it counts"
+    assert ledger.tried == STEPS
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong[step]]
+
+
+def test_a_job_that_cannot_be_forgotten_keeps_no_other_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger(forget=ResponseError("WRONGTYPE"))
+    assert reconciler(ledger).sweep() == 2
+    assert ledger.forgotten == ["one", "two"]
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong["forget"]]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_broker_that_goes_away_ends_the_round(step: str) -> None:
+    ledger = Ledger(**{step: ConnectionError("refused")})
+    with pytest.raises(ConnectionError):
+        reconciler(ledger).look()
+    assert ledger.tried == STEPS[: STEPS.index(step) + 1]
+
+
+def test_a_broker_that_goes_away_ends_the_sweep() -> None:
+    ledger = Ledger(forget=ConnectionError("refused"))
+    with pytest.raises(ConnectionError):
+        reconciler(ledger).sweep()
+    assert ledger.forgotten == ["one"]
