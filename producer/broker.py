@@ -6,13 +6,16 @@ are made by the ledger's `queues.lua`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .contract import Stage
 from .lanes import LANES
 
 if TYPE_CHECKING:
     from redis import Redis
+
+#: What Redis is asked, word by word.
+Command: TypeAlias = "tuple[str | bytes | int, ...]"
 
 #: Every key that maskq writes begins with this (kombu's own queues are named for themselves).
 PREFIX = "maskq:"

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from .broker import PREFIX
+from .broker import PREFIX, Command
 from .errors import PayloadMissing, StoreFull
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ class PayloadStore(Protocol):
     there is no error.
     """
 
-    beside_ledger: bool
-    """Whether payloads lie where the ledger does, whose transitions drop what an ended job no longer needs."""
-
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         """Raises `StoreFull`."""
         ...
@@ -54,10 +51,6 @@ class PayloadStore(Protocol):
 
     def check_room(self, size: int) -> None:
         """For those who bring work: raises `StoreFull` where as many bytes would leave workers no room to do it."""
-        ...
-
-    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
-        """As two calls of `put`, in one round trip where the store can."""
         ...
 
     def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
@@ -98,8 +91,6 @@ class RedisStore:
     The ledger moves it: what a job still needs has none until the job has ended, and from then on the job's own.
     """
 
-    beside_ledger = True
-
     def __init__(self, redis: Redis, retention_s: int) -> None:
         self._redis, self._retention_s = redis, retention_s
         self._memory, self._asked = (0, 0), -math.inf
@@ -116,12 +107,23 @@ class RedisStore:
             )
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
-        key = _key(job_id, kind)
         with room_in_redis():
-            if len(data) <= _PIECE:
-                self._redis.set(key, data, ex=self._retention_s)
+            if self.is_small(data):
+                self._redis.execute_command(*self.writing(job_id, kind, data))  # type: ignore[no-untyped-call]
             else:
-                self._put_pieces(key, data)
+                self._put_pieces(_key(job_id, kind), data)
+
+    def is_small(self, data: bytes) -> bool:
+        """Whether it is kept in one piece."""
+        return len(data) <= _PIECE
+
+    def writing(self, job_id: str, kind: Payload, data: bytes) -> Command:
+        """What Redis is told to put it, if it is small."""
+        return ("SET", _key(job_id, kind), data, "EX", self._retention_s)
+
+    def reading(self, job_id: str, kind: Payload) -> Command:
+        """What Redis is asked for it; it answers with an error where it is not small, and nothing where it is gone."""
+        return ("GET", _key(job_id, kind))
 
     def _put_pieces(self, key: str, data: bytes) -> None:
         """Under another name first, so that the payload appears whole; what is there of it always has its end."""
@@ -150,16 +152,6 @@ class RedisStore:
         if data is None:
             raise _missing(job_id, kind)
         return data
-
-    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
-        if max(len(one[1]), len(other[1])) > _PIECE:
-            self.put(job_id, *one)
-            self.put(job_id, *other)
-            return
-        with room_in_redis(), self._redis.pipeline(transaction=False) as both:
-            for kind, data in (one, other):
-                both.set(_key(job_id, kind), data, ex=self._retention_s)
-            both.execute()
 
     def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
         found = cast("list[bytes | None]", self._redis.mget(_key(job_id, one), _key(job_id, other)))
@@ -195,8 +187,6 @@ class FsspecStore:
 
     Workers drop those of a job when they forget the job; `maskq gc` finds what a producer that died has left.
     """
-
-    beside_ledger = False
 
     def __init__(self, url: str) -> None:
         self._url, self._pid = url, 0
@@ -239,10 +229,6 @@ class FsspecStore:
 
     def check_room(self, size: int) -> None:
         """Nothing is asked: how much such a store holds is its own affair, and `put` tells when it is full."""
-
-    def put_both(self, job_id: str, one: tuple[Payload, bytes], other: tuple[Payload, bytes]) -> None:
-        self.put(job_id, *one)
-        self.put(job_id, *other)
 
     def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
         return self.get(job_id, one), self.get(job_id, other)

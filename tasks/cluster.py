@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from producer.contract import JobStatus, MaskObject, Objects, Rle
-from producer.store import Payload, PayloadStore
+from producer.desk import Done
+from producer.store import Payload
 from segmentation.clustering import Labels, cluster
 from segmentation.fields import Floats, unpack
 from segmentation.labels import encode
@@ -14,33 +17,20 @@ from .trace import span
 
 
 class Cluster:
-    """Fetch the fields, cluster them, store the labels and the objects."""
+    """Cluster the fields, and make files of the labels and the objects."""
 
-    def __init__(self, store: PayloadStore) -> None:
-        self._store = store
+    reads = Payload.FIELDS
 
-    def __call__(self, job: JobStatus) -> str:
-        with span("fetch", job=job.id):
-            handover, fields = Handover.open(self._store.get(job.id, Payload.FIELDS))
+    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
+        """The labels and the objects. Raises `InvalidFields` and `PayloadMissing`."""
+        handover, fields = Handover.open(read())
         with span("cluster", job=job.id):
             labels, scores = cluster(unpack(fields), handover.clustering)
         with span("describe", job=job.id):
             described = _described(labels, scores, handover.model)
         with span("encode", job=job.id):
-            files = (Payload.LABELS, encode(labels)), (Payload.OBJECTS, described.model_dump_json().encode())
-        with span("store", job=job.id):
-            self._store.put_both(job.id, *files)
-        return f"{len(described.objects)} objects"
-
-    def finished(self, job: JobStatus) -> None:
-        """Drop the fields, if no one has; not before, for a second attempt would need them."""
-        if not self._store.beside_ledger:
-            self._store.drop(job.id, Payload.FIELDS)
-
-    def discarded(self, job: JobStatus) -> None:
-        """Drop the result."""
-        self._store.drop(job.id, Payload.LABELS)
-        self._store.drop(job.id, Payload.OBJECTS)
+            files = {Payload.LABELS: encode(labels), Payload.OBJECTS: described.model_dump_json().encode()}
+        return Done(f"{len(described.objects)} objects", files, spent=(Payload.FIELDS,))
 
 
 def _described(labels: Labels, scores: Floats, model: str) -> Objects:

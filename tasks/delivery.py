@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Callable
 from typing import Protocol
 
 from producer.contract import Failure, JobStatus, Stage, State
+from producer.desk import Claimed, Desk, Done
 from producer.errors import PayloadMissing, StoreFull, UnknownJob
 from producer.ledger import Ledger
+from producer.store import Payload, PayloadStore
 from segmentation.errors import SegmentationError
 
 from . import leases
 from .isolation import Isolation
 from .leases import LeaseKeeper
+from .trace import span
 
 _MOST_DELAY_S = 60.0
 #: How long a job waits whose result found no room, seconds, give or take half.
@@ -28,16 +32,13 @@ _FULL_S = 2.0
 class Work(Protocol):
     """A stage's work."""
 
-    def __call__(self, job: JobStatus) -> str:
-        """Do it for the job; returns a line for people. May be done twice, at the same time even."""
+    @property
+    def reads(self) -> Payload:
+        """What it is made of."""
         ...
 
-    def finished(self, job: JobStatus) -> None:
-        """It is done and the ledger knows: drop what only this stage needed."""
-        ...
-
-    def discarded(self, job: JobStatus) -> None:
-        """The job ended without it: drop what it stored."""
+    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
+        """Do it for the job, of whose payload `read` gives the bytes. May be done twice, at the same time even."""
         ...
 
 
@@ -61,14 +62,22 @@ class Delivery:
     """The delivery rules, for one stage in one worker process (and its forks)."""
 
     def __init__(
-        self, stage: Stage, ledger: Ledger, work: Work, *, worker: str = "", retry_s: float = 0.0, kill: bool = False
+        self,
+        stage: Stage,
+        ledger: Ledger,
+        store: PayloadStore,
+        work: Work,
+        *,
+        worker: str = "",
+        retry_s: float = 0.0,
+        kill: bool = False,
     ) -> None:
         """`worker` is the name that dead letters tell; `retry_s` is the delay before a second attempt, seconds.
 
         With `kill`, work on a job that was cancelled is ended with its process: see `LeaseKeeper`.
         """
         self._stage, self._ledger, self._work, self._worker = stage, ledger, work, worker
-        self._retry_s = retry_s
+        self._desk, self._retry_s = Desk(ledger, store), retry_s
         self._leases, self._isolation = LeaseKeeper(ledger, kill=kill), Isolation()
 
     def __call__(self, job_id: str) -> str:
@@ -77,9 +86,11 @@ class Delivery:
         Raises `StageFailed` or `StageReleased` after the ledger has been told.
         """
         owner = uuid.uuid4().hex
-        job = self._ledger.claim(job_id, self._stage, owner, self._worker)
-        if isinstance(job, str):
-            return f"dropped: the job is {job}"
+        with span("claim", job=job_id):
+            claimed = self._desk.claim(job_id, self._stage, owner, self._worker, self._work.reads)
+        if isinstance(claimed, str):
+            return f"dropped: the job is {claimed}"
+        job = claimed.job
         with self._leases.holding(job_id, owner):
             waits = not self._isolation.free(alone=job.suspect)
             if waits:
@@ -87,23 +98,23 @@ class Delivery:
             with self._isolation.alone() if job.suspect else self._isolation.together():
                 if waits:
                     self._ledger.pause(job_id, owner, waits=False)
-                said = self._run(job, owner)
-            if said is None or not self._ledger.finish(job_id, self._stage, owner):
-                return self._too_late(job)
-        self._work.finished(job)
-        return said
+                return self._run(claimed, owner)
 
     def hand_back(self) -> None:
         """Give up every stage that this process has in hand, as if it had not been begun: the process will end."""
         self._leases.hand_back()
 
-    def _run(self, job: JobStatus, owner: str) -> str | None:
-        """Do the work, and tell the ledger what went wrong; None where the job is no longer this delivery's."""
+    def _run(self, claimed: Claimed, owner: str) -> str:
+        """Do the work, and tell the ledger that it is done, or what went wrong; returns a line for Flower."""
+        job = claimed.job
         try:
             leases.check()
-            return self._work(job)
+            done = self._work(job, claimed.read)
+            with span("finish", job=job.id):
+                finished = self._desk.finish(job.id, self._stage, owner, done)
+            return done.said if finished else self._too_late(job, done)
         except leases.LeaseLost:
-            return None
+            return self._too_late(job)
         except (SegmentationError, PayloadMissing) as error:
             failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
             self._ledger.fail(job.id, owner, failure)
@@ -127,12 +138,12 @@ class Delivery:
         seconds = self._retry_s * 2.0 ** (job.attempts[self._stage] - 1)
         return float(min(_MOST_DELAY_S, seconds) * random.uniform(0.5, 1.5))
 
-    def _too_late(self, job: JobStatus) -> str:
-        """The stage is no longer this delivery's: cancelled, or given to another."""
+    def _too_late(self, job: JobStatus, done: Done | None = None) -> str:
+        """The stage is no longer this delivery's: cancelled, or given to another. What was `done` is stored, though."""
         try:
             state = self._ledger.state(job.id)
         except UnknownJob:
             state = State.CANCELLED
-        if state.ended and state not in (State.DONE, State.DEAD):  # a dead letter may be tried again
-            self._work.discarded(job)
+        if done and state.ended and state not in (State.DONE, State.DEAD):  # a dead letter may be tried again
+            self._desk.discard(job.id, done.payloads)
         return f"dropped: the job is {state}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from producer.contract import JobStatus
-from producer.store import Payload, PayloadStore
+from producer.desk import Done
+from producer.store import Payload
 from segmentation import scale
 from segmentation.catalogue.model import ModelSpec
 from segmentation.images import ImageLimits, Pixels, decode
@@ -30,14 +32,16 @@ class FieldSource(Protocol):
 
 
 class Embed:
-    """Fetch, decode and check the image, run the model, store the fields."""
+    """Decode and check the image, and run the model."""
 
-    def __init__(self, store: PayloadStore, device: FieldSource, limits: ImageLimits) -> None:
-        self._store, self._device, self._limits = store, device, limits
+    reads = Payload.IMAGE
 
-    def __call__(self, job: JobStatus) -> str:
-        with span("fetch", job=job.id):
-            data = self._store.get(job.id, Payload.IMAGE)
+    def __init__(self, device: FieldSource, limits: ImageLimits) -> None:
+        self._device, self._limits = device, limits
+
+    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
+        """The fields. Raises an `ImageError`, what `FieldSource.fields` does, and `PayloadMissing`."""
+        data = read()
         with span("decode", job=job.id, bytes=len(data)):
             pixels = decode(data, job.spec.name, self._limits_of(job))
         leases.check()
@@ -45,17 +49,9 @@ class Embed:
         with span("fields", job=job.id, size=pixels.shape[:2]):
             spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
         clustering = scale.clustering(spec, options.seed_threshold, options.min_pixels, options.diameter)
-        with span("store", job=job.id, bytes=len(fields)):
-            self._store.put(job.id, Payload.FIELDS, Handover(model=spec.label, clustering=clustering).seal(fields))
+        sealed = Handover(model=spec.label, clustering=clustering).seal(fields)
         height, width = pixels.shape[:2]
-        return f"{height}×{width}, {spec.label}, fields of {len(fields):,} bytes"
-
-    def finished(self, job: JobStatus) -> None:
-        """Keep the image: overlays are drawn on it."""
-
-    def discarded(self, job: JobStatus) -> None:
-        """Drop the fields."""
-        self._store.drop(job.id, Payload.FIELDS)
+        return Done(f"{height}×{width}, {spec.label}, fields of {len(fields):,} bytes", {Payload.FIELDS: sealed})
 
     def _limits_of(self, job: JobStatus) -> ImageLimits:
         asked = job.spec.limits.max_pixels

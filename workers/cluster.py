@@ -36,8 +36,15 @@ def main() -> None:
     if settings.trace:
         trace.begin(settings.trace, "cluster")
     app = create_app(settings)
-    work = Cluster(to.store)
-    delivery = Delivery(Stage.CLUSTER, to.ledger, work, worker=hostname("cluster"), retry_s=settings.retry_s, kill=True)
+    delivery = Delivery(
+        Stage.CLUSTER,
+        to.ledger,
+        to.store,
+        Cluster(),
+        worker=hostname("cluster"),
+        retry_s=settings.retry_s,
+        kill=True,
+    )
     add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
     Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
 

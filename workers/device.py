@@ -189,7 +189,8 @@ def main(argument: str) -> None:
     delivery = Delivery(
         Stage.EMBED,
         to.ledger,
-        Embed(to.store, device, limits),
+        to.store,
+        Embed(device, limits),
         worker=hostname(spec.node),
         retry_s=settings.retry_s,
     )

@@ -12,12 +12,12 @@ from typing import Any
 ON_DEVICE = "forward"
 #: Colours by what is done; the device's stands out.
 _COLOURS = {
-    "fetch": "#9ecae1",
+    "claim": "#9ecae1",
     "decode": "#6baed6",
     "fields": "#3182bd",
     "wait": "#eeeeee",
     ON_DEVICE: "#e6550d",
-    "store": "#9e9ac8",
+    "finish": "#9e9ac8",
     "cluster": "#31a354",
     "describe": "#74c476",
     "encode": "#a1d99b",

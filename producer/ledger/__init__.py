@@ -14,13 +14,13 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
-from ..broker import CLUSTER_QUEUE, EMBED_QUEUES, EVENTS, PREFIX, broker_priority, message_lists
+from ..broker import CLUSTER_QUEUE, EMBED_QUEUES, EVENTS, PREFIX, Command, broker_priority, message_lists
 from ..contract import Attempt, Failure, JobSpec, JobStatus, Stage, State
 from ..errors import BrokerUnavailable, QueueFull, UnknownJob
 
@@ -83,6 +83,24 @@ class Ledger:
     def _ask(self, transition: str, job_id: str, *arguments: str | float) -> Any:
         return self._script(keys=[PREFIX, _key(job_id)], args=[transition, job_id, self._settings, *arguments])
 
+    def _ask_with(
+        self, commands: Sequence[Command], all_or_nothing: bool, transition: str, job_id: str, *arguments: str | float
+    ) -> list[Any]:
+        """The answers to commands, which may be errors, and the transition's, in one round trip."""
+        from redis.exceptions import NoScriptError
+
+        keys, told = (PREFIX, _key(job_id)), (transition, job_id, self._settings, *arguments)
+        with self._redis.pipeline(transaction=all_or_nothing) as together:
+            for command in commands:
+                together.execute_command(*command)  # type: ignore[no-untyped-call]
+            together.evalsha(self._script.sha, len(keys), *keys, *cast(Any, told))
+            answers = together.execute(raise_on_error=False)
+        if isinstance(answers[-1], NoScriptError):  # a Redis that has restarted; the commands may be done twice
+            answers[-1] = self._ask(transition, job_id, *arguments)
+        if isinstance(answers[-1], Exception):
+            raise answers[-1]
+        return answers
+
     def _move(self, transition: str, job_id: str, *arguments: str | float) -> str:
         return cast(bytes, self._ask(transition, job_id, *arguments)).decode()
 
@@ -131,10 +149,7 @@ class Ledger:
 
     def claim(self, job_id: str, stage: Stage, owner: str, worker: str = "") -> JobStatus | str:
         """Take the stage for `owner`: the job, or the state (or `unknown`) for which it can't be had."""
-        answer = self._ask("claim", job_id, stage, owner, worker)
-        if isinstance(answer, bytes):
-            return answer.decode()
-        return _status(job_id, dict(zip(answer[::2], answer[1::2], strict=True)))
+        return _granted(job_id, self._ask("claim", job_id, stage, owner, worker))
 
     def renew(self, job_id: str, owner: str) -> bool:
         """Hold on to a claimed stage; False where it is no longer the owner's."""
@@ -144,9 +159,23 @@ class Ledger:
         """Note that a claimed job only waits for its turn in its worker: if that dies, it was not this job's doing."""
         self._move("pause", job_id, owner, "1" if waits else "")
 
-    def finish(self, job_id: str, stage: Stage, owner: str) -> bool:
-        """Move on to the state after the stage; False where it is no longer the owner's."""
-        return self._move("finish", job_id, owner, stage.finished) == "ok"
+    def claim_and(
+        self, reading: Command, job_id: str, stage: Stage, owner: str, worker: str
+    ) -> tuple[JobStatus | str, bytes | None]:
+        """As `claim`, with the answer to a command; None where that is none, or an error."""
+        read, answer = self._ask_with([reading], False, "claim", job_id, stage, owner, worker)
+        return _granted(job_id, answer), read if isinstance(read, bytes) else None
+
+    def finish(self, job_id: str, stage: Stage, owner: str, commands: Sequence[Command] = ()) -> bool:
+        """Move on to the state after the stage; False where it is no longer the owner's.
+
+        The commands are done in any case, and before anyone can know that the stage is finished; unless Redis takes one
+        of them for none that it can do now: then it raises what Redis says, and nothing is done.
+        """
+        if not commands:  # which a Redis that is full takes: see `transitions.lua`
+            return self._move("finish", job_id, owner, stage.finished) == "ok"
+        *_, answer = self._ask_with(commands, True, "finish", job_id, owner, stage.finished)
+        return cast(bytes, answer) == b"ok"
 
     def fail(self, job_id: str, owner: str, failure: Failure) -> bool:
         """End the job as failed; False where it is no longer the owner's."""
@@ -345,6 +374,13 @@ class Cancellations:
         """The next one's id; None where there was none for so long."""
         message = self._news.get_message(timeout=timeout_s)
         return message["data"].decode() if message else None
+
+
+def _granted(job_id: str, answer: Any) -> JobStatus | str:
+    """What a claim was answered: the job's hash, or the state for which it can't be had."""
+    if isinstance(answer, bytes):
+        return answer.decode()
+    return _status(job_id, dict(zip(answer[::2], answer[1::2], strict=True)))
 
 
 def _status(job_id: str, raw: dict[bytes, bytes]) -> JobStatus:

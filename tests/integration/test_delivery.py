@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from redis import ConnectionPool, Redis
 
 from producer.broker import message_lists
 from producer.contract import JobSpec, JobStatus, Stage, State
+from producer.desk import Claimed, Desk, Done
 from producer.errors import PayloadMissing, StoreFull
 from producer.ledger import Ledger
-from producer.store import FsspecStore, Payload, RedisStore
+from producer.store import FsspecStore, Payload, PayloadStore, RedisStore
 from segmentation.clustering import Clustering
 from segmentation.errors import NotAnImage
 from segmentation.fields import pack
@@ -32,19 +34,13 @@ from tests.conftest import until
 
 @dataclass
 class Work:
-    """Does what the test says, and notes what it is told afterwards."""
+    """Does what the test says, and makes some fields of it."""
 
     does: Callable[[], str] = lambda: "said"
-    told: list[str] = field(default_factory=list)
+    reads = Payload.IMAGE
 
-    def __call__(self, job: JobStatus) -> str:
-        return self.does()
-
-    def finished(self, job: JobStatus) -> None:
-        self.told.append("finished")
-
-    def discarded(self, job: JobStatus) -> None:
-        self.told.append("discarded")
+    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
+        return Done(self.does(), {Payload.FIELDS: b"fields"})
 
 
 def messages(redis: Redis) -> list[tuple[str, str]]:
@@ -61,14 +57,29 @@ def ledger(redis: Redis) -> Ledger:
     return made
 
 
+@pytest.fixture(params=["beside the ledger", "elsewhere"])
+def store(request: pytest.FixtureRequest, redis: Redis, tmp_path: Path) -> PayloadStore:
+    return RedisStore(redis, 100) if request.param == "beside the ledger" else FsspecStore(str(tmp_path))
+
+
+def stored(store: PayloadStore) -> set[Payload]:
+    """What is there of the job."""
+    found = set()
+    for kind in Payload:
+        with suppress(PayloadMissing):
+            store.get("job", kind)
+            found.add(kind)
+    return found
+
+
 @pytest.fixture
 def work() -> Work:
     return Work()
 
 
 @pytest.fixture
-def embed(ledger: Ledger, work: Work) -> Delivery:
-    return Delivery(Stage.EMBED, ledger, work)
+def embed(ledger: Ledger, store: PayloadStore, work: Work) -> Delivery:
+    return Delivery(Stage.EMBED, ledger, store, work)
 
 
 def fails(error: BaseException) -> Callable[[], str]:
@@ -78,17 +89,21 @@ def fails(error: BaseException) -> Callable[[], str]:
     return fail
 
 
-def test_a_stage_that_is_done_wakes_the_next(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
+def test_a_stage_that_is_done_wakes_the_next(
+    embed: Delivery, ledger: Ledger, store: PayloadStore, redis: Redis
+) -> None:
     assert embed("job") == "said"
     assert ledger.state("job") is State.EMBEDDED
     assert messages(redis) == [("tasks.cluster", "job")]
-    assert work.told == ["finished"]
+    assert stored(store) == {Payload.FIELDS}
 
 
-def test_the_last_stage_ends_the_job_and_wakes_none(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
+def test_the_last_stage_ends_the_job_and_wakes_none(
+    embed: Delivery, ledger: Ledger, store: PayloadStore, redis: Redis, work: Work
+) -> None:
     embed("job")
     redis.delete(*message_lists())
-    Delivery(Stage.CLUSTER, ledger, work)("job")
+    Delivery(Stage.CLUSTER, ledger, store, work)("job")
     assert ledger.state("job") is State.DONE
     assert messages(redis) == []
 
@@ -134,9 +149,9 @@ def test_a_fault_of_the_worker_gives_the_stage_to_another(
 
 
 def test_a_job_that_breaks_every_worker_is_given_up_and_tells_its_story(
-    ledger: Ledger, work: Work, redis: Redis
+    ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
 ) -> None:
-    embed = Delivery(Stage.EMBED, ledger, work, worker="gpu0@here")
+    embed = Delivery(Stage.EMBED, ledger, store, work, worker="gpu0@here")
     work.does = fails(MemoryError("2 GiB"))
     for _ in range(2):
         with pytest.raises(StageReleased):
@@ -183,7 +198,7 @@ def test_a_lease_outlives_connections_that_went_silent(ledger: Ledger, redis: Re
     to = redis.connection_pool.connection_kwargs
     proxy = Proxy(to["port"])
     through = Redis(connection_pool=ConnectionPool(**(to | {"port": proxy.port, "socket_timeout": 60})))
-    embed = Delivery(Stage.EMBED, Ledger(through, lease_s=3), work)
+    embed = Delivery(Stage.EMBED, Ledger(through, lease_s=3), RedisStore(through, 100), work)
     began = time.monotonic()
 
     def goes_on() -> str:
@@ -203,7 +218,7 @@ def test_a_lease_outlives_connections_that_went_silent(ledger: Ledger, redis: Re
 
 def test_another_attempt_waits_longer_each_time(ledger: Ledger, work: Work, redis: Redis) -> None:
     made = Ledger(redis, max_attempts=9)
-    embed = Delivery(Stage.EMBED, made, work, retry_s=10)
+    embed = Delivery(Stage.EMBED, made, RedisStore(redis, 100), work, retry_s=10)
     work.does = fails(ConnectionError("the store is away"))
     delays = []
     for _ in range(4):
@@ -223,12 +238,12 @@ def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
     running: set[str] = set()
 
     class Watched(Work):
-        def __call__(self, job: JobStatus) -> str:
+        def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
             running.add(job.id)
             beside.append(set(running))
             threading.Event().wait(0.05)
             running.discard(job.id)
-            return "said"
+            return Done("said")
 
     ledger = Ledger(redis)
     for n in range(12):
@@ -236,7 +251,7 @@ def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
     ledger.claim("job5", Stage.EMBED, "dies")
     redis.zadd("maskq:leases", {"job5": 1})
     assert list(ledger.reclaim_lost()) == ["job5"]
-    embed = Delivery(Stage.EMBED, ledger, Watched())
+    embed = Delivery(Stage.EMBED, ledger, RedisStore(redis, 100), Watched())
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(embed, [f"job{n}" for n in range(12)])) == {"said"}
     assert {"job5"} in beside
@@ -263,7 +278,7 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, r
     for n in range(8):
         ledger.create(f"job{n}", JobSpec(), None)
     all_in = threading.Barrier(9)
-    delivery = Delivery(Stage.EMBED, ledger, Work(lambda: str(all_in.wait(20))))
+    delivery = Delivery(Stage.EMBED, ledger, RedisStore(redis, 100), Work(lambda: str(all_in.wait(20))))
     with ThreadPoolExecutor(8) as pool:
         working = [pool.submit(delivery, f"job{n}") for n in range(8)]
         until(lambda: redis.zcard("maskq:leases") == 8)
@@ -274,11 +289,11 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, r
 
 
 def test_what_was_cancelled_while_it_was_worked_on_is_thrown_away(
-    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
+    embed: Delivery, ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
 ) -> None:
     work.does = lambda: str(ledger.cancel("job"))
     assert embed("job") == "dropped: the job is cancelled"
-    assert work.told == ["discarded"]
+    assert stored(store) == set()
     assert messages(redis) == []
 
 
@@ -292,7 +307,6 @@ def test_work_on_a_job_that_is_cancelled_stops_at_its_next_step(embed: Delivery,
 
     work.does = steps
     assert embed("job") == "dropped: the job is cancelled"
-    assert work.told == ["discarded"]
 
 
 def test_what_another_worker_has_meanwhile_is_left_to_it(
@@ -306,31 +320,74 @@ def test_what_another_worker_has_meanwhile_is_left_to_it(
 
     work.does = lose_the_lease
     assert embed("job") == "dropped: the job is embedding"
-    assert (work.told, messages(redis)) == ([], [("tasks.embed", "job")])
+    assert messages(redis) == [("tasks.embed", "job")]
     assert ledger.finish("job", Stage.EMBED, "another")
 
 
-@pytest.mark.parametrize("beside", [True, False])
-def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_it(
-    redis: Redis, ledger: Ledger, tmp_path: Path, beside: bool
-) -> None:
-    """The second attempt at clustering needs what the first one had; after it no one does."""
-    store = RedisStore(redis, 100) if beside else FsspecStore(str(tmp_path))
+def fields_of_one_object() -> bytes:
     raw = np.full((5, 12, 10), -3, np.float32)
     raw[2:4] = 0.3
     raw[4, 3:9, 2:8] = 5
-    handover = Handover(model="nuclei@3", clustering=Clustering(min_pixels=1))
-    store.put("job", Payload.FIELDS, handover.seal(pack(raw, unit=64)))
+    return Handover(model="nuclei@3", clustering=Clustering(min_pixels=1)).seal(pack(raw, unit=64))
+
+
+def embedded(ledger: Ledger, store: PayloadStore) -> Delivery:
+    """The job waits for its second stage; what delivers that."""
+    store.put("job", Payload.FIELDS, fields_of_one_object())
     ledger.claim("job", Stage.EMBED, "one")
     ledger.finish("job", Stage.EMBED, "one")
-    job = ledger.status("job")
-    work = Cluster(store)
-    assert work(job) == "1 objects"
-    assert Delivery(Stage.CLUSTER, ledger, work)("job") == "1 objects"
-    with pytest.raises(PayloadMissing):
-        store.get("job", Payload.FIELDS)
+    return Delivery(Stage.CLUSTER, ledger, store, Cluster())
+
+
+def test_what_the_second_stage_read_is_gone_when_the_job_is_done(ledger: Ledger, store: PayloadStore) -> None:
+    assert embedded(ledger, store)("job") == "1 objects"
+    assert stored(store) == {Payload.OBJECTS, Payload.LABELS}
     assert b'"model":"nuclei@3"' in store.get("job", Payload.OBJECTS)
-    work.discarded(job)
-    for kind in (Payload.OBJECTS, Payload.LABELS):
-        with pytest.raises(PayloadMissing):
-            store.get("job", kind)
+
+
+def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_it(
+    ledger: Ledger, store: PayloadStore, redis: Redis
+) -> None:
+    cluster = embedded(ledger, store)
+    claimed = Desk(ledger, store).claim("job", Stage.CLUSTER, "dies", "", Payload.FIELDS)
+    assert isinstance(claimed, Claimed) and Cluster()(claimed.job, claimed.read).said == "1 objects"
+    redis.zadd("maskq:leases", {"job": 1})
+    assert list(ledger.reclaim_lost()) == ["job"]
+    assert cluster("job") == "1 objects"
+
+
+def test_a_payload_that_is_gone_fails_the_job_by_name(ledger: Ledger, store: PayloadStore) -> None:
+    cluster = embedded(ledger, store)
+    store.drop("job", Payload.FIELDS)
+    with pytest.raises(StageFailed, match="PayloadMissing: job job: the store has no fields of it any more"):
+        cluster("job")
+
+
+def test_payloads_in_pieces_are_read_and_written_as_others_are(
+    ledger: Ledger, store: PayloadStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.store._PIECE", 10)
+    assert embedded(ledger, store)("job") == "1 objects"
+    assert stored(store) == {Payload.OBJECTS, Payload.LABELS}
+
+
+def test_a_redis_that_has_forgotten_the_script_is_told_it_again(
+    embed: Delivery, ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
+) -> None:
+    redis.script_flush()
+    work.does = lambda: str(redis.script_flush())
+    assert embed("job") == "True"
+    assert (ledger.state("job"), stored(store)) == (State.EMBEDDED, {Payload.FIELDS})
+
+
+def test_of_a_stage_that_finds_redis_full_nothing_is_stored(ledger: Ledger, work: Work, redis: Redis) -> None:
+    store = RedisStore(redis, 100)
+    embed = Delivery(Stage.EMBED, ledger, store, work)
+    work.does = lambda: str(redis.config_set("maxmemory", 1))
+    try:
+        with pytest.raises(StageReleased, match="Redis is full"):
+            embed("job")
+    finally:
+        redis.config_set("maxmemory", 0)
+    job = ledger.status("job")
+    assert (job.state, job.attempts, stored(store)) == (State.QUEUED, {Stage.EMBED: 0}, set())

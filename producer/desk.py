@@ -1,0 +1,74 @@
+"""A stage's claim with what it reads, and its finish with what it writes: where the ledger and the store lie in one
+Redis, each pair in one round trip, and the second all or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .contract import JobStatus, Stage
+from .ledger import Ledger
+from .store import Payload, PayloadStore, RedisStore, room_in_redis
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A stage that was granted."""
+
+    job: JobStatus
+    #: Gives the payload that was asked for. Raises `PayloadMissing`.
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a stage's work."""
+
+    #: A line for people.
+    said: str
+    #: What is to be stored.
+    payloads: Mapping[Payload, bytes] = field(default_factory=dict)
+    #: What no one needs once this is known.
+    spent: tuple[Payload, ...] = ()
+
+
+class Desk:
+    """Where workers take jobs from and hand them in."""
+
+    def __init__(self, ledger: Ledger, store: PayloadStore) -> None:
+        self._ledger, self._store = ledger, store
+        #: The store, if it lies beside the ledger.
+        self._beside = store if isinstance(store, RedisStore) else None
+
+    def claim(self, job_id: str, stage: Stage, owner: str, worker: str, reads: Payload) -> Claimed | str:
+        """Take the stage for `owner`: the job, or the state (or `unknown`) for which it can't be had."""
+        if self._beside:
+            job, data = self._ledger.claim_and(self._beside.reading(job_id, reads), job_id, stage, owner, worker)
+        else:
+            job, data = self._ledger.claim(job_id, stage, owner, worker), None
+        if isinstance(job, str):
+            return job
+        # in pieces or gone, if it did not come along
+        return Claimed(job, lambda: self._store.get(job_id, reads) if data is None else data)
+
+    def finish(self, job_id: str, stage: Stage, owner: str, done: Done) -> bool:
+        """Store what was made, and move on to the state after the stage; False where it is no longer the owner's.
+
+        What was stored is left, for it may be another's by now: see `discard`. Raises `StoreFull`.
+        """
+        if self._beside and all(map(self._beside.is_small, done.payloads.values())):
+            commands = [self._beside.writing(job_id, kind, data) for kind, data in done.payloads.items()]
+            with room_in_redis():
+                return self._ledger.finish(job_id, stage, owner, commands)
+        for kind, data in done.payloads.items():
+            self._store.put(job_id, kind, data)
+        finished = self._ledger.finish(job_id, stage, owner)
+        if finished and not self._beside:  # the ledger's own transition drops what lies beside it
+            self.discard(job_id, done.spent)
+        return finished
+
+    def discard(self, job_id: str, kinds: Iterable[Payload]) -> None:
+        """Drop what no one needs."""
+        for kind in kinds:
+            self._store.drop(job_id, kind)
