@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     that shape come so fast that more of the batch would be filled."""
     device_limit_s: float = Field(default=120.0, gt=0)
     """Seconds that one batch may be on a device; then the device counts as stuck, and its process is replaced."""
-    heartbeat_s: float = Field(default=30.0, gt=1)
+    heartbeat_s: float = Field(default=12.0, gt=1)
     """Seconds of silence after which a process that was ready is killed and replaced. It beats once a second."""
     lane_s: float = Field(default=6.0, gt=0)
     """Seconds after which a lane that no device serves is taken by the devices of the other lane, until one does."""

@@ -86,23 +86,28 @@ class Delivery:
         Raises `StageFailed` or `StageReleased` after the ledger has been told.
         """
         owner = uuid.uuid4().hex
-        with span("claim", job=job_id):
-            claimed = self._desk.claim(job_id, self._stage, owner, self._worker, self._work.reads)
-        if isinstance(claimed, str):
-            return f"dropped: the job is {claimed}"
-        job = claimed.job
-        with self._leases.holding(job_id, owner):
-            waits = not self._isolation.free(alone=job.suspect)
-            if waits:
-                self._ledger.pause(job_id, owner, waits=True)
-            with self._isolation.alone() if job.suspect else self._isolation.together():
-                if waits:
-                    self._ledger.pause(job_id, owner, waits=False)
-                return self._run(claimed, owner)
+        with self._leases.holding(job_id, owner) as lease:
+            with span("claim", job=job_id):
+                claimed = self._desk.claim(job_id, self._stage, owner, self._worker, self._work.reads)
+            if isinstance(claimed, str):
+                return f"dropped: the job is {claimed}"
+            self._leases.grant(lease)
+            return self._in_turn(claimed, owner)
 
     def hand_back(self) -> None:
         """Give up every stage that this process has in hand, as if it had not been begun: the process will end."""
         self._leases.hand_back()
+
+    def _in_turn(self, claimed: Claimed, owner: str) -> str:
+        """Run it together with others, or by itself if it may be what killed a worker."""
+        job = claimed.job
+        waits = not self._isolation.free(alone=job.suspect)
+        if waits:
+            self._ledger.pause(job.id, owner, waits=True)
+        with self._isolation.alone() if job.suspect else self._isolation.together():
+            if waits:
+                self._ledger.pause(job.id, owner, waits=False)
+            return self._run(claimed, owner)
 
     def _run(self, claimed: Claimed, owner: str) -> str:
         """Do the work, and tell the ledger that it is done, or what went wrong; returns a line for Flower."""

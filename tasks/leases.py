@@ -31,6 +31,8 @@ class Lease:
 
     job_id: str
     owner: str
+    #: Whether the claim is known to be granted; until then it may be: its answer can be as long as an image.
+    granted: bool = False
     #: Since when it is no longer ours, on the monotonic clock.
     lost_since: float | None = field(default=None)
 
@@ -73,17 +75,22 @@ class LeaseKeeper:
 
     @contextmanager
     def holding(self, job_id: str, owner: str) -> Iterator[Lease]:
-        """Keep the owner's lease on the job while the block runs."""
+        """Keep the owner's lease on the job while the block runs, which claims it and says so by `grant`."""
         self._start()
+        before = held()
         lease = self._held[owner] = _of_thread.lease = Lease(job_id, owner)
         self._any.set()
         try:
-            if self._parting:  # it was claimed while all that was held was handed back
-                self._hand_back(lease)
             yield lease
         finally:
-            _of_thread.lease = None
+            _of_thread.lease = before
             del self._held[owner]
+
+    def grant(self, lease: Lease) -> None:
+        """The claim was granted."""
+        lease.granted = True
+        if self._parting:  # while all that was held was handed back
+            self._hand_back(lease)
 
     def hand_back(self) -> None:
         """Give up all that is held by this process, and will be, uncounted."""
@@ -128,7 +135,8 @@ class LeaseKeeper:
 
     def _renew(self) -> None:
         for lease in self._leases():
-            if lease.lost_since is None and not self._ledger.renew(lease.job_id, lease.owner):
+            granted = lease.granted  # before it is asked
+            if lease.lost_since is None and not self._ledger.renew(lease.job_id, lease.owner) and granted:
                 lease.lose()
 
     def _take_in(self, cancelled: str | None) -> None:

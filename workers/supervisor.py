@@ -39,10 +39,10 @@ class Program:
     #: Whether it speaks over the link (ours do; redis-server does not).
     linked: bool = True
     #: One that speaks and was ready is killed and replaced after so many seconds of silence.
-    heartbeat_s: float = 30.0
+    heartbeat_s: float = 12.0
 
 
-def python(name: str, module: str, *arguments: str, env: Mapping[str, str], heartbeat_s: float = 30.0) -> Program:
+def python(name: str, module: str, *arguments: str, env: Mapping[str, str], heartbeat_s: float = 12.0) -> Program:
     """One of maskq's own programs."""
     return Program(name, (sys.executable, "-m", module, *arguments), env, heartbeat_s=heartbeat_s)
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,6 +273,21 @@ def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
         go_on.set()
         assert working.result(20) == "True"
     assert ledger.state("job") is State.EMBEDDED
+
+
+def test_the_lease_is_renewed_while_a_large_image_comes(
+    ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
+) -> None:
+    class Slow(Desk):
+        def claim(self, *asked: Any) -> Claimed | str:
+            claimed = super().claim(*asked)
+            first = redis.zscore("maskq:leases", "job") or 0
+            until(lambda: redis.zscore("maskq:leases", "job") > first + 2 * ledger.lease_s)
+            return claimed
+
+    embed = Delivery(Stage.EMBED, ledger, store, work)
+    embed._desk = Slow(ledger, store)
+    assert embed("job") == "said"
 
 
 def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, redis: Redis) -> None:
