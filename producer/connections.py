@@ -48,6 +48,7 @@ class Connections:
             redis = Redis.from_url(
                 settings.broker_url,
                 health_check_interval=30,
+                max_connections=1 << 16,  # a thread that waits for a job keeps one
                 socket_connect_timeout=10,
                 socket_timeout=60,  # for all of a command: a large image takes its time on a slow line
                 retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # a Redis that restarts; from_url has none itself

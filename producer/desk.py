@@ -49,18 +49,23 @@ class Desk:
             job, data = self._ledger.claim(job_id, stage, owner, worker), None
         if isinstance(job, str):
             return job
-        # in pieces or gone, if it did not come along
-        return Claimed(job, lambda: self._store.get(job_id, reads) if data is None else data)
+        came = [] if data is None else [data]  # it did not where it is in pieces, or gone
+
+        def read() -> bytes:  # what is given away is not held here as well
+            return came.pop() if came else self._store.get(job_id, reads)
+
+        return Claimed(job, read)
 
     def finish(self, job_id: str, stage: Stage, owner: str, done: Done) -> bool:
         """Store what was made, and move on to the state after the stage; False where it is no longer the owner's.
 
-        What was stored is left, for it may be another's by now: see `discard`. Raises `StoreFull`.
+        Beside the ledger, nothing is stored then; elsewhere it is left, for it may be another's by now: see `discard`.
+        Raises `StoreFull`.
         """
         if self._beside and all(map(self._beside.is_small, done.payloads.values())):
-            commands = [self._beside.writing(job_id, kind, data) for kind, data in done.payloads.items()]
+            aside = {str(kind): self._beside.aside(job_id, kind, data, owner) for kind, data in done.payloads.items()}
             with room_in_redis():
-                return self._ledger.finish(job_id, stage, owner, commands)
+                return self._ledger.finish(job_id, stage, owner, aside)
         for kind, data in done.payloads.items():
             self._store.put(job_id, kind, data)
         finished = self._ledger.finish(job_id, stage, owner)

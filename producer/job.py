@@ -86,11 +86,24 @@ class Job:
         """The result of a job that is done. Raises `ResultNotReady`, or as `wait` does."""
         return self._result(self.status())
 
-    def _result(self, status: JobStatus) -> Result:
+    def labels_file(self) -> bytes:
+        """The label image's file alone, of a job that is done. Raises as `result` does."""
+        self._check_done(self.status())
+        return self._to.store.get(self.id, Payload.LABELS)
+
+    def objects_json(self) -> bytes:
+        """The objects alone, as they are stored: `contract.Objects` as JSON. Raises as `result` does."""
+        self._check_done(self.status())
+        return self._to.store.get(self.id, Payload.OBJECTS)
+
+    def _check_done(self, status: JobStatus) -> None:
         if ending := _ENDINGS.get(status.state):
             raise ending(self.id, status.error or Failure(type=ending.__name__, message=f"the job is {status.state}"))
         if status.state is not State.DONE:
             raise ResultNotReady(f"job {self.id} is {status.state}; wait for it")
+
+    def _result(self, status: JobStatus) -> Result:
+        self._check_done(status)
         objects, labels = self._to.store.get_both(self.id, Payload.OBJECTS, Payload.LABELS)
         found = Objects.model_validate_json(objects)
         return Result(status, (found.height, found.width), found.model, found.objects, labels)
@@ -99,9 +112,12 @@ class Job:
         """The image as it was submitted. Raises `PayloadMissing` where it is no longer kept."""
         return self._to.store.get(self.id, Payload.IMAGE)
 
-    def cancel(self) -> State:
-        """Cancel it unless it has ended; returns the state it then has. What a worker has in hand is thrown away."""
-        state = self._to.ledger.cancel(self.id)
+    def cancel(self, call: str | None = None) -> State:
+        """Cancel it unless it has ended; returns the state it then has. What a worker has in hand is thrown away.
+
+        Where others submitted the same, it goes on until each has cancelled; a `call` of the same name counts once.
+        """
+        state = self._to.ledger.cancel(self.id, call)
         if state is State.CANCELLED:
             for kind in Payload:
                 self._to.store.drop(self.id, kind)

@@ -69,11 +69,13 @@ class PayloadStore(Protocol):
 @contextmanager
 def room_in_redis() -> Iterator[None]:
     """Within, what Redis says where it may hold no more is `StoreFull`."""
-    from redis.exceptions import OutOfMemoryError
+    from redis.exceptions import ExecAbortError, OutOfMemoryError
 
     try:
         yield
-    except OutOfMemoryError as error:
+    except (OutOfMemoryError, ExecAbortError) as error:
+        if not isinstance(error, OutOfMemoryError) and "OOM" not in str(error):
+            raise
         raise StoreFull(
             f"Redis is full: {error}; wait until workers have done more, or give it more (maxmemory)"
         ) from error
@@ -109,7 +111,7 @@ class RedisStore:
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         with room_in_redis():
             if self.is_small(data):
-                self._redis.execute_command(*self.writing(job_id, kind, data))  # type: ignore[no-untyped-call]
+                self._redis.execute_command(*self._set(_key(job_id, kind), data))  # type: ignore[no-untyped-call]
             else:
                 self._put_pieces(_key(job_id, kind), data)
 
@@ -117,9 +119,12 @@ class RedisStore:
         """Whether it is kept in one piece."""
         return len(data) <= _PIECE
 
-    def writing(self, job_id: str, kind: Payload, data: bytes) -> Command:
-        """What Redis is told to put it, if it is small."""
-        return ("SET", _key(job_id, kind), data, "EX", self._retention_s)
+    def aside(self, job_id: str, kind: Payload, data: bytes, owner: str) -> Command:
+        """What Redis is told to put it, if it is small, where only the ledger looks for what an owner has made."""
+        return self._set(f"{_key(job_id, kind)}:{owner}", data)
+
+    def _set(self, key: str, data: bytes) -> Command:
+        return ("SET", key, data, "EX", self._retention_s)
 
     def reading(self, job_id: str, kind: Payload) -> Command:
         """What Redis is asked for it; it answers with an error where it is not small, and nothing where it is gone."""

@@ -41,9 +41,8 @@ class Embed:
 
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
         """The fields. Raises an `ImageError`, what `FieldSource.fields` does, and `PayloadMissing`."""
-        data = read()
-        with span("decode", job=job.id, bytes=len(data)):
-            pixels = decode(data, job.spec.name, self._limits_of(job))
+        with span("decode", job=job.id):
+            pixels = decode(read(), job.spec.name, self._limits_of(job))
         leases.check()
         options = job.spec.options
         with span("fields", job=job.id, size=pixels.shape[:2]):

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -72,7 +72,11 @@ class Ledger:
 
         pool = self._redis.connection_pool
         how = {"socket_timeout": answer_s, "socket_connect_timeout": answer_s}
-        quick = ConnectionPool(connection_class=pool.connection_class, **(pool.connection_kwargs | how))
+        quick = ConnectionPool(
+            connection_class=pool.connection_class,
+            max_connections=pool.max_connections,
+            **(pool.connection_kwargs | how),
+        )
         return Ledger(Redis(connection_pool=quick), **asdict(self.rules))
 
     @property
@@ -143,6 +147,7 @@ class Ledger:
             "jobs": f"{count:,} jobs are unfinished, as many as may be",
             "bytes": f"the images of unfinished jobs take {count:,} of {self.rules.max_queued_bytes:,} bytes",
             "client": f"{count:,} jobs of this client are unfinished, as many as may be",
+            "same": f"{count:,} submissions of this very job wait for it, as many as may be",
         }[of]
         wait_s = max(1.0, min(60.0, unfinished / rate / 10)) if rate else 10.0
         return QueueFull(f"{said}; {unfinished:,} jobs in all, {rate:.1f} a second end; try again later", wait_s)
@@ -166,15 +171,15 @@ class Ledger:
         read, answer = self._ask_with([reading], False, "claim", job_id, stage, owner, worker)
         return _granted(job_id, answer), read if isinstance(read, bytes) else None
 
-    def finish(self, job_id: str, stage: Stage, owner: str, commands: Sequence[Command] = ()) -> bool:
+    def finish(self, job_id: str, stage: Stage, owner: str, aside: Mapping[str, Command] | None = None) -> bool:
         """Move on to the state after the stage; False where it is no longer the owner's.
 
-        The commands are done in any case, and before anyone can know that the stage is finished; unless Redis takes one
-        of them for none that it can do now: then it raises what Redis says, and nothing is done.
+        With the commands that put payloads `aside`, by kind, these become the job's where the stage is the owner's, and
+        are dropped where it is not. Raises what Redis says where it can't do one of them: then nothing is done.
         """
-        if not commands:  # which a Redis that is full takes: see `transitions.lua`
+        if not aside:  # which a Redis that is full takes: see `transitions.lua`
             return self._move("finish", job_id, owner, stage.finished) == "ok"
-        *_, answer = self._ask_with(commands, True, "finish", job_id, owner, stage.finished)
+        *_, answer = self._ask_with(list(aside.values()), True, "finish", job_id, owner, stage.finished, *aside)
         return cast(bytes, answer) == b"ok"
 
     def fail(self, job_id: str, owner: str, failure: Failure) -> bool:
@@ -194,11 +199,11 @@ class Ledger:
         """
         return self._move("hand_back", job_id, owner, delay_s) == "ok"
 
-    def cancel(self, job_id: str) -> State:
+    def cancel(self, job_id: str, call: str | None = None) -> State:
         """End the job as cancelled unless it has ended or another submission stands on it; returns the state it then
-        has. Raises `UnknownJob`.
+        has. A `call` of the same name counts once. Raises `UnknownJob`.
         """
-        answer = self._move("cancel", job_id, uuid.uuid4().hex)
+        answer = self._move("cancel", job_id, call or uuid.uuid4().hex)
         if answer == "unknown":
             raise _unknown(job_id)
         return State.CANCELLED if answer == "ok" else State(answer)
@@ -329,6 +334,7 @@ class Ledger:
             except (ConnectionError, TimeoutError) as error:  # after some tries, with pauses, of the connection's own
                 if time.monotonic() > deadline:
                     raise BrokerUnavailable(f"waited for job {job_id}; the broker does not answer: {error}") from error
+                time.sleep(_LOOK_AGAIN / 4)
 
     def _wait(self, job_id: str, deadline: float) -> JobStatus:
         job = self.status(job_id)

@@ -42,6 +42,7 @@ local function end_as(new)
   end
   redis.call('ZADD', prefix .. 'kept', text(now + kept), id)
   redis.call('EXPIRE', job, kept)
+  redis.call('UNLINK', prefix .. 'counted:' .. id)
   keep_names(kept) -- the same key means the same job, however it ended
   if same and redis.call('GET', same) == id then -- but the next one like a job that failed is tried anew
     if new == 'done' then redis.call('EXPIRE', same, kept) else redis.call('DEL', same) end
@@ -135,10 +136,16 @@ local function give_name(key, to)
   end
 end
 
--- Another submission waits for an unfinished job: it counts once, though its answer was lost and it asks again.
+-- The submissions that wait for an unfinished job, and the calls that have cancelled one of them (set): each counts once,
+-- though its answer was lost and it asks again.
+local function counted_of(of) return prefix .. 'counted:' .. of end
+
+-- Another submission waits for a job, if that has not ended; false where too many do.
 local function wait_for(other)
-  if not stage_of[redis.call('HGET', hash(other), 'state')] then return end
-  if redis.call('HSETNX', hash(other), 'stands:' .. id, 1) == 1 then redis.call('HINCRBY', hash(other), 'wanted', 1) end
+  if not stage_of[redis.call('HGET', hash(other), 'state')] then return true end
+  if redis.call('SCARD', counted_of(other)) >= settings.max_queued then return false end
+  if redis.call('SADD', counted_of(other), id) == 1 then redis.call('HINCRBY', hash(other), 'wanted', 1) end
+  return true
 end
 
 -- Its time was over before the stage that it waits for began.
@@ -158,13 +165,14 @@ function transitions.create()
     return {'exists'}
   end
   local new = cjson.decode(ARGV[4])
-  local other = standing_for(new.key, -1)
+  local other, name = standing_for(new.key, -1), ''
   if not other then
     other = standing_for(new.same, math.min(MOST_LEFT_S, settings.retention_s / 10))
-    if other then give_name(new.key, other) end
+    name = new.key
   end
   if other then
-    wait_for(other)
+    if not wait_for(other) then return {'full', 'same', settings.max_queued} end
+    give_name(name, other)
     return {'same', other}
   end
   local unfinished, bytes = redis.call('ZCARD', active), tonumber(redis.call('GET', prefix .. 'bytes') or '0')
@@ -225,8 +233,18 @@ function transitions.pause()
   return 'ok'
 end
 
--- 4 owner  5 the state after it
+-- Take what an owner has put aside for the job as its payloads, or drop it where the stage is no longer theirs.
+local function take_payloads(owner, kinds)
+  local take = state and owned(owner)
+  for _, kind in ipairs(kinds) do
+    local aside = payload(kind) .. ':' .. owner
+    if take then redis.call('RENAME', aside, payload(kind)) else redis.call('UNLINK', aside) end
+  end
+end
+
+-- 4 owner  5 the state after it  6… the kinds of payloads that were put aside
 function transitions.finish()
+  take_payloads(ARGV[4], {unpack(ARGV, 6)})
   if state == ARGV[5] and redis.call('HGET', job, 'owner') == ARGV[4] then return 'ok' end -- asked again
   if not state or not owned(ARGV[4]) then return state or 'unknown' end
   if ARGV[5] == 'embedded' then redis.call('PERSIST', payload('fields')) end
@@ -339,7 +357,7 @@ end
 function transitions.cancel()
   if not state then return 'unknown' end
   if not stage_of[state] then return state end
-  if redis.call('HSETNX', job, 'cancel:' .. ARGV[4], 1) == 0 then return state end
+  if redis.call('SADD', counted_of(id), 'cancel:' .. ARGV[4]) == 0 then return state end
   if redis.call('HINCRBY', job, 'wanted', -1) > 0 then return state end -- others wait for it
   fail('cancelled', 'JobCancelled', 'cancelled while ' .. state)
   redis.call('PUBLISH', prefix .. 'cancelled', id)

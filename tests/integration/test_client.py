@@ -81,6 +81,18 @@ def test_who_asks_too_early_is_told_where_the_job_is(client: Client) -> None:
         job.wait(timeout=0.05)
 
 
+def test_as_many_threads_as_one_likes_wait_on_one_client(client: Client) -> None:
+    job = client.submit(IMAGE)
+
+    def wait(_: int) -> str:
+        with pytest.raises(WaitTimeout) as told:
+            job.wait(timeout=1)
+        return str(told.value)
+
+    with ThreadPoolExecutor(130) as threads:
+        assert len(set(threads.map(wait, range(130)))) == 1
+
+
 def test_a_job_that_never_was_is_unknown(client: Client) -> None:
     for ask in (client.job("x").status, client.job("x").wait, client.job("x").result, client.job("x").cancel):
         with pytest.raises(UnknownJob, match="no job x"):

@@ -396,6 +396,33 @@ def test_a_redis_that_has_forgotten_the_script_is_told_it_again(
     assert (ledger.state("job"), stored(store)) == (State.EMBEDDED, {Payload.FIELDS})
 
 
+def test_a_worker_that_comes_too_late_changes_nothing_of_a_job_that_is_done(ledger: Ledger, redis: Redis) -> None:
+    store = RedisStore(redis, 100)
+    cluster, desk = embedded(ledger, store), Desk(ledger, store)
+    assert isinstance(late := desk.claim("job", Stage.CLUSTER, "late", "", Payload.FIELDS), Claimed)
+    redis.zadd("maskq:leases", {"job": 1})
+    assert list(ledger.reclaim_lost()) == ["job"]
+    assert cluster("job") == "1 objects"
+    before = store.get("job", Payload.LABELS)
+    assert not desk.finish(
+        "job", Stage.CLUSTER, "late", Done("late", {Payload.LABELS: b"late", Payload.OBJECTS: b"{}"})
+    )
+    assert late.job.id == "job" and store.get("job", Payload.LABELS) == before
+    assert stored(store) == {Payload.LABELS, Payload.OBJECTS}
+    assert len(redis.keys("maskq:payload:*")) == 2
+
+
+def test_a_finish_whose_answer_was_lost_is_asked_again_and_leaves_nothing(ledger: Ledger, redis: Redis) -> None:
+    store = RedisStore(redis, 100)
+    desk, done = Desk(ledger, store), Done("said", {Payload.FIELDS: fields_of_one_object()})
+    desk.claim("job", Stage.EMBED, "one", "", Payload.IMAGE)
+    assert [desk.finish("job", Stage.EMBED, "one", done) for _ in range(2)] == [True, True]
+    assert stored(store) == {Payload.FIELDS} and redis.ttl("maskq:payload:job:fields") == -1
+    assert Delivery(Stage.CLUSTER, ledger, store, Cluster())("job") == "1 objects"
+    assert not desk.finish("job", Stage.EMBED, "one", done)
+    assert stored(store) == {Payload.LABELS, Payload.OBJECTS} and len(redis.keys("maskq:payload:*")) == 2
+
+
 def test_of_a_stage_that_finds_redis_full_nothing_is_stored(ledger: Ledger, work: Work, redis: Redis) -> None:
     store = RedisStore(redis, 100)
     embed = Delivery(Stage.EMBED, ledger, store, work)

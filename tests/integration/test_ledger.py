@@ -504,6 +504,26 @@ def test_the_same_work_is_done_once_and_cancelled_when_no_one_wants_it(redis: Re
     assert ledger.create("four", JobSpec(), None, same="sha") == "four"
 
 
+def test_repeats_of_one_job_are_bounded_and_not_in_its_hash(redis: Redis) -> None:
+    ledger = Ledger(redis, max_queued=5)
+    ledger.create("one", JobSpec(), None, same="sha")
+    fields = redis.hlen("maskq:job:one")
+    for n in range(5):
+        assert ledger.create(f"again{n}", JobSpec(), None, same="sha", key=f"k{n}") == "one"
+    with pytest.raises(QueueFull, match="5 submissions of this very job wait for it"):
+        ledger.create("again5", JobSpec(), None, same="sha", key="k5")
+    assert redis.hlen("maskq:job:one") == fields and not redis.exists("maskq:key::k5")
+    done(ledger, "one")
+    assert not redis.exists("maskq:counted:one")
+
+
+def test_a_cancelling_call_of_the_same_name_counts_once(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    for job_id in ("one", "two"):
+        assert ledger.create(job_id, JobSpec(), None, same="sha") == "one"
+    assert [ledger.cancel("one", call) for call in ("a", "a", "b")] == [State.QUEUED, State.QUEUED, State.CANCELLED]
+
+
 def test_what_failed_is_tried_anew_and_what_is_done_is_not(redis: Redis) -> None:
     ledger = Ledger(redis)
     ledger.create("one", JobSpec(), None, same="sha")

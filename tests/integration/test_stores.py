@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, ExecAbortError
 
 from producer.errors import PayloadMissing, StoreFull
-from producer.store import Payload, PayloadStore, RedisStore, open_store
+from producer.store import Payload, PayloadStore, RedisStore, open_store, room_in_redis
 
 
 @pytest.fixture(params=["redis", "file", "memory"])
@@ -140,6 +140,15 @@ def test_a_folder_with_no_room_is_full_by_name_and_keeps_no_part(redis: Redis, t
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_transaction_that_finds_no_room_is_full_by_name_and_another_fault_is_not() -> None:
+    with pytest.raises(StoreFull), room_in_redis():
+        raise ExecAbortError(
+            "Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'"
+        )
+    with pytest.raises(ExecAbortError), room_in_redis():
+        raise ExecAbortError("Transaction discarded because of previous errors.")
 
 
 def test_a_redis_with_no_room_is_full_by_name(redis: Redis) -> None:

@@ -52,8 +52,16 @@ def test_labels_are_a_16_bit_png_that_anything_reads(labels: NDArray[np.int32], 
 def test_labels_of_any_shape_are_read_as_they_were(shape: tuple[int, int]) -> None:
     labels = np.zeros(shape, np.int32)
     labels[-1, -1] = 65_535
+    labels[0, 0] = 1
     with PngImagePlugin.PngImageFile(io.BytesIO(encode(labels))) as image:
         assert np.array_equal(np.asarray(image), labels)
+
+
+@pytest.mark.parametrize("labels", [np.random.default_rng(0).permutation(50_000), np.arange(30_000)])
+def test_labels_that_do_not_compress_and_lie_in_any_order_are_read_as_they_were(labels: NDArray[np.int64]) -> None:
+    for shaped in (labels.reshape(-1, 1), np.asfortranarray(labels.reshape(100, -1))):
+        with PngImagePlugin.PngImageFile(io.BytesIO(encode(shaped.astype(np.int32)))) as image:
+            assert np.array_equal(np.asarray(image), shaped)
 
 
 def test_beyond_65535_objects_labels_are_a_32_bit_tiff(tmp_path: Path) -> None:

@@ -57,8 +57,10 @@ def read(folder: Path) -> dict[str, Story]:
             name, key, *rest = command
             if name.upper() in (b"HSET", b"HSETNX") and key.startswith(_JOB):
                 _take_fields(stories[key[len(_JOB) :].decode()], rest)
-            elif name.upper() == b"SET" and key.startswith(_PAYLOAD) and key.endswith(b":labels"):
-                stories[key[len(_PAYLOAD) :].decode().partition(":")[0]].labels.append(sha256(rest[0]).digest())
+            elif name.upper() == b"SET" and key.startswith(_PAYLOAD):
+                job, kind, *_ = key[len(_PAYLOAD) :].decode().split(":")
+                if kind == "labels":
+                    stories[job].labels.append(sha256(rest[0]).digest())
     return dict(stories)
 
 
