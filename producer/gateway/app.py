@@ -14,6 +14,7 @@ from . import jobs, operating, problems
 from .asking import Gateway
 from .hearing import HearOut
 from .news import News
+from .results import Results
 from .uploads import Uploads
 
 
@@ -29,7 +30,7 @@ def create_app(client: Client, news: News, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="maskq", summary="Queue images, get instance masks.", version=version("maskq"), lifespan=lifespan
     )
-    app.state.gateway = Gateway(client, news, Uploads(settings.max_bytes))
+    app.state.gateway = Gateway(client, news, Uploads(settings.max_bytes), Results(settings.max_bytes))
     app.add_middleware(HearOut)
     for routes in (jobs.router, operating.router):
         app.include_router(routes)

@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from ..client import Client
 from ..connections import broker_there
 from .news import News
+from .results import Results
 from .uploads import Uploads
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class Gateway:
     client: Client
     news: News
     uploads: Uploads
+    results: Results
     #: Threads of its own for the question whether the broker is there: those of the routes may all be waiting for it.
     checks: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
 

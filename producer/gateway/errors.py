@@ -12,7 +12,7 @@ class UnsupportedMedia(MaskqError):
 
 
 class UploadTooSlow(MaskqError):
-    """Nothing of the body came for too long."""
+    """The body comes too slowly."""
 
     status = 408
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -19,18 +20,19 @@ from ..errors import (
     StoreFull,
     UnknownJob,
 )
-from ..job import Job, Result
+from ..job import Job
 from .asked import Asked, IdempotencyKey, Wait, known_shape, nothing
 from .asking import Gateway, TheGateway
-from .errors import OtherFormat, UnsupportedMedia, UploadTooSlow
+from .errors import GatewayBusy, OtherFormat, UnsupportedMedia, UploadTooSlow
 from .events import EventStream, stream
 from .problems import documented
+from .results import Found, ResultAnswer
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Depends(known_shape)]
 _NO_QUERY = [Depends(nothing)]
-_NO_RESULT = documented(UnknownJob, ResultNotReady, JobFailed, JobCancelled, PayloadMissing, JobDead)
+_NO_RESULT = documented(UnknownJob, ResultNotReady, JobFailed, JobCancelled, PayloadMissing, JobDead, GatewayBusy)
 _MEDIA = {"png": "image/png", "tif": "image/tiff"}
 _JSON = TypeAdapter(dict[str, Any])
 
@@ -92,9 +94,7 @@ async def result(request: Request, gateway: TheGateway, job_id: JobId, asked: An
     """The objects of a job that is done: box, area, centroid, score, COCO mask."""
     if asked.wait:
         await _ended(request, gateway, job_id, asked.wait)
-    return Response(
-        await gateway.ask(lambda: _objects(gateway.client.job(job_id).result())), media_type="application/json"
-    )
+    return ResultAnswer(gateway.results, partial(gateway.ask, partial(_objects, gateway.client.job(job_id))))
 
 
 async def _ended(request: Request, gateway: Gateway, job_id: str, seconds: float) -> None:
@@ -106,47 +106,40 @@ async def _ended(request: Request, gateway: Gateway, job_id: str, seconds: float
                 return
 
 
-def _objects(found: Result) -> bytes:
-    height, width = found.size
-    return _JSON.dump_json(
-        {
-            "job_id": found.job.id,
-            "image": found.job.spec.name,
-            "height": height,
-            "width": width,
-            "model": found.model,
-            "timings": found.job.timings,
-            "objects": found.objects,
-        }
-    )
+def _objects(job: Job) -> Found:
+    """The objects as they are stored, which may be many megabytes: what is said of the job is put before, unparsed."""
+    stored = job.objects_json()
+    if not stored.startswith(b'{"'):
+        raise ValueError(f"the stored objects of job {job.id} are none: they begin with {stored[:20]!r}")
+    told = job.status()
+    added = _JSON.dump_json({"job_id": job.id, "image": told.spec.name, "timings": told.timings})
+    return Found(b"".join((added[:-1], b",", memoryview(stored)[1:])), "application/json")
 
 
 @router.get("/{job_id}/labels", dependencies=_NO_QUERY, responses=_NO_RESULT, response_class=Response)
 async def labels(gateway: TheGateway, job_id: JobId) -> Response:
     """The label image, 0 or an object's id: a 16-bit PNG, or a 32-bit TIFF beyond 65,535 objects."""
-    return _file(await _labels(gateway, job_id))
+    return _answer(gateway, job_id, "png", "tif")
 
 
 @router.get("/{job_id}/labels.png", dependencies=_NO_QUERY, responses=_NO_RESULT, response_class=Response)
 @router.get("/{job_id}/labels.tif", dependencies=_NO_QUERY, responses=_NO_RESULT, response_class=Response)
 async def labels_as(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """The same, if it is of that format; 404 says which it is."""
-    found = await _labels(gateway, job_id)
-    if not request.url.path.endswith(kind := _kind(found)):
-        raise OtherFormat(f"the labels of job {job_id} are at {router.prefix}/{job_id}/labels.{kind}")
-    return _file(found)
+    return _answer(gateway, job_id, request.url.path.rpartition(".")[2])
 
 
-async def _labels(gateway: Gateway, job_id: str) -> bytes:
-    return (await gateway.ask(gateway.client.job(job_id).result)).label_file
+def _answer(gateway: Gateway, job_id: str, *kinds: str) -> ResultAnswer:
+    """The labels, if they are of one of these kinds."""
+    return ResultAnswer(gateway.results, partial(gateway.ask, partial(_labels, gateway.client.job(job_id), kinds)))
 
 
-def _kind(label_file: bytes) -> str:
-    return "png" if label_file.startswith(b"\x89PNG") else "tif"
-
-
-def _file(label_file: bytes) -> Response:
-    return Response(label_file, media_type=_MEDIA[_kind(label_file)])
+def _labels(job: Job, kinds: tuple[str, ...]) -> Found:
+    file = job.labels_file()
+    kind = "png" if file.startswith(b"\x89PNG") else "tif"
+    if kind not in kinds:
+        raise OtherFormat(f"the labels of job {job.id} are at {router.prefix}/{job.id}/labels.{kind}")
+    return Found(file, _MEDIA[kind])
 
 
 @router.get("/{job_id}/events", dependencies=_NO_QUERY, responses=documented(UnknownJob), response_class=Response)
@@ -165,10 +158,15 @@ _ENDS = {str(state) for state in State if state.ended}
 
 
 @router.delete("/{job_id}", dependencies=_NO_QUERY, responses=documented(UnknownJob))
-async def cancel(gateway: TheGateway, job_id: JobId) -> dict[str, Any]:
-    """Cancel the job; says the state that it has now, and what could be stopped."""
+async def cancel(
+    request: Request, gateway: TheGateway, job_id: JobId, idempotency_key: IdempotencyKey = None
+) -> dict[str, Any]:
+    """Cancel the job; says the state that it has now, and what could be stopped. Where several submitted the same, it
+    goes on until each has cancelled: requests with one `Idempotency-Key`, or from one address, count once.
+    """
     job = gateway.client.job(job_id)
-    state = await gateway.ask(job.cancel)
+    call = idempotency_key or (request.client.host if request.client else None)
+    state = await gateway.ask(partial(job.cancel, call))
     return {"job_id": job_id, "state": state, "detail": _stopped(state, await gateway.ask(job.status))}
 
 

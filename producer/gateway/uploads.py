@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,12 +14,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ..errors import InvalidJob, PayloadTooLarge
 from .errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
+from .pace import IDLE_S, LEAST_RATE, Pace
 
 #: What a raw body may be called, beside `image/…`.
 _RAW = ("", "application/octet-stream", "application/x-npy")
 #: Bytes that a multipart body may have beside the image: its other fields, and what stands between them.
 _BESIDE = 1 << 20
 _MOST_FIELDS = 16
+#: Bytes of such a field at most.
+_MOST_FIELD = 16 << 10
 #: Bytes that may follow a multipart body's end.
 _EPILOGUE = 1024
 #: All the bodies that are being received or handed on have room for so many of the largest image.
@@ -42,8 +44,10 @@ class Upload:
 class Uploads:
     """Receives bodies, of all requests together no more bytes than there is room for. One event loop uses it."""
 
-    def __init__(self, max_bytes: int, idle_s: float = 30.0) -> None:
-        """`max_bytes` are an image's at most; a body of which nothing comes for `idle_s` seconds is given up."""
+    def __init__(self, max_bytes: int, idle_s: float = IDLE_S) -> None:
+        """`max_bytes` are an image's at most; a body is given up of which nothing comes for `idle_s` seconds, or which
+        has not come at `LEAST_RATE` by then.
+        """
         self._max_bytes, self._idle_s = max_bytes, idle_s
         #: Bytes that are held now.
         self.held = 0
@@ -81,12 +85,12 @@ class Uploads:
     @asynccontextmanager
     async def _counted(self, request: Request, most: int) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """The body's chunks; they count as held until the block ends."""
-        count = 0
+        count, pace = 0, Pace(self._idle_s)
 
         async def chunks() -> AsyncGenerator[bytes, None]:
             nonlocal count
             body = request.stream()
-            while chunk := await self._next(body):
+            while chunk := await _next(body, pace, count):
                 count += len(chunk)
                 self.held += len(chunk)
                 if count > most:
@@ -100,16 +104,19 @@ class Uploads:
         finally:
             self.held -= count
 
-    async def _next(self, body: AsyncIterator[bytes]) -> bytes:
-        """The next chunk; an empty one is the end."""
-        try:
-            async with asyncio.timeout(self._idle_s):
-                return await anext(body, b"")
-        except TimeoutError:
-            raise UploadTooSlow(f"nothing of the body came for {self._idle_s:g} s") from None
-
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"the image is over the limit of {self._max_bytes:,} bytes")
+
+
+async def _next(body: AsyncIterator[bytes], pace: Pace, count: int) -> bytes:
+    """The chunk after `count` bytes; an empty one is the end."""
+    try:
+        async with pace.after(count):
+            return await anext(body, b"")
+    except TimeoutError:
+        raise UploadTooSlow(
+            f"the body stands still, or comes at less than {LEAST_RATE // 1000} kB/s: {count:,} bytes of it have come"
+        ) from None
 
 
 def media_type(request: Request) -> str:
@@ -120,8 +127,8 @@ def media_type(request: Request) -> str:
 
 
 async def _parsed(request: Request, chunks: AsyncGenerator[bytes, None]) -> FormData:
-    whole = _to_its_end(chunks, request.headers["content-type"])
-    parser = MultiPartParser(request.headers, whole, max_files=1, max_fields=_MOST_FIELDS)
+    whole = _to_its_end(chunks, _boundary(request))
+    parser = MultiPartParser(request.headers, whole, max_files=1, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD)
     try:
         return await parser.parse()
     except MultiPartException as error:
@@ -130,9 +137,19 @@ async def _parsed(request: Request, chunks: AsyncGenerator[bytes, None]) -> Form
         raise InvalidJob("the multipart body is malformed") from error
 
 
-async def _to_its_end(chunks: AsyncGenerator[bytes, None], content_type: str) -> AsyncGenerator[bytes, None]:
+def _boundary(request: Request) -> bytes:
+    """What stands between the parts. Raises `UnsupportedMedia` where the fields are said to be in another charset than
+    UTF-8: the parser would use any codec that Python has, and decoding takes some of them minutes.
+    """
+    options = parse_options_header(request.headers["content-type"])[1]
+    charset = options.get(b"charset", b"utf-8")
+    if charset.lower() not in (b"utf-8", b"utf8"):
+        raise UnsupportedMedia(f"a form in {charset[:100].decode('latin-1')} is not taken: send its fields in UTF-8")
+    return options.get(b"boundary", b"")
+
+
+async def _to_its_end(chunks: AsyncGenerator[bytes, None], boundary: bytes) -> AsyncGenerator[bytes, None]:
     """The chunks, which have to end as multipart does: of one that is cut off the parser would forget the open file."""
-    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     end, last = b"--" + boundary + b"--", b""
     async for chunk in chunks:
         last = (last + chunk)[-len(end) - _EPILOGUE :]

@@ -7,12 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from redis import Redis
 
 from producer import Client, Failure, Settings, State
@@ -20,6 +22,7 @@ from producer.connections import Connections
 from producer.contract import Objects, Stage
 from producer.gateway.app import create_app
 from producer.gateway.news import News
+from producer.gateway.results import Results
 from producer.store import Payload
 from tests.conftest import png, until
 from workers.redis_server import private_redis
@@ -33,9 +36,9 @@ LISTENERS = 3
 class Served:
     """A gateway on a port of its own, and what a worker would do behind it."""
 
-    def __init__(self, port: int, news: News, settings: Settings) -> None:
+    def __init__(self, port: int, app: FastAPI, news: News, settings: Settings) -> None:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
-        self.port, self.news, self.to = port, news, Connections.open(settings)
+        self.port, self.app, self.news, self.to = port, app, news, Connections.open(settings)
 
     def submit(self, **query: Any) -> str:
         answer = self.http.post("/v1/jobs", content=IMAGE, params=query)
@@ -69,7 +72,7 @@ def serving(settings: Settings) -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        served = Served(listener.getsockname()[1], news, settings)
+        served = Served(listener.getsockname()[1], app, news, settings)
         try:
             until(lambda: server.started)
             yield served
@@ -203,6 +206,29 @@ def test_cancelling_ends_the_job_and_drops_its_image(gateway: Served) -> None:
     done = gateway.submit()
     gateway.work(done, *Stage)
     assert gateway.http.delete(f"/v1/jobs/{done}").json()["state"] == "done"
+
+
+def test_who_cancels_again_does_not_cancel_what_another_submitted(gateway: Served) -> None:
+    job_id = gateway.submit(reuse=True)
+    assert gateway.submit(reuse=True) == job_id
+    for _ in range(3):
+        assert gateway.http.delete(f"/v1/jobs/{job_id}").json()["state"] == "queued"
+    cancelled = gateway.http.delete(f"/v1/jobs/{job_id}", headers={"Idempotency-Key": "another"})
+    assert cancelled.status_code == 200, cancelled.text
+    assert cancelled.json()["state"] == "cancelled"
+
+
+def test_a_result_that_nobody_reads_is_not_held_for_ever(gateway: Served) -> None:
+    job_id = gateway.submit()
+    gateway.work(job_id, *Stage)
+    gateway.to.store.put(job_id, Payload.LABELS, file := IMAGE + bytes(32 << 20))
+    results = Results(MAX_BYTES, idle_s=1)
+    gateway.app.state.gateway = replace(gateway.app.state.gateway, results=results)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as to:
+        to.sendall(f"GET /v1/jobs/{job_id}/labels HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        until(lambda: results.held == len(file))
+        until(lambda: results.held == 0, 10)
+    assert gateway.http.get(f"/v1/jobs/{job_id}/labels").content == file
 
 
 def answer_to(port: int, head: str, body: list[bytes], leave: bool = False) -> bytes:

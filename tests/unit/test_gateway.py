@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisDown
 from typer.testing import CliRunner
@@ -31,7 +31,6 @@ from producer import (
     Options,
     PayloadTooLarge,
     QueueFull,
-    Result,
     ResultNotReady,
     Settings,
     State,
@@ -39,13 +38,14 @@ from producer import (
     UnknownJob,
 )
 from producer.cli import app as cli
-from producer.contract import JobSpec, MaskObject, Rle, Stage
+from producer.contract import JobSpec, MaskObject, Objects, Rle, Stage
 from producer.errors import MaskqError
 from producer.gateway.app import create_app
 from producer.gateway.asked import Asked
 from producer.gateway.errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
 from producer.gateway.events import Story
 from producer.gateway.problems import type_of
+from producer.gateway.results import LOADING, Results
 from producer.gateway.uploads import Uploads
 from producer.stats import Stats
 
@@ -62,6 +62,7 @@ STATUS = JobStatus(
     attempts={Stage.EMBED: 1, Stage.CLUSTER: 1},
 )
 OBJECT = MaskObject(id=1, score=0.9, bbox=(0, 0, 2, 2), area=4, centroid=(0.5, 0.5), rle=Rle(size=(2, 2), counts="04"))
+OBJECTS = Objects(height=2, width=2, model="nuclei@1", objects=(OBJECT,)).model_dump_json().encode()
 
 
 @dataclass
@@ -71,8 +72,10 @@ class FakeJob:
     id: str = JOB
     answer: JobStatus = STATUS
     file: bytes = PNG
+    objects: bytes = OBJECTS
     raises: Exception | None = None
     state_after_cancel: State = State.CANCELLED
+    cancelled_by: list[str | None] = field(default_factory=list)
 
     def status(self) -> JobStatus:
         if self.raises and not isinstance(self.raises, (JobFailed, JobCancelled, JobDead, ResultNotReady)):
@@ -83,14 +86,20 @@ class FakeJob:
     def state(self) -> State:
         return self.answer.state
 
-    def result(self) -> Result:
+    def labels_file(self) -> bytes:
         if self.raises:
             raise self.raises
-        return Result(self.answer, (2, 2), "nuclei@1", (OBJECT,), self.file)
+        return self.file
 
-    def cancel(self) -> State:
+    def objects_json(self) -> bytes:
         if self.raises:
             raise self.raises
+        return self.objects
+
+    def cancel(self, call: str | None = None) -> State:
+        if self.raises:
+            raise self.raises
+        self.cancelled_by.append(call)
         return self.state_after_cancel
 
 
@@ -276,13 +285,14 @@ PART = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a"\r\n\r\n%
         {"files": [("file", ("a.png", b"x")), ("file", ("b.png", b"y"))]},
         {"files": {"file": ("a.png", b"x")}, "data": {"priority": ["1", "2"]}},
         {"files": {"file": ("a.png", b"x")}, "data": {f"f{n}": "" for n in range(17)}},
+        {"files": {"file": ("a.png", b"x")}, "data": {"options": "{" + " " * (16 << 10) + "}"}},
         {"content": b"junk", "headers": MULTIPART},
         {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
         {"content": PART % (b"", b"pixels") + b"--x--", "headers": MULTIPART},
         {"content": PART % (b"file", b"pixels"), "headers": MULTIPART},
         {"content": b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--x--', "headers": MULTIPART},
     ],
-    ids=("empty,empty-file,wrong-name,two-files,twice,many-fields,junk,no-boundary,no-name,cut-off,no-file").split(","),  # noqa: SIM905
+    ids="empty,empty-file,wrong-name,two-files,twice,many,long,junk,no-boundary,no-name,cut-off,no-file".split(","),  # noqa: SIM905
 )
 def test_a_body_without_exactly_one_image_is_422(http: Http, request_: dict[str, Any]) -> None:
     refused(http("POST", "/v1/jobs", **request_), 422, InvalidJob)
@@ -290,6 +300,7 @@ def test_a_body_without_exactly_one_image_is_422(http: Http, request_: dict[str,
     assert http.app.state.gateway.uploads.held == 0
 
 
+@settings(deadline=None)  # each makes an app and an event loop of its own
 @given(body=st.binary(max_size=400), cut=st.integers(0, 400))
 def test_whatever_is_sent_as_a_form_is_answered(body: bytes, cut: int) -> None:
     whole = PART % (b"file", body) + b"--x--\r\n"
@@ -308,6 +319,23 @@ def test_what_no_image_can_be_in_is_415(http: Http, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/TIFF; x=y", "application/octet-stream", "application/x-npy"])
 def test_what_an_image_can_be_in_is_taken(http: Http, kind: str) -> None:
     assert http.post(headers={"content-type": kind}).status_code == 202
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "latin-1", "idna", '"PunyCode"'])
+def test_a_form_in_a_charset_that_python_would_decode_is_415(http: Http, charset: str) -> None:
+    body = PART % (b"file", b"pixels") + b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\na-b\r\n--x--'
+    headers = {"content-type": f"multipart/form-data; charset={charset}; boundary=x"}
+    refused(http.post(body, headers=headers), 415, UnsupportedMedia)
+    assert not http.client.submitted
+    assert http.app.state.gateway.uploads.held == 0
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF8", '"utf-8"'])
+def test_a_form_may_say_that_it_is_in_utf_8(http: Http, charset: str) -> None:
+    body = PART % (b"file", b"pixels") + '--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nä\r\n--x--'.encode()
+    headers = {"content-type": f"multipart/form-data; charset={charset}; boundary=x"}
+    assert http.post(body, headers=headers).status_code == 202
+    assert http.client.submitted[0][1]["name"] == "ä"
 
 
 def test_a_compressed_body_is_415(http: Http) -> None:
@@ -377,6 +405,32 @@ def test_a_body_that_stops_coming_is_408(http: Http) -> None:
         await asyncio.sleep(1)
 
     refused(http.post(stuck()), 408, UploadTooSlow)
+
+
+def test_a_body_that_trickles_is_408_though_it_never_stops(http: Http) -> None:
+    http.app.state.gateway = replace(http.app.state.gateway, uploads=Uploads(MAX_BYTES, idle_s=0.3))
+    sent = []
+
+    async def trickle() -> AsyncIterator[bytes]:
+        for number in range(100):
+            sent.append(number)
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    refused(http.post(trickle()), 408, UploadTooSlow)
+    assert len(sent) < 20
+    assert http.app.state.gateway.uploads.held == 0
+
+
+def test_a_body_may_take_long_that_comes_fast_enough(http: Http) -> None:
+    http.app.state.gateway = replace(http.app.state.gateway, uploads=Uploads(MAX_BYTES, idle_s=0.3))
+
+    async def steady() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            await asyncio.sleep(0.05)
+            yield bytes(10_000)
+
+    assert http.post(steady()).status_code == 202
 
 
 def test_a_forms_file_is_gone_when_it_was_submitted(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,9 +519,94 @@ def test_a_job_tells_where_it_is(http: Http) -> None:
 
 
 def test_the_result_has_every_object(http: Http) -> None:
-    found = http("GET", f"{HERE}/result").json()
-    assert (found["height"], found["width"], found["model"], found["image"]) == (2, 2, "nuclei@1", "cells.png")
-    assert found["objects"] == [OBJECT.model_dump(mode="json")]
+    answer = http("GET", f"{HERE}/result")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "job_id": JOB,
+        "image": "cells.png",
+        "height": 2,
+        "width": 2,
+        "model": "nuclei@1",
+        "timings": STATUS.timings,
+        "objects": [OBJECT.model_dump(mode="json")],
+    }
+
+
+def test_objects_that_are_none_are_not_passed_on(http: Http) -> None:
+    http.client.the_job.objects = b"[]"
+    refused(http("GET", f"{HERE}/result"), 500, None)
+
+
+@settings(deadline=None, max_examples=30)
+@given(size=st.integers(0, 3 * (1 << 16)))
+def test_a_result_of_any_size_comes_whole(size: int) -> None:
+    with made() as http:
+        http.client.the_job.file = file = PNG + bytes(size)
+        answer = http("GET", f"{HERE}/labels")
+        assert answer.content == file
+        assert answer.headers["content-length"] == str(len(file))
+        assert http.app.state.gateway.results.held == 0
+
+
+def test_results_on_their_way_are_bounded_but_one_alone_may_be_of_any_size(http: Http) -> None:
+    results = http.app.state.gateway.results
+    http.client.the_job.file = PNG + bytes(5 * MAX_BYTES)
+    assert http("GET", f"{HERE}/labels").status_code == 200
+    results.held = 1
+    answer = http("GET", f"{HERE}/labels")
+    refused(answer, 503, GatewayBusy)
+    assert int(answer.headers["retry-after"]) > 0
+    assert http("GET", f"{HERE}/result").status_code == 200, "small ones still pass"
+    assert results.held == 1
+
+
+def test_not_all_results_are_read_from_the_store_at_once(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, most = [0], [0]
+
+    def slowly() -> bytes:
+        reading[0] += 1
+        most[0] = max(most[0], reading[0])
+        time.sleep(0.02)
+        reading[0] -= 1
+        return PNG
+
+    monkeypatch.setattr(http.client.the_job, "labels_file", slowly)
+
+    async def ask(count: int) -> list[httpx.Response]:
+        transport = httpx.ASGITransport(http.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as to:
+            return await asyncio.gather(*(to.get(f"{HERE}/labels") for _ in range(count)))
+
+    assert [answer.status_code for answer in http.run(ask(4 * LOADING))] == [200] * 4 * LOADING
+    assert 1 < most[0] <= LOADING
+
+
+def test_a_reader_who_stops_reading_is_given_up(http: Http) -> None:
+    results = Results(MAX_BYTES, idle_s=0.05)
+    http.app.state.gateway = replace(http.app.state.gateway, results=results)
+    http.client.the_job.file = PNG + bytes(1 << 18)
+    got: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if len(got) == 3:
+            await asyncio.sleep(5)
+        got.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    path = f"{HERE}/labels"
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+    }
+    http.run(http.app(scope, receive, send))  # type: ignore[arg-type]
+    assert (len(got), got[-1]["more_body"]) == (3, True)
+    assert results.held == 0
 
 
 def test_the_result_of_a_job_that_is_not_done_is_409(http: Http) -> None:
@@ -516,6 +655,13 @@ def test_cancelling_says_what_it_could_stop(http: Http, state: State, message: s
     job.answer = STATUS.model_copy(update={"state": state, "error": error})
     answer = http("DELETE", HERE)
     assert (answer.status_code, answer.json()) == (200, {"job_id": JOB, "state": state, "detail": detail})
+
+
+def test_cancelling_is_named_by_its_key_or_else_by_the_address_it_comes_from(http: Http) -> None:
+    for headers in ({}, {}, {"Idempotency-Key": "mine"}):
+        assert http("DELETE", HERE, headers=headers).status_code == 200
+    assert http.client.the_job.cancelled_by == ["127.0.0.1", "127.0.0.1", "mine"]
+    refused(http("DELETE", HERE, headers={"Idempotency-Key": "a b"}), 422, InvalidJob)
 
 
 # Events
