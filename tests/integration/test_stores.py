@@ -144,9 +144,7 @@ def test_a_folder_with_no_room_is_full_by_name_and_keeps_no_part(redis: Redis, t
 
 def test_a_transaction_that_finds_no_room_is_full_by_name_and_another_fault_is_not() -> None:
     with pytest.raises(StoreFull), room_in_redis():
-        raise ExecAbortError(
-            "Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'"
-        )
+        raise ExecAbortError("Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'")
     with pytest.raises(ExecAbortError), room_in_redis():
         raise ExecAbortError("Transaction discarded because of previous errors.")
 
