@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     """A folder in which every worker process writes what it does when, in Chrome's trace format: see `maskq bench`."""
     flower_port: int = Field(default=5555, ge=0, le=65_535)
     """Flower's port on loopback in `maskq up`; 0 takes a free one."""
+    gateway_port: int = Field(default=8000, ge=0, le=65_535)
+    """The HTTP gateway's port on loopback in `maskq up`; 0 takes a free one."""
     state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
     """Where `maskq up` keeps its Redis's data."""
     log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from .ports import free_port
 from .supervisor import Program
 
 
@@ -58,10 +58,3 @@ def find_redis_server() -> str:
         raise NoRedis(
             "no redis-server: install Redis (apt install redis-server, brew install redis), or set MASKQ_BROKER_URL"
         ) from None
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -18,7 +18,8 @@ from producer.errors import BrokerUnavailable
 from producer.settings import Settings
 
 from .devices import DeviceSpec, parse, visible
-from .redis_server import free_port, private_redis
+from .ports import loopback_port
+from .redis_server import private_redis
 from .supervisor import Program, Supervisor, python
 
 _REDIS_START_S = 20.0
@@ -32,8 +33,9 @@ class Stack:
     #: The settings with `broker_url` filled in.
     settings: Settings
     supervisor: Supervisor
-    #: Flower's address, where it was asked for.
+    #: The addresses of Flower and the HTTP gateway, where they were asked for.
     flower_url: str | None
+    gateway_url: str | None
 
 
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
@@ -56,6 +58,12 @@ def flower_program(settings: Settings, port: int, address: str = "127.0.0.1") ->
     """Flower on `address`."""
     env = settings_env(settings)
     return python("flower", "workers.flower", address, str(port), env=env, heartbeat_s=settings.heartbeat_s)
+
+
+def gateway_program(settings: Settings, port: int) -> Program:
+    """The HTTP gateway on loopback."""
+    env = settings_env(settings)
+    return python("gateway", "workers.gateway", "127.0.0.1", str(port), env=env, heartbeat_s=settings.heartbeat_s)
 
 
 def settings_env(settings: Settings) -> dict[str, str]:
@@ -82,6 +90,7 @@ def running(
     *,
     folder: Path | None = None,
     flower: bool = False,
+    gateway: bool = False,
     logs: bool = True,
     on_crash_loop: Callable[[], None] = lambda: None,
 ) -> Iterator[Stack]:
@@ -89,9 +98,11 @@ def running(
 
     The private Redis keeps its data in `folder`, or in a temporary one that goes with the stack. With `logs` the
     processes log to files beside it, else to this process's standard error. Raises `NoRedis`, `InvalidDevices`,
-    `CrashLoop` or `TimeoutError`.
+    `PortTaken`, `CrashLoop` or `TimeoutError`.
     """
     devices = parse(settings.devices)
+    flower_port = loopback_port("flower", settings.flower_port) if flower else None
+    gateway_port = loopback_port("gateway", settings.gateway_port) if gateway else None
     temporary = Path(tempfile.mkdtemp(prefix="maskq-"))
     supervisor = Supervisor(temporary if logs else None, on_crash_loop)
     try:
@@ -103,17 +114,20 @@ def running(
         supervisor.start(cluster_program(settings))
         for spec in devices:
             supervisor.start(device_program(spec, settings))
-        address = None
-        if flower:
-            port = settings.flower_port or free_port()
-            supervisor.start(flower_program(settings, port))
-            address = f"http://127.0.0.1:{port}"
+        if flower_port:
+            supervisor.start(flower_program(settings, flower_port))
+        if gateway_port:
+            supervisor.start(gateway_program(settings, gateway_port))
         supervisor.wait_ready(_READY_S)
-        yield Stack(settings, supervisor, address)
+        yield Stack(settings, supervisor, _url(flower_port), _url(gateway_port))
     finally:
         with _uninterrupted():
             supervisor.stop(settings.grace_s)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _url(port: int | None) -> str | None:
+    return f"http://127.0.0.1:{port}" if port else None
 
 
 def _wait_for_broker(settings: Settings) -> None:

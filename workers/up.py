@@ -29,13 +29,13 @@ def up(settings: dict[str, Any]) -> int:
     """Bring the stack up, say where it is, and stay."""
     chosen = given(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console.print("starting Redis, workers and Flower …")
+    console.print("starting Redis, workers, gateway and Flower …")
     with (
         _alone(chosen.state_dir),
-        running(chosen, folder=chosen.state_dir / "redis", flower=True, logs=False) as stack,
+        running(chosen, folder=chosen.state_dir / "redis", flower=True, gateway=True, logs=False) as stack,
         _announced(stack.settings),
     ):
-        console.print(f"[bold green]up[/]  Flower: {stack.flower_url}")
+        console.print(f"[bold green]up[/]  Flower: {stack.flower_url}    gateway: {stack.gateway_url}/docs")
         console.print(f"broker: export MASKQ_BROKER_URL={stack.settings.broker_url}", soft_wrap=True)
         console.print("queue images:  maskq submit IMAGES...    Ctrl-C stops it; unfinished jobs are kept")
         _stay(stack.supervisor)

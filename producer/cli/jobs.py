@@ -58,7 +58,7 @@ def run(
 
 @app.command()
 def up(devices: Devices = None, cluster_processes: Processes = None) -> None:
-    """Bring the whole stack up and keep it up, Flower included, until Ctrl-C.
+    """Bring the whole stack up and keep it up, HTTP gateway and Flower included, until Ctrl-C.
 
     Jobs and results are kept on disk from one `up` to the next. Other terminals' `maskq submit` finds it by itself.
     """

@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,20 +28,28 @@ class CannotListen(MaskqError):
     """The address can't be listened on."""
 
 
-def serve(address: str, port: int) -> int:
-    """Answer until SIGTERM or Ctrl-C. Raises `CannotListen`, `InvalidJob` and `BrokerUnavailable`."""
+def _say(url: str) -> None:
+    console.print(f"gateway: {url}/docs    Ctrl-C stops it")
+
+
+def serve(address: str, port: int, listening: Callable[[str], None] = _say) -> int:
+    """Answer until SIGTERM or Ctrl-C; `listening` is told the URL. Raises `CannotListen`, `InvalidJob` and
+    `BrokerUnavailable`.
+    """
     settings = configured()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     client = Client(settings=settings)
     client.check()
-    with _listening(address, port) as listener:
+    with _socket(address, port) as listener:
+        host, taken, *_ = listener.getsockname()
+        listening(f"http://{f'[{host}]' if ':' in host else host}:{taken}")
         news = News(settings.broker_url or "")
         _Server(create_app(client, news, settings), news, settings).run([listener])
     return 0
 
 
 @contextmanager
-def _listening(address: str, port: int) -> Iterator[socket.socket]:
+def _socket(address: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         listener = socket.create_server((address, port), family=family, backlog=2048)
@@ -51,8 +59,6 @@ def _listening(address: str, port: int) -> Iterator[socket.socket]:
     with listener:
         # asyncio sets it only on sockets that say they are TCP's; an answer's second packet would wait 40 ms without.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host, taken, *_ = listener.getsockname()
-        console.print(f"gateway: http://{f'[{host}]' if ':' in host else host}:{taken}/docs    Ctrl-C stops it")
         yield listener
 
 

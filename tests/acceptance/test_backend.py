@@ -14,7 +14,7 @@ from producer import Settings
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import plain
 from tests.conftest import until
-from workers.redis_server import free_port
+from workers.ports import free_port
 from workers.stack import running
 
 

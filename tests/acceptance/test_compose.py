@@ -22,7 +22,7 @@ from PIL import Image
 
 from examples.samples import samples
 from producer import Client
-from workers.redis_server import free_port
+from workers.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BUILT = ("device", "cluster", "gateway", "flower")

@@ -1,10 +1,11 @@
-"""`maskq up` in one terminal; submit, status, result, cancel and Flower from others."""
+"""`maskq up` in one terminal; submit, status, result, cancel, the gateway and Flower from others."""
 
 from __future__ import annotations
 
 import json
 import re
 import signal
+import socket
 import uuid
 
 import httpx
@@ -24,6 +25,7 @@ class Up:
         self.env = {
             "MASKQ_STATE_DIR": str(folder / "state"),
             "MASKQ_FLOWER_PORT": "0",
+            "MASKQ_GATEWAY_PORT": "0",
             "MASKQ_TEST_MARK": self.mark,
             "FLOWER_UNAUTHENTICATED_API": "true",
         }
@@ -33,6 +35,7 @@ class Up:
         until(lambda: "maskq submit" in self.log.read_text() or self.process.poll() is not None, 120)
         assert self.process.poll() is None, self.log.read_text()
         self.flower = re.search(r"Flower: (\S+)", self.log.read_text())[1]
+        self.gateway = re.search(r"gateway: (\S+)/docs", self.log.read_text())[1]
 
     def maskq(self, *arguments):
         return maskq(*arguments, env={k: v for k, v in self.env.items() if k != "MASKQ_TEST_MARK"})
@@ -85,6 +88,16 @@ def succeeded(flower: str, jobs: list[str]) -> list[dict] | None:
     return mine if len(mine) == 2 * len(jobs) else None
 
 
+def test_the_gateway_takes_an_image_and_gives_its_objects(up, tmp_path):
+    (piece, _), *_ = ten_pieces(tmp_path / "in")
+    with httpx.Client(base_url=up.gateway, timeout=90) as http:
+        queued = http.post("/v1/jobs", files={"file": piece.read_bytes()})
+        assert queued.status_code == 202, queued.text
+        result = http.get(queued.json()["links"]["result"], params={"wait": 60})
+    assert result.status_code == 200 and result.json()["objects"]
+    assert up.maskq("status", queued.json()["job_id"]).returncode == 0, "other terminals see the same job"
+
+
 def test_a_failed_job_is_told_with_its_reason(up, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     (job,) = up.maskq("submit", tmp_path / "notes.txt").stdout.split()
@@ -108,6 +121,14 @@ def test_cancel_ends_a_queued_job(up, tmp_path):
 def test_a_second_up_on_the_same_data_is_refused(up):
     second = up.maskq("up")
     assert second.returncode == 2 and "running already" in second.stderr
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = {"MASKQ_STATE_DIR": str(tmp_path), "MASKQ_GATEWAY_PORT": str(port), "MASKQ_FLOWER_PORT": "0"}
+        refused = maskq("up", "--devices", "cpu", env=env)
+    assert refused.returncode == 2 and f"port {port} is taken: set MASKQ_GATEWAY_PORT" in refused.stderr
 
 
 def test_ctrl_c_leaves_nothing_and_the_next_up_still_has_the_jobs(tmp_path):
