@@ -83,7 +83,7 @@ def _stack() -> Iterator[tuple[Callable[[], Results], Redis]]:
     with tempfile.TemporaryDirectory() as folder:
         model = identity_model(Path(folder))
         settings = Settings(
-            broker_url=None, devices="cpu", cluster_processes=1, models=folder, retention_s=_RETENTION_S
+            broker_url=None, reuse=False, devices="cpu", cluster_processes=1, models=folder, retention_s=_RETENTION_S
         )
         with (
             running(settings) as stack,
