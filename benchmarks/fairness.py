@@ -17,12 +17,12 @@ from statistics import median
 from rich.progress import track
 
 from producer.client import Client
-from producer.settings import Settings
 from workers.stack import running
 
 from .harness import Case, timed
 from .identity import identity_model
 from .pictures import crops
+from .stacks import embedded
 
 _BURST, _QUICK = 10_000, 500
 _SINGLES = 20
@@ -35,7 +35,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
     burst, pictures = _QUICK if quick else _BURST, crops(16)
     with tempfile.TemporaryDirectory() as folder:
         model = identity_model(Path(folder))
-        settings = Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1, models=folder)
+        settings = embedded(models=folder)
         with running(settings) as stack, Client(settings=stack.settings) as client:
 
             def single() -> None:

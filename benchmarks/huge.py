@@ -19,11 +19,11 @@ from PIL import Image
 
 from examples.samples import samples
 from producer.client import Client
-from producer.settings import Settings
 from segmentation.images import decode
 from workers.stack import running
 
 from .harness import Case, timed
+from .stacks import embedded
 
 _SMALL, _HUGE, _QUICK = 1000, 10_000, 4000
 _ROUNDS = 5
@@ -34,7 +34,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
     picture = _picture(images)
     side = _QUICK if quick else _HUGE
     small, huge = (_png(picture, length) for length in (_SMALL, side))
-    with running(Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1)) as stack:
+    with running(embedded()) as stack:
         with Client(settings=stack.settings) as client:
 
             def through(image: bytes) -> None:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from producer.client import Client
 from producer.contract import State
-from producer.settings import Settings
 from workers.stack import running
 
 from .harness import Case
 from .identity import identity_model
 from .loops import model_of, optimised
 from .pictures import crops, label, of_folder
+from .stacks import embedded
 
 _IMAGES, _WARM = 200, 10
 #: Between one turn and the next: torch's threads go on spinning for a few milliseconds after a forward.
@@ -47,7 +47,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
     name = label(images)
     with tempfile.TemporaryDirectory() as folder:
         identity = identity_model(Path(folder))
-        settings = Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1, models=folder)
+        settings = embedded(models=folder)
         with running(settings) as stack, Client(settings=stack.settings) as client:
             return [
                 _compare(client, data, name, model, ()),

@@ -23,7 +23,6 @@ from PIL import Image
 from redis import Redis
 
 from producer.client import Client
-from producer.settings import Settings
 from workers.stack import Stack, running, settings_env
 from workers.supervisor import python
 
@@ -31,6 +30,7 @@ from .chain import FIRST, SECOND, make_app
 from .chain import turn as chains
 from .harness import Case, timed
 from .identity import identity_model
+from .stacks import embedded
 
 _IN_FLIGHT = 64
 #: What a process is told apart by, on its command line.
@@ -66,7 +66,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
 def _both(folder: Path) -> Iterator[tuple[Stack, Client, str]]:
     """The stack with the identity model, and beside it the two workers of the yardstick."""
     model = identity_model(folder)
-    settings = Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1, models=str(folder))
+    settings = embedded(models=str(folder))
     with running(settings) as stack, Client(settings=stack.settings) as client:
         env = settings_env(stack.settings)
         for pool, threads, queue in (("threads", "4", FIRST), ("prefork", "1", SECOND)):

@@ -14,12 +14,12 @@ from statistics import median
 from typing import Any
 
 from producer.client import Client
-from producer.settings import Settings
 from workers.stack import running
 
 from . import loops
 from .harness import Case, timed
 from .pictures import crops, label, of_folder
+from .stacks import embedded
 
 _IMAGES = 200
 #: Images in one turn: the first and the last of them leave a core idle, in the queue and not in a loop.
@@ -56,7 +56,7 @@ def _speeds(data: list[bytes], model: str, rounds: int, share: int) -> dict[str,
     images = cycle(data)
     times: dict[str, list[float]] = {"queue": [], "plain": [], "optimised": []}
     with (
-        running(Settings(broker_url=None, reuse=False, devices="cpu", cluster_processes=1)) as stack,
+        running(embedded()) as stack,
         Client(settings=stack.settings) as client,
         loops.plain(model) as plain,
         loops.optimised(model) as optimised,

@@ -21,7 +21,6 @@ from typing import Any
 from redis import Redis
 
 from producer.client import Client
-from producer.settings import Settings
 from workers.devices import parse
 from workers.redis_server import private_redis
 from workers.stack import device_program, running
@@ -31,6 +30,7 @@ from .harness import Case, timed
 from .identity import identity_model
 from .pictures import crops
 from .redis_load import RedisLoad
+from .stacks import embedded
 
 _READY_S, _REST_S = 120.0, 5.0
 _WAITING = 500
@@ -104,9 +104,7 @@ def _compare(stacks: dict[str, _Measured], model: str, data: list[bytes], rounds
 def _stack(models: str, devices: int, clusters: int) -> Iterator[_Measured]:
     """A stack with so many processes on the CPU, which share its cores."""
     threads = max(1, (os.cpu_count() or 1) // devices)
-    settings = Settings(
-        broker_url=None, devices="cpu", cluster_processes=clusters, torch_threads=threads, models=models
-    )
+    settings = embedded(cluster_processes=clusters, torch_threads=threads, models=models)
     with running(settings) as stack:
         (spec,) = parse("cpu")
         for number in range(2, devices + 1):
@@ -129,7 +127,7 @@ def _waiting(idle: dict[str, float]) -> Case:
         client.submit(data[0])  # tries again until the server is up
         before = _used(redis)
         for image in data:
-            client.submit(image)
+            client.submit(image, reuse=False)
         taken = (_used(redis) - before) / len(data)
     return Case.amount("memory of a waiting job", taken / 1000, sum(map(len, data)) / len(data) / 1000, "kB", **idle)
 

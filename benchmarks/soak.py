@@ -24,13 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from producer.client import Client
 from producer.job import Result
-from producer.settings import Settings
 from workers.stack import running
 
 from .harness import Case
 from .identity import identity_model
 from .pictures import crops
 from .processes import held
+from .stacks import embedded
 
 _JOBS, _QUICK = 20_000, 1000
 #: An image too is kept for this long, from when it was sent: more than the first job waits for the model.
@@ -82,9 +82,7 @@ def _stack() -> Iterator[tuple[Callable[[], Results], Redis]]:
     """What gives endless jobs' results, one after another, and the Redis that they go through."""
     with tempfile.TemporaryDirectory() as folder:
         model = identity_model(Path(folder))
-        settings = Settings(
-            broker_url=None, reuse=False, devices="cpu", cluster_processes=1, models=folder, retention_s=_RETENTION_S
-        )
+        settings = embedded(models=folder, retention_s=_RETENTION_S)
         with (
             running(settings) as stack,
             Client(settings=stack.settings) as client,
