@@ -184,7 +184,8 @@ def test_the_gateway_answers_on_the_host(stack: Stack) -> None:
     with urlopen(picture, timeout=20) as answer:
         links = json.loads(answer.read())["links"]
     found = gateway(stack, f"{links['result']}?wait=60")
-    assert found and json.loads(found)["model"] == "nuclei@1"
+    told = json.loads(found or "{}")
+    assert told["model"].startswith("nuclei@") and told["objects"]
 
 
 def gateway(stack: Stack, path: str) -> str | None:

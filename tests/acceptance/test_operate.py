@@ -80,7 +80,7 @@ def test_bench_writes_a_trace_and_its_picture_and_leaves_nothing_behind(tmp_path
     assert report["images_per_second"] > 0
     assert 0.5 < report["device_busy"] <= 1
     names = {event["name"] for event in json.loads(trace.read_text())["traceEvents"]}
-    assert {"fetch", "decode", "fields", "wait", "forward", "store", "cluster", "describe", "encode"} <= names
+    assert {"claim", "decode", "fields", "wait", "forward", "finish", "cluster", "describe", "encode"} <= names
     with Image.open(trace.with_suffix(".png")) as picture:
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 10
     assert marked(mark) == []
