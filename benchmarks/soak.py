@@ -49,17 +49,24 @@ class Samples:
     #: MB.
     memory: dict[str, list[float]] = field(default_factory=dict)
     descriptors: dict[str, list[float]] = field(default_factory=dict)
+    #: kB of Redis's data for each key: it holds the jobs of the last seconds, more of them when more end in a second.
+    per_key: list[float] = field(default_factory=list)
 
     def add(self, redis: Redis) -> None:
         """Look at everything once."""
         for name, now in held().items():
             self.memory.setdefault(name, []).append(now.memory / 1e6)
             self.descriptors.setdefault(name, []).append(now.descriptors)
-        self.memory.setdefault("redis, in use", []).append(_in_use(redis))
+        self.per_key.append(1000 * _in_use(redis) / max(1, int(redis.dbsize())))
 
     def cases(self) -> list[Case]:
-        """Per series, the median of its last quarter (`ours`) over that of its first."""
-        return [_growth(name, values, self.descriptors.get(name)) for name, values in self.memory.items()]
+        """Per series, the median of its last quarter (`ours`) over that of its first.
+
+        A process that was there for less than half of the time is none: Redis forks one that writes its file anew.
+        """
+        lasting = {name: values for name, values in self.memory.items() if len(values) > len(self.per_key) / 2}
+        processes = [_growth(name, values, "MB", self.descriptors[name]) for name, values in lasting.items()]
+        return [*processes, _growth("redis, in use, a key", self.per_key, "kB")]
 
 
 def run(quick: bool, images: Path | None) -> list[Case]:
@@ -74,7 +81,7 @@ def run(quick: bool, images: Path | None) -> list[Case]:
             rate = _take(results, count, redis, samples)
         after = _rest(redis)
     keys = {"keys": f"{before[1]} to {after[1]}", "jobs": count, "jobs_per_s": round(rate, 1)}
-    return [*samples.cases(), _case("redis, at rest", before[0], after[0], **keys)]
+    return [*samples.cases(), _case("redis, at rest", before[0], after[0], "MB", **keys)]
 
 
 @contextmanager
@@ -123,16 +130,16 @@ def quarters(values: list[float]) -> tuple[float, float]:
     return median(values[:size]), median(values[-size:])
 
 
-def _growth(name: str, values: list[float], descriptors: list[float] | None) -> Case:
+def _growth(name: str, values: list[float], unit: str, descriptors: list[float] | None = None) -> Case:
     told: dict[str, Any] = {"samples": len(values)}
     if descriptors:
         told["descriptors"] = "{:g} to {:g}".format(*quarters(descriptors))
-    return _case(name, *quarters(values), **told)
+    return _case(name, *quarters(values), unit, **told)
 
 
-def _case(name: str, before: float, after: float, **more: Any) -> Case:
+def _case(name: str, before: float, after: float, unit: str, **more: Any) -> Case:
     grown = round(100 * (after / before - 1), 2)
-    return Case.amount(name, after, before, "MB", growth_percent=grown, target_percent=_TARGET, **more)
+    return Case.amount(name, after, before, unit, growth_percent=grown, target_percent=_TARGET, **more)
 
 
 def _in_use(redis: Redis) -> float:

@@ -153,11 +153,12 @@ def test_growth_shows_between_the_first_and_the_last_quarter(values, factor):
     assert soak.quarters(grown) == pytest.approx((flat[0], flat[0] * factor))
 
 
-def test_samples_of_any_number_give_a_case_each():
-    samples = soak.Samples({"device": [100.0, 103.0], "redis, in use": [8.0]}, {"device": [20, 21]})
+def test_each_process_that_lasted_gives_a_case():
+    lasting, brief = {"device": [100.0, 103.0]}, {"redis-server 2": [8.0]}
+    samples = soak.Samples(lasting | brief, {"device": [20, 21], "redis-server 2": [5]}, per_key=[11.0, 11.0])
     device, redis = samples.cases()
-    assert (device.more["growth_percent"], device.more["descriptors"]) == (3.0, "20 to 21")
-    assert (redis.ours, redis.more["growth_percent"]) == (8.0, 0.0)
+    assert (device.case, device.more["growth_percent"], device.more["descriptors"]) == ("device", 3.0, "20 to 21")
+    assert (redis.ours, redis.more["growth_percent"]) == (11.0, 0.0)
 
 
 def test_the_load_between_two_looks_is_shared_among_the_jobs():
