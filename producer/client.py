@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from .connections import Connections, broker_there
 from .contract import JobSpec, JobStatus, Limits, Options, State, readable
+from .desk import Desk
 from .errors import (
     BrokerUnavailable,
     InvalidJob,
@@ -36,7 +37,7 @@ from .lanes import shape_of
 from .payloads import Source, read
 from .settings import Settings
 from .stats import Stats, collect
-from .store import Payload, room_in_redis
+from .store import Payload
 
 #: How long `Client.map` waits before it tries a full queue again, seconds.
 _FULL_PAUSE_S = 0.25
@@ -52,6 +53,7 @@ class Client:
         settings = settings or Settings()
         self._settings = settings.model_copy(update={"broker_url": broker_url}) if broker_url else settings
         self._to = Connections.open(self._settings)
+        self._desk = Desk(self._to.ledger, self._to.store)
 
     def __enter__(self) -> Self:
         return self
@@ -104,33 +106,16 @@ class Client:
         except ValidationError as error:
             raise InvalidJob(readable(error)) from error
         same = _meaning(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
-        deadline, job_id = time.monotonic() + timeout, uuid.uuid4().hex
+        deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image)
         while True:
             try:
-                return Job(self._enter(job_id, image, spec, same, idempotency_key), self._to)
+                with broker_there():
+                    entered = self._desk.enter(job_id, spec, shape, image, same=same, key=idempotency_key)
+                return Job(entered, self._to)
             except (QueueFull, StoreFull, BrokerUnavailable):
                 if time.monotonic() + _FULL_PAUSE_S > deadline:
                     raise
                 time.sleep(_FULL_PAUSE_S)
-
-    def _enter(self, job_id: str, image: bytes, spec: JobSpec, same: str | None, key: str | None) -> str:
-        """Store the image and enter the job; returns the id of the job that does it. May be done twice, where the first
-        time's answer was lost.
-        """
-        with broker_there():
-            self._to.store.check_room(len(image))
-            self._to.store.put(job_id, Payload.IMAGE, image)
-            try:
-                with room_in_redis():
-                    entered = self._to.ledger.create(
-                        job_id, spec, shape_of(image), bytes_=len(image), same=same, key=key
-                    )
-            except (QueueFull, StoreFull):
-                self._to.store.drop(job_id, Payload.IMAGE)
-                raise
-            if entered != job_id:
-                self._to.store.drop(job_id, Payload.IMAGE)
-            return entered
 
     def job(self, job_id: str) -> Job:
         """The job of that id. Nothing is asked of the broker until you do."""

@@ -1,5 +1,5 @@
-"""A stage's claim with what it reads, and its finish with what it writes: where the ledger and the store lie in one
-Redis, each pair in one round trip, and the second all or nothing.
+"""A job's entry with its image, a stage's claim with what it reads, its finish with what it writes: where the ledger
+and the store lie in one Redis, each pair in one round trip, and what is written all or nothing.
 """
 
 from __future__ import annotations
@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .contract import JobStatus, Stage
+from .broker import Command
+from .contract import JobSpec, JobStatus, Stage
+from .errors import QueueFull, StoreFull
 from .ledger import Ledger
 from .store import Payload, PayloadStore, RedisStore, room_in_redis
 
@@ -34,12 +36,43 @@ class Done:
 
 
 class Desk:
-    """Where workers take jobs from and hand them in."""
+    """Where jobs are handed in, taken from, and handed on."""
 
     def __init__(self, ledger: Ledger, store: PayloadStore) -> None:
         self._ledger, self._store = ledger, store
         #: The store, if it lies beside the ledger.
         self._beside = store if isinstance(store, RedisStore) else None
+
+    def enter(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        shape: str | None,
+        image: bytes,
+        *,
+        same: str | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Store the image and enter the job; returns the id of the job that does it, whose image alone is kept.
+
+        May be done twice, where the first time's answer was lost. `shape`, `same` and `key` are those of
+        `Ledger.create`. Raises `QueueFull`, `StoreFull`.
+        """
+        self._store.check_room(len(image))
+        first: Command | None = None
+        if self._beside and self._beside.is_small(image):
+            first = self._beside.putting(job_id, Payload.IMAGE, image)
+        else:
+            self._store.put(job_id, Payload.IMAGE, image)
+        try:
+            with room_in_redis():
+                entered = self._ledger.create(job_id, spec, shape, bytes_=len(image), same=same, key=key, first=first)
+        except (QueueFull, StoreFull):
+            self._store.drop(job_id, Payload.IMAGE)
+            raise
+        if entered != job_id:
+            self._store.drop(job_id, Payload.IMAGE)
+        return entered
 
     def claim(self, job_id: str, stage: Stage, owner: str, worker: str, reads: Payload) -> Claimed | str:
         """Take the stage for `owner`: the job, or the state (or `unknown`) for which it can't be had."""

@@ -111,7 +111,7 @@ class RedisStore:
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         with room_in_redis():
             if self.is_small(data):
-                self._redis.execute_command(*self._set(_key(job_id, kind), data))  # type: ignore[no-untyped-call]
+                self._redis.execute_command(*self.putting(job_id, kind, data))  # type: ignore[no-untyped-call]
             else:
                 self._put_pieces(_key(job_id, kind), data)
 
@@ -119,8 +119,12 @@ class RedisStore:
         """Whether it is kept in one piece."""
         return len(data) <= _PIECE
 
+    def putting(self, job_id: str, kind: Payload, data: bytes) -> Command:
+        """What Redis is told to put it, if it is small."""
+        return self._set(_key(job_id, kind), data)
+
     def aside(self, job_id: str, kind: Payload, data: bytes, owner: str) -> Command:
-        """What Redis is told to put it, if it is small, where only the ledger looks for what an owner has made."""
+        """The same, but where only the ledger looks for what an owner has made."""
         return self._set(f"{_key(job_id, kind)}:{owner}", data)
 
     def _set(self, key: str, data: bytes) -> Command:

@@ -117,12 +117,14 @@ class Ledger:
         bytes_: int = 0,
         same: str | None = None,
         key: str | None = None,
+        first: Command | None = None,
     ) -> str:
         """Enter a new job as queued; returns its id, or that of the job that it would only repeat.
 
         `shape` is the image's, as far as it is known (see `lanes`), and `bytes_` its size. `same` names what the job
         computes, and `key` is the caller's own name for it: another job of either that has not failed, and of the same
-        key however it ended, stands for this one. Raises `QueueFull`.
+        key however it ended, stands for this one. What Redis is told `first` goes with it, in one round trip: what
+        Redis says where it can't do that is raised, and nothing is done then. Raises `QueueFull`.
         """
         new = {
             "spec": spec.model_dump_json(),
@@ -135,7 +137,11 @@ class Ledger:
             "same": f"{PREFIX}same:{same}" if same else "",
             "key": f"{PREFIX}key:{spec.client}:{key}" if key else "",
         }
-        answer = self._ask("create", job_id, json.dumps(new))
+        told = json.dumps(new)
+        if first:
+            *_, answer = self._ask_with([first], True, "create", job_id, told)
+        else:
+            answer = self._ask("create", job_id, told)
         if answer[0] == b"full":
             raise self._full(answer[1].decode(), int(answer[2]))
         return cast(bytes, answer[1]).decode() if answer[0] == b"same" else job_id
