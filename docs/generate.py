@@ -9,7 +9,9 @@ from producer.settings import Settings
 
 _HEAD = """# Settings
 
-Every setting is an environment variable. This page is made from `producer/settings.py` by `make docs`.
+Every setting is an environment variable. Give producers, gateway and workers the same ones: `MASKQ_STORE_URL` has to
+agree, and the bounds on queued jobs are those of whoever submits. This page is made from `producer/settings.py` by
+`make docs`.
 
 | variable | default | what it is |
 |---|---|---|

@@ -49,9 +49,14 @@ class Client:
     """Queues images on a broker. Threads may share it; close it, or use it as a context manager."""
 
     def __init__(self, broker_url: str | None = None, *, settings: Settings | None = None) -> None:
-        """`broker_url` goes before `MASKQ_BROKER_URL`; the other settings are the environment's or `settings`."""
+        """`broker_url` goes before `MASKQ_BROKER_URL`; without either it is that of the `maskq up` that runs here.
+
+        The other settings are the environment's or `settings`. Raises `InvalidJob` where there is no broker's URL.
+        """
         settings = settings or Settings()
-        self._settings = settings.model_copy(update={"broker_url": broker_url}) if broker_url else settings
+        self._settings = (
+            settings.model_copy(update={"broker_url": broker_url}) if broker_url else settings.with_broker()
+        )
         self._to = Connections.open(self._settings)
         self._desk = Desk(self._to.ledger, self._to.store)
 

@@ -12,7 +12,6 @@ from rich.table import Table
 from .client import Client
 from .contract import JobStatus, Options, State
 from .errors import InvalidJob, UnknownJob
-from .settings import Settings
 from .sources import expand
 
 T = TypeVar("T")
@@ -20,24 +19,12 @@ T = TypeVar("T")
 console = Console()
 stderr = Console(stderr=True)
 
-#: The file in which `maskq up` leaves its broker's address for other terminals.
-BROKER_FILE = "broker-url"
 
-
-def connect(settings: Settings | None = None) -> Client:
-    """A client of the configured broker, or of the `maskq up` that runs. Raises `InvalidJob`, `BrokerUnavailable`."""
-    client = Client(settings=configured(settings))
+def connect() -> Client:
+    """A client of the broker that answers. Raises `InvalidJob`, `BrokerUnavailable`."""
+    client = Client()
     client.check()
     return client
-
-
-def configured(settings: Settings | None = None) -> Settings:
-    """The settings, with the broker of the `maskq up` that runs where they name none."""
-    settings = settings or Settings()
-    running = settings.state_dir / BROKER_FILE
-    if settings.broker_url is None and running.is_file():
-        return settings.model_copy(update={"broker_url": running.read_text().strip()})
-    return settings
 
 
 def complain(message: str) -> None:

@@ -91,7 +91,7 @@ class JobSpec(_Frozen):
     priority: int = Field(default=5, ge=0, le=9)
     """9 goes first."""
     client: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
-    """Who asks, such as an API key's name: clients take turns, however many jobs each has queued."""
+    """Who asks, such as a user's name: clients take turns, however many jobs each has queued."""
     options: Options = Options()
     limits: Limits = Limits()
 
@@ -114,7 +114,7 @@ class Attempt(_Frozen):
     attempt: int
     """The how manieth it was."""
     worker: str
-    """The worker's name, as Flower shows it."""
+    """The worker's name and host."""
     error: str
     """What went wrong."""
     time: float

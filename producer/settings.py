@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Self
 
 from platformdirs import user_state_path
 from pydantic import Field
@@ -22,7 +23,7 @@ class Settings(BaseSettings):
 
     broker_url: str | None = None
     """The Redis of jobs and messages, such as `redis://host:6379/0`. Without one, `maskq run` and `maskq up` start a
-    private Redis, and the other commands use the one of the running `maskq up`."""
+    private Redis; the other commands and `Client()` use that of the `maskq up` which this user runs here."""
     store_url: str = "redis"
     """Where images and results are kept: `redis` (the broker's own), or any fsspec URL that producers and workers
     reach, such as `s3://bucket/maskq`."""
@@ -74,7 +75,7 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
     """Bytes of the images of unfinished jobs at most; one job is always let in."""
     max_client_queued: int = Field(default=100_000, ge=1)
-    """Unfinished jobs of one client (`client` of `submit`, an API key's name) at most."""
+    """Unfinished jobs of one client (`client` of `submit`, such as a user's name) at most."""
     window: int = Field(default=16, ge=1, le=10_000)
     """Messages that Celery's queue of a stage holds at most. The other jobs stand in line, by priority and with clients
     taking turns: so much, and what workers have in hand, is before a job whose turn it is."""
@@ -113,6 +114,17 @@ class Settings(BaseSettings):
     """Where `maskq up` keeps its Redis's data."""
     log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """What workers log: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+
+    @property
+    def broker_file(self) -> Path:
+        """In which `maskq up` leaves its broker's address, as long as it runs, for this user's other processes."""
+        return self.state_dir / "broker-url"
+
+    def with_broker(self) -> Self:
+        """The same, with the broker of the `maskq up` that runs where they name none."""
+        if self.broker_url is None and self.broker_file.is_file():
+            return self.model_copy(update={"broker_url": self.broker_file.read_text().strip() or None})
+        return self
 
     @property
     def model_folders(self) -> tuple[str, ...]:

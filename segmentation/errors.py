@@ -20,7 +20,7 @@
     ├── NoSuchDevice
     └── InvalidFields
 
-Each knows the HTTP status that a gateway answers it with; the message says what happened and what to do.
+The message says what happened and what to do.
 """
 
 from __future__ import annotations
@@ -29,19 +29,13 @@ from __future__ import annotations
 class SegmentationError(Exception):
     """The root of this package's errors."""
 
-    status = 500
-
 
 class ImageError(SegmentationError):
     """The image can't be segmented; sending it again will not help."""
 
-    status = 422
-
 
 class NotAnImage(ImageError):
     """The bytes are not an image in a format that maskq reads."""
-
-    status = 415
 
 
 class TruncatedImage(ImageError):
@@ -55,8 +49,6 @@ class EmptyImage(ImageError):
 class ImageTooLarge(ImageError):
     """The image is over the limit of bytes or pixels."""
 
-    status = 413
-
 
 class MultiPageImage(ImageError):
     """The file holds more than one image."""
@@ -69,13 +61,9 @@ class NonFiniteImage(ImageError):
 class InvalidDiameter(SegmentationError):
     """The model can't see an image at the size that the job's diameter asks for."""
 
-    status = 422
-
 
 class UnknownModel(SegmentationError):
     """There is no model of that name."""
-
-    status = 422
 
 
 class InvalidModel(SegmentationError):
@@ -89,13 +77,9 @@ class InvalidLocation(SegmentationError):
 class InvalidCheckpoint(SegmentationError):
     """A file that is no checkpoint of the network, as it was published or as a program."""
 
-    status = 422
-
 
 class ModelExists(SegmentationError):
     """There is a model already where one was to be written."""
-
-    status = 409
 
 
 class InvalidSchedule(SegmentationError):

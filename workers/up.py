@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 
-from producer.commands import BROKER_FILE
 from producer.settings import Settings
 
 from .commands import given
@@ -65,7 +64,7 @@ def _alone(folder: Path) -> Iterator[None]:
 @contextmanager
 def _announced(settings: Settings) -> Iterator[None]:
     """Leave the broker's address, which has its password, where only this user's other terminals find it."""
-    file = settings.state_dir / BROKER_FILE
+    file = settings.broker_file
     file.touch(mode=0o600)
     file.write_text(settings.broker_url or "")
     try:

@@ -1,9 +1,9 @@
 """A web backend that accepts an upload, queues it, and serves its masks.
 
-pip install maskq[gateway]                  # fastapi, uvicorn, python-multipart
-maskq up                                    # in another terminal; prints MASKQ_BROKER_URL
-uvicorn examples.backend.app:app
-curl -F file=@cells.png localhost:8000/images
+pip install '.[gateway]'                    # in a checkout: fastapi, uvicorn, python-multipart
+maskq up                                    # in another terminal; maskq's own gateway has port 8000
+uvicorn --port 8080 examples.backend.app:app
+curl -F file=@cells.png localhost:8080/images
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def call(module: str, function: str, **arguments: Any) -> None:
     try:
         implementation = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
-        fail(f"this command needs {error.name}: install maskq[worker]", 2)
+        fail(f"this command needs {error.name}: pip install 'maskq[worker]' (or, in a checkout, '.[worker]')", 2)
     try:
         raise typer.Exit(implementation(**arguments))
     except typer.Exit:

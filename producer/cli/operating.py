@@ -32,7 +32,7 @@ def serve(
     """The HTTP gateway: images in, masks out, until SIGTERM. Its OpenAPI page is at /docs."""
     for needed in ("fastapi", "python_multipart", "uvicorn"):
         if not find_spec(needed):
-            fail(f"this command needs {needed}: install maskq[gateway]", 2)
+            fail(f"this command needs {needed}: pip install 'maskq[gateway]' (or, in a checkout, '.[gateway]')", 2)
     call("producer.gateway.serve", "serve", address=address, port=port)
 
 

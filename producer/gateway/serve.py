@@ -15,7 +15,6 @@ import uvicorn
 from rich.console import Console
 
 from ..client import Client
-from ..commands import configured
 from ..errors import MaskqError
 from ..settings import Settings
 from .app import create_app
@@ -36,7 +35,7 @@ def serve(address: str, port: int, listening: Callable[[str], None] = _say) -> i
     """Answer until SIGTERM or Ctrl-C; `listening` is told the URL. Raises `CannotListen`, `InvalidJob` and
     `BrokerUnavailable`.
     """
-    settings = configured()
+    settings = Settings().with_broker()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     client = Client(settings=settings)
     client.check()

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from producer import Client, Settings
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import marked, maskq, start
 from tests.conftest import until
@@ -96,6 +97,12 @@ def test_the_gateway_takes_an_image_and_gives_its_objects(up, tmp_path):
         result = http.get(queued.json()["links"]["result"], params={"wait": 60})
     assert result.status_code == 200 and result.json()["objects"]
     assert up.maskq("status", queued.json()["job_id"]).returncode == 0, "other terminals see the same job"
+
+
+def test_a_client_that_names_no_broker_takes_the_one_that_runs(up, tmp_path):
+    (piece, _), *_ = ten_pieces(tmp_path / "in")
+    with Client(settings=Settings(broker_url=None, state_dir=up.env["MASKQ_STATE_DIR"])) as client:
+        assert client.submit(piece).wait(60).objects
 
 
 def test_a_failed_job_is_told_with_its_reason(up, tmp_path):

@@ -777,4 +777,7 @@ def test_without_the_extra_the_command_says_what_to_install(missing: str, monkey
     monkeypatch.setattr("producer.cli.operating.find_spec", lambda name: None if name == missing else object())
     said = CliRunner().invoke(cli, ["serve"])
     assert said.exit_code == 2
-    assert said.stderr.strip() == f"maskq: this command needs {missing}: install maskq[gateway]"
+    assert (
+        said.stderr.strip()
+        == f"maskq: this command needs {missing}: pip install 'maskq[gateway]' (or, in a checkout, '.[gateway]')"
+    )

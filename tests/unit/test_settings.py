@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from producer import Settings
+from producer import Client, InvalidJob, Settings
 from producer.cli import app
 from workers.stack import settings_env
 
@@ -25,6 +27,16 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(f"MASKQ_{name}", "")
     found = Settings()
     assert (found.broker_url, found.models, found.lease_s) == (None, None, 8)
+
+
+def test_the_broker_of_a_running_stack_is_found_where_none_is_named(tmp_path: Path) -> None:
+    none = Settings(broker_url=None, state_dir=tmp_path)
+    assert none.with_broker().broker_url is None
+    with pytest.raises(InvalidJob, match="MASKQ_BROKER_URL"):
+        Client(settings=none)
+    none.broker_file.write_text("redis://running\n")
+    assert none.with_broker().broker_url == "redis://running"
+    assert Settings(broker_url="redis://named", state_dir=tmp_path).with_broker().broker_url == "redis://named"
 
 
 @pytest.mark.parametrize(
