@@ -31,7 +31,7 @@ def run(quick: bool, images: Path | None, device: str = "cpu") -> list[Case]:
     from .searching import cases
 
     found = [case for shape in _SHAPES for case in _on_gpu(shape, rounds)]
-    return [*found, *cases(100 if quick else 400, 1 if quick else 3)]
+    return [*found, *cases(100 if quick else 400)]
 
 
 def _on_cpu(shape: Shape, rounds: int) -> Iterator[Case]:

@@ -20,6 +20,7 @@ from segmentation.catalogue.repository import find
 from segmentation.fields import Floats
 from segmentation.images import decode
 from segmentation.inputs import to_input
+from segmentation.ladder import rung
 from segmentation.running import Input, Started
 from segmentation.segmenter import Precision, Segmenter
 
@@ -68,14 +69,14 @@ def published(shape: Shape, device: str) -> Timer:
 def ours(shape: Shape, device: str, precision: Precision = "fp32", batch: int = 1) -> Timer:
     """As a device process does: batches, one on its way while another is computed; on a CPU, images side by side.
 
-    The number of images is taken up to a multiple of `batch`.
+    On a GPU they are padded to the ladder's shape, and their number is taken up to a multiple of `batch`.
     """
     torch.backends.cudnn.benchmark = True  # one shape, for ever: what `on` and `auto` come to
     segmenter = Segmenter.load(find(_MODEL), device, precision)
     given = Input(planes(shape), (slice(0, shape[0]), slice(0, shape[1])), compact=True)
     if device == "cpu":
         return _side_by_side(lambda: segmenter.finish(segmenter.start([given], shape)))
-    return partial(_in_batches, segmenter, [given] * batch, shape)
+    return partial(_in_batches, segmenter, [given] * batch, rung(*shape))
 
 
 def tuned(shape: Shape, how: Tuned) -> Timer:

@@ -63,6 +63,8 @@ def layers(channels: int, bandwidths: int, batch: int, shape: tuple[int, int]) -
 
 def peak(device: str, dtype: torch.dtype, side: int, copied: int) -> Peak:
     """Measured: a product of two square matrices of `side`, and a copy of `copied` bytes (read once, written once)."""
+    # Convolutions may use TF32 as torch comes, products may not: the ceiling would be an eighth of what they reach.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     source = torch.zeros(copied, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

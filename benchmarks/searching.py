@@ -1,6 +1,8 @@
 """cudnn's search for the fastest convolutions: always, never, or where it pays, over three kinds of work.
 
-Every run begins in a process that has searched nothing, and pays for what it searches.
+Every run begins in a process that has searched nothing, and pays for what it searches. One shape and varied shapes are
+400 batches each, for `auto` makes its first search after about 100; new shapes are 25, for `on` searches every one of
+them, which takes seconds. With `--quick` it is a quarter of each.
 """
 
 from __future__ import annotations
@@ -11,14 +13,16 @@ from statistics import median
 from typing import Any, get_args
 
 import numpy as np
-import torch
 
 from segmentation.catalogue.repository import find
 from segmentation.ladder import exact, rung
 from segmentation.running import Input
 from segmentation.segmenter import Segmenter
-from workers.cudnn import CudnnBenchmark, Run
+from workers.batching import Kind
+from workers.counters import Counters
+from workers.cudnn import CudnnBenchmark
 from workers.devices import Benchmark
+from workers.forward import GpuRunner
 
 from .apart import Work, apart
 from .forwards import Shape, planes
@@ -36,21 +40,23 @@ _NUCLEI = (
     (260, 347, 5),
     (1040, 1388, 1),
 )
+#: So many times fewer are the batches of always new shapes.
+_FEWER = 16
 
 
 def workloads(count: int) -> dict[str, list[Shape]]:
-    """Shapes of `count` batches each: one and the same; as images of nuclei come, on the ladder; each one new."""
-    sizes = [exact(256 + 8 * (n % 64), 256 + 8 * (n // 64)) for n in range(count)]
+    """Shapes of `count` batches: one and the same; as images of nuclei come, on the ladder. Of fewer, each one new."""
+    sizes = [exact(256 + 8 * (n % 64), 256 + 8 * (n // 64)) for n in range(count // _FEWER)]
     rng = np.random.default_rng(0)
     drawn = rng.choice(len(_NUCLEI), count, p=np.array([own[2] for own in _NUCLEI]) / sum(own[2] for own in _NUCLEI))
     return {
         "one shape": [rung(512, 512)] * count,
         "varied shapes": [rung(*_NUCLEI[n][:2]) for n in drawn],
-        "every shape new": [sizes[n] for n in rng.permutation(count)],
+        "every shape new": [sizes[n] for n in rng.permutation(len(sizes))],
     }
 
 
-def cases(count: int, rounds: int) -> Iterator[Case]:
+def cases(count: int, rounds: int = 1) -> Iterator[Case]:
     """Per workload, images per second of `auto` over the better of `on` and `off`."""
     for name, shapes in workloads(count).items():
         rates: dict[str, list[float]] = {setting: [] for setting in get_args(Benchmark)}
@@ -64,29 +70,29 @@ def cases(count: int, rounds: int) -> Iterator[Case]:
         speed = {setting: median(found) for setting, found in rates.items()}
         both = {f"{setting}_images/s": round(speed[setting], 2) for setting in ("on", "off")}
         better = max(speed["on"], speed["off"])
-        yield Case.rate(f"cudnn auto, {name}", speed["auto"], better, "images/s", batches=count, **both, **told)
+        yield Case.rate(f"cudnn auto, {name}", speed["auto"], better, "images/s", batches=len(shapes), **both, **told)
 
 
 def through(setting: Benchmark, device: str) -> Work[list[Shape], tuple[float, dict[str, Any]]]:
     """Batches of one image of these shapes → the seconds that they took, and what the setting has counted."""
     segmenter = Segmenter.load(find("nuclei"), device)
-    _run(segmenter, (64, 64), Run.OFF)  # the device's context, the libraries
+    _seconds(GpuRunner(Counters(), CudnnBenchmark("off")), segmenter, _input((64, 64)))  # its context, the libraries
 
     def work(shapes: list[Shape]) -> tuple[float, dict[str, Any]]:
-        benchmark, spent = CudnnBenchmark(setting), 0.0
-        for shape in shapes:
-            how = benchmark.next(shape)
-            seconds = _run(segmenter, shape, how)
-            benchmark.ran(shape, how, seconds)
-            spent += seconds
-        return spent, benchmark.counters()
+        runner = GpuRunner(Counters(), benchmark := CudnnBenchmark(setting))
+        given = {shape: _input(shape) for shape in set(shapes)}
+        return sum(_seconds(runner, segmenter, given[shape]) for shape in shapes), benchmark.counters()
 
     return work
 
 
-def _run(segmenter: Segmenter, shape: Shape, how: Run) -> float:
-    given = Input(planes(shape), (slice(0, shape[0]), slice(0, shape[1])), compact=True)
-    torch.backends.cudnn.benchmark = how is not Run.OFF
+def _input(shape: Shape) -> Input:
+    return Input(planes(shape), (slice(0, shape[0]), slice(0, shape[1])), compact=True)
+
+
+def _seconds(runner: GpuRunner, segmenter: Segmenter, given: Input) -> float:
+    """How long a batch of one takes, as a device process runs it."""
+    kind = Kind(segmenter, segmenter.spec.label, (given.planes.shape[1], given.planes.shape[2]))
     began = time.perf_counter()
-    segmenter.finish(segmenter.start([given], shape))
+    runner.finish(runner.start(kind, [given]))
     return time.perf_counter() - began

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     """Processes of a CPU worker. Default: half the cores."""
     device_threads: int = Field(default=0, ge=0, le=256)
     """Jobs that a device process has in hand at once: the others fetch, decode and store while some are on the device.
-    0 takes two more than a `cpu` device has cores (4 at least), and for a GPU four more than fill two batches."""
+    0 takes two more than a `cpu` device has cores (4 at least), and for a GPU as many as fill four batches."""
     torch_threads: int = Field(default=0, ge=0, le=1024)
     """Images that a `cpu` device runs side by side, each on one thread; one that is alone gets all of them. 0 takes
     one per core."""

@@ -6,6 +6,19 @@ import torch
 
 from .errors import NoSuchDevice
 
+#: What torch says where a device failed.
+_FAILED = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS_", "CUDNN_STATUS_")
+#: What it says where memory was too small: a CPU's, pinned memory or a context's, a library's handle or workspace. A
+#: convolution tries one engine after another, takes none for which there is no workspace, and ends by saying so.
+_SHORT = (
+    "allocate memory",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "unable to find an engine to execute this computation",
+)
+
 
 def device(name: str) -> torch.device:
     """`cpu`, `cuda` or `cuda:N`. Raises `NoSuchDevice` where this machine has none of that name."""
@@ -20,9 +33,15 @@ def device(name: str) -> torch.device:
 
 def at_fault(error: BaseException) -> bool:
     """Whether it was the device that failed, or its memory that was too small, and not what it was given to run."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    words = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "allocate memory")
+    return short_of_memory(error) or _says(error, _FAILED)
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Whether the device's memory was too small, or that of this process."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or _says(error, _SHORT)
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 

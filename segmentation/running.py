@@ -47,8 +47,13 @@ class Started:
     raw: Tensor
     #: The network's input and `_rectangles`, on the device; kept, for another batch would be copied over them.
     given: tuple[Tensor, Tensor]
-    #: When `raw` is there; None where it is.
+    #: When the network began and when `raw` is there, on the GPU; None where it is.
+    began: torch.cuda.Event | None
     done: torch.cuda.Event | None
+
+    def seconds(self) -> float | None:
+        """How long the GPU ran the network, once the batch is finished; None where it was no GPU."""
+        return self.began.elapsed_time(self.done) / 1000 if self.began and self.done else None
 
 
 class Runner:
@@ -74,10 +79,18 @@ class Runner:
         if padded and not self._masks:
             raise ValueError(f"this network runs inputs at their own shape alone, and not all are {shape}")
         planes, rectangles = self._sent(batch, shape)
+        began = self._now()
         x = planes.to(self._dtype)
         raw = self._network(x, rectangles[:, :2]) if padded else self._network(x)
-        done = torch.cuda.current_stream(self._device).record_event() if self._there else None
-        return Started(batch, raw, (planes, rectangles), done)
+        return Started(batch, raw, (planes, rectangles), began, self._now())
+
+    def _now(self) -> torch.cuda.Event | None:
+        """When the GPU has computed what it was given so far."""
+        if self._there is None:
+            return None
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        torch.cuda.current_stream(self._device).record_event(event)
+        return event
 
     def _sent(self, batch: list[Input], shape: Shape) -> tuple[Tensor, Tensor]:
         """The network's input and `_rectangles`, on the device or on their way there."""
@@ -119,9 +132,11 @@ def _fetched(tensor: Tensor) -> Tensor:
 def _stacked(batch: list[Input], shape: Shape, pinned: bool = False) -> Tensor:
     """(N, channels, *shape) float32: the inputs, 0 beyond them."""
     size = (len(batch), len(batch[0].planes), *shape)
-    planes = torch.empty(size, memory_format=torch.channels_last, pin_memory=pinned).zero_()
+    planes = torch.empty(size, memory_format=torch.channels_last, pin_memory=pinned)
     for own, one in zip(planes.numpy(), batch, strict=True):
-        own[:, : one.planes.shape[1], : one.planes.shape[2]] = one.planes
+        height, width = one.planes.shape[1:]
+        own[:, :height, :width] = one.planes
+        own[:, :height, width:] = own[:, height:] = 0
     return planes
 
 

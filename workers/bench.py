@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -20,12 +20,15 @@ from producer.job import Result
 from producer.sources import expand
 
 from .commands import given
+from .devices import DeviceSpec, parse
 from .stack import running
 from .timeline import Timeline
 
 #: Images that are run before the clock starts: models are loaded, kernels compiled, threads started.
 _WARM_UP = 16
-_IN_FLIGHT = 32
+#: Images on their way, in all stages, at most: several batches for a GPU, which else would wait for the client; and no
+#: more for a CPU than it does soon, since those on their way when the time is over are finished first.
+_FOR_A_GPU, _FOR_A_CPU = 256, 32
 
 
 def bench(
@@ -38,11 +41,12 @@ def bench(
         chosen = given({**settings, "trace": folder if trace else None}).model_copy(
             update={"broker_url": None, "reuse": False}
         )
+        most = in_flight(parse(chosen.devices))
         with running(chosen) as stack, Client(settings=stack.settings) as client:
             for _ in client.map([images[n % len(images)] for n in range(_WARM_UP)], model=model):
                 pass
             began = time.monotonic()
-            results = list(_results(client, images, model, seconds, console, as_json))
+            results = list(_results(client, images, model, most, seconds, console, as_json))
             ended = time.monotonic()
         report = _measured(results, ended - began)
         if trace:
@@ -51,10 +55,15 @@ def bench(
     return 0
 
 
+def in_flight(devices: Iterable[DeviceSpec]) -> int:
+    """How many images are on their way at most, through a stack with these devices."""
+    return _FOR_A_GPU if any(spec.index for spec in devices) else _FOR_A_CPU
+
+
 def _results(
-    client: Client, images: list[bytes], model: str, seconds: float, console: Console, as_json: bool
+    client: Client, images: list[bytes], model: str, most: int, seconds: float, console: Console, as_json: bool
 ) -> Iterator[Result]:
-    """The results of the images, over and over, until the time is over."""
+    """The results of the images, over and over, until the time is over; at most so many are on their way."""
     over = time.monotonic() + seconds
 
     def until_over() -> Iterator[bytes]:
@@ -66,7 +75,7 @@ def _results(
     columns = (BarColumn(), TextColumn("{task.completed} images"))
     with Progress(*columns, console=console, disable=as_json, transient=True) as progress:
         bar = progress.add_task("", total=None)
-        for result in client.map(until_over(), in_flight=_IN_FLIGHT, model=model):
+        for result in client.map(until_over(), in_flight=most, model=model):
             progress.advance(bar)
             yield result
 

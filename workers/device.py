@@ -89,8 +89,8 @@ class Device:
 
     @property
     def threads(self) -> int:
-        """Jobs that the process has in hand at once."""
-        most = 2 * self._batch + 4 if self._spec.index else max(4, self._cores + 2)
+        """Jobs that the process has in hand at once: of a GPU's, two batches are on it, two are decoded or stored."""
+        most = 4 * self._batch if self._spec.index else max(4, self._cores + 2)
         return self._settings.device_threads or most
 
     def entries(self) -> Entries:
@@ -182,6 +182,8 @@ def main(argument: str) -> None:
     link = Link(settings.grace_s)
     if settings.trace:
         trace.begin(settings.trace, spec.node)
+    if spec.index:  # a GPU that can't be used ends the process here; later it would only fail job after job
+        torch.zeros(1, device="cuda:0")
     to = Connections.open(settings)
     device = Device(spec, settings)
     app = create_app(settings)

@@ -1,12 +1,13 @@
 """How batches of a model's inputs run on a device: on a CPU's cores, and on a GPU with its cudnn benchmark.
 
-Both count and time what they run. A batch's time is the time that the device gave it: from its start, or from the end
-of the one before it, to its end.
+Both count and time what they run. A batch's time is the time that the device gave it: on a GPU, from the begin of the
+network to its end, by the GPU's own clock; on a CPU from the begin of the batch to the end.
 """
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import TypeAlias
 import torch
 
 from segmentation.fields import Compact, Floats
-from segmentation.hardware import at_fault
+from segmentation.hardware import at_fault, short_of_memory
 from segmentation.running import Input, Started
 from segmentation.segmenter import Segmenter
 from tasks import trace
@@ -77,7 +78,6 @@ class GpuRunner(Runner[Segmenter, Input, Answer]):
     def __init__(self, counters: Counters, benchmark: CudnnBenchmark) -> None:
         self._counters, self._benchmark = counters, benchmark
         self._off, self._on = (ThreadPoolExecutor(1, f"launch-{name}") for name in ("off", "on"))
-        self._finished = 0.0
 
     def alone(self, kind: Kind[Segmenter], count: int) -> bool:
         """While cudnn searches, it times: nothing else may run, and what it took is to be known."""
@@ -95,8 +95,9 @@ class GpuRunner(Runner[Segmenter, Input, Answer]):
         """Wait for the batch's answers, and tell what it has cost."""
         with _typed_errors():
             answers = started.kind.model.finish(started.started)
-        now = time.perf_counter()
-        seconds, self._finished = now - max(started.began, self._finished), now
+        seconds = started.started.seconds()
+        if seconds is None:  # no GPU after all
+            seconds = time.perf_counter() - started.began
         self._counters.ran(len(answers), seconds)
         trace.spent("forward", seconds, images=len(answers), shape=started.kind.shape, cudnn=started.run.name)
         self._benchmark.ran(_shape(started.kind, len(answers)), started.run, seconds)
@@ -118,12 +119,22 @@ def _typed_errors() -> Iterator[None]:
     """Tell a device that is too small, or lost, from an input that can't be run."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        torch.cuda.empty_cache()  # nothing where there is no GPU
-        raise DeviceMemoryExhausted(str(error)) from error
-    except RuntimeError as error:
-        if "allocate memory" in str(error):  # as torch says it of a CPU
+    except Exception as error:
+        if short_of_memory(error):
+            traceback.clear_frames(error.__traceback__)  # they hold what was computed so far
+            _empty_cache()
             raise DeviceMemoryExhausted(str(error)) from error
         if at_fault(error):  # the context is lost, and with it every later call
             raise DeviceLost(str(error)) from error
         raise
+
+
+def _empty_cache() -> None:
+    """Have torch give back the memory that it keeps: cudnn and others do not get theirs from it.
+
+    Raises `DeviceLost`: where the context is lost, no engine is found for a convolution either.
+    """
+    try:
+        torch.cuda.empty_cache()  # nothing where there is no GPU
+    except RuntimeError as error:
+        raise DeviceLost(str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
+Made = TypeVar("Made")
 
 
 class DeviceLost(WorkerBroken):
@@ -107,7 +109,10 @@ class DeviceOwner(Generic[Model, Given, Answer]):
                 raise WorkerGone("the device's thread is gone")
             self._waiting.add(kind, (given, answer), time.monotonic())
             self._changed.notify()
-        return answer.result()
+        try:
+            return answer.result()
+        finally:
+            del answer  # an error's frames, this one among them, would hold it, and it them
 
     def trouble(self, limit_s: float) -> str | None:
         """Why nothing is to be expected of the device any more: it is dead, or at one batch for over `limit_s` s."""
@@ -167,18 +172,18 @@ class DeviceOwner(Generic[Model, Given, Answer]):
         if not self._flying:
             self._since = time.monotonic()
         self._flying.append(batch)
-        try:
-            batch.started = self._runner.start(batch.kind, batch.given)
-        except DeviceLost:
-            raise
-        except Exception as error:
+        failed = _tried(lambda: self._launch(batch))
+        if failed is not None:
             self._flying.pop()
             self._drain()  # what else is on the device takes memory, and has done nothing wrong
             self._flying.append(batch)
-            self._again(batch, error)
+            self._again(batch, failed)
             self._landed()
         if alone:
             self._drain()
+
+    def _launch(self, batch: _Batch[Model, Given, Answer]) -> None:
+        batch.started = self._runner.start(batch.kind, batch.given)
 
     def _drain(self) -> None:
         while self._flying:
@@ -187,16 +192,9 @@ class DeviceOwner(Generic[Model, Given, Answer]):
     def _finish(self) -> None:
         """Answer the oldest batch on the device."""
         batch = self._flying[0]
-        try:
-            answers = self._runner.finish(batch.started)
-            batch.started = None  # let its memory go before the answers, after which the process may end at any moment
-        except DeviceLost:
-            raise
-        except Exception as error:
-            batch.started = None
-            self._again(batch, error)
-        else:
-            _answer(batch, answers)
+        answers = _tried(lambda: self._runner.finish(batch.started))
+        batch.started = None  # let its memory go before the answers, after which the process may end at any moment
+        self._ended(batch, answers)
         self._landed()
 
     def _landed(self) -> None:
@@ -221,14 +219,15 @@ class DeviceOwner(Generic[Model, Given, Answer]):
 
     def _run(self, batch: _Batch[Model, Given, Answer]) -> None:
         self._since = time.monotonic()
-        try:
-            answers = self._runner.finish(self._runner.start(batch.kind, batch.given))
-        except DeviceLost:
-            raise
-        except Exception as error:
-            self._again(batch, error)
-        else:
-            _answer(batch, answers)
+        self._ended(batch, _tried(lambda: self._runner.finish(self._runner.start(batch.kind, batch.given))))
+
+    def _ended(self, batch: _Batch[Model, Given, Answer], answers: list[Answer] | Exception) -> None:
+        """Answer a batch that was run, or run it once more."""
+        if isinstance(answers, Exception):
+            self._again(batch, answers)
+            return
+        for waiting, answer in zip(batch.answers, answers, strict=True):
+            waiting.set_result(answer)
 
     def _abandon(self, error: BaseException) -> None:
         self._on_death()
@@ -242,6 +241,33 @@ class DeviceOwner(Generic[Model, Given, Answer]):
                 answer.set_exception(DeviceLost(f"the device's thread died: {error!r}"))
 
 
-def _answer(batch: _Batch[Model, Given, Answer], answers: list[Answer]) -> None:
-    for waiting, answer in zip(batch.answers, answers, strict=True):
-        waiting.set_result(answer)
+def _tried(work: Callable[[], Made]) -> Made | Exception:
+    """What the work gives, or the error with which it failed; `DeviceLost` is raised.
+
+    What fails after this is not chained to the error, as it would be in an `except` block.
+    """
+    try:
+        return work()
+    except DeviceLost:
+        raise
+    except Exception as error:
+        _let_go(error)
+        return error
+
+
+def _let_go(error: Exception) -> None:
+    """Have an error, and those behind it, hold no frames; what they tell of them becomes a note.
+
+    The frames hold what the failed work had on the device, whose memory the next work needs, and lead back to those who
+    wait for the error and hold it, which would keep all of that until the garbage is collected.
+    """
+    error.add_note("".join(traceback.format_exception(error)))
+    behind: list[BaseException | None] = [error]
+    seen = set[int]()
+    while behind:
+        one = behind.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)  # others may hold the traceback
+            one.__traceback__ = None
+            behind += one.__cause__, one.__context__

@@ -28,8 +28,10 @@ from tasks.outputs import Summary, failure_kind, write_result
 from .commands import given
 from .stack import Stack, running
 
-#: Results wait unread behind the one that is written; this many images are on their way at most.
-_IN_FLIGHT = 32
+#: Images on their way at most: several batches for a GPU, which else would wait for the client. Results wait unread
+#: behind the one that is written, and images until they are run, all of it in Redis: of files that would come to more
+#: bytes than these, fewer are on their way, but as many as a client sends unless told otherwise.
+_IN_FLIGHT, _BYTES, _AT_LEAST = 128, 1 << 30, 32
 
 
 def run(
@@ -80,7 +82,8 @@ def _segment(
         progress = until_done.enter_context(_progress(console, as_json))
         bar = progress.add_task("segmenting", total=len(images))
         named = names(images)
-        outcomes = until_done.enter_context(closing(client.map(images, in_flight=_IN_FLIGHT, errors="return", **asked)))
+        most = in_flight(images)
+        outcomes = until_done.enter_context(closing(client.map(images, in_flight=most, errors="return", **asked)))
         try:
             for path, outcome in zip(images, outcomes, strict=True):
                 _take(path, outcome, out / named[path], summary, progress.console, as_json)
@@ -89,6 +92,12 @@ def _segment(
             if stack and stack.supervisor.error:
                 raise stack.supervisor.error from None
             raise
+
+
+def in_flight(images: list[Path]) -> int:
+    """How many of these images are on their way at most."""
+    largest = max(path.stat().st_size for path in images)
+    return max(_AT_LEAST, min(_IN_FLIGHT, _BYTES // max(1, largest)))
 
 
 def _start(settings: Settings, flower: bool, console: Console, until_done: ExitStack) -> Stack:

@@ -109,6 +109,7 @@ def evaluate(
     worst: Annotated[int, typer.Option(min=1, help="How many images to picture.")] = 10,
     every: Annotated[bool, typer.Option("--all", help="Show every image, not the worst ten.")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="What the network computes in: fp32, bf16 or fp16.")] = "fp32",
     json: Json = False,
 ) -> None:
     """Measure a model on labelled images: AP at IoU .5 to .95, pooled and as the mean over images, image by image."""
@@ -129,6 +130,7 @@ def evaluate(
         worst=worst,
         every=every,
         device=device,
+        precision=precision,
         as_json=json,
         tile_pixels=chosen.tile_pixels,
         max_pixels=chosen.max_pixels,

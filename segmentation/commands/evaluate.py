@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 from rich.progress import track
 
@@ -23,13 +23,17 @@ from ..evaluation.reading import SegmenterReader
 from ..evaluation.scores import Evaluation, Method, evaluate_with, picture_worst
 from ..evaluation.tuning import Kept, Tuning, tune
 from ..inputs import to_input
-from ..segmenter import Segmenter
+from ..segmenter import Precision, Segmenter
 from ..tiles import Bounds
 from . import report
 
 
 class UnknownBaseline(SegmentationError):
     """There is no baseline of that name."""
+
+
+class UnknownPrecision(SegmentationError):
+    """Networks do not compute in anything of that name."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Request:
     folder: Place
     split: str | None
     device: str
+    precision: Precision
     tta: bool
     diameter: float | None
 
@@ -64,6 +69,7 @@ def evaluate(
     worst: int,
     every: bool,
     device: str,
+    precision: Precision,
     as_json: bool,
     tile_pixels: int,
     max_pixels: int,
@@ -71,7 +77,9 @@ def evaluate(
     """Score a model on labelled images, and a baseline beside it; with `tune`, choose its parameters first."""
     if baseline not in (None, "otsu"):
         raise UnknownBaseline(f"no baseline {baseline!r}; there is: otsu")
-    asked = Request(data, find(model, folders), split, device, tta, diameter)
+    if precision not in get_args(Precision):
+        raise UnknownPrecision(f"no precision {precision!r}; there are: {', '.join(get_args(Precision))}")
+    asked = Request(data, find(model, folders), split, device, precision, tta, diameter)
     found = pairs(data, split, index or _models_own_split(asked))
     if tune and asked.plain:
         check_writable(asked.folder)
@@ -102,7 +110,7 @@ def _models_own_split(asked: Request) -> Path | None:
 
 
 def _load(asked: Request) -> Segmenter:
-    return Segmenter.load(asked.folder, str(hardware.device(asked.device)))
+    return Segmenter.load(asked.folder, str(hardware.device(asked.device)), asked.precision)
 
 
 def _methods(label: str, reader: SegmenterReader, parameters: Clustering, baseline: str | None) -> dict[str, Method]:
@@ -134,7 +142,8 @@ def _print_json(
     asked: Request, label: str, parameters: Clustering, results: dict[str, Evaluation], tuning: Tuning | None
 ) -> None:
     """One object a method."""
-    used = asdict(parameters) | {"tta": asked.tta, "diameter": asked.diameter, "device": asked.device}
+    ran = {"tta": asked.tta, "diameter": asked.diameter, "device": asked.device, "precision": asked.precision}
+    used = asdict(parameters) | ran
     for name, result in results.items():
         ours = name == label
         head: dict[str, Any] = {"method": name, "split": asked.split, "parameters": used if ours else {}}

@@ -62,6 +62,15 @@ def test_figures_and_pictures_of_the_worst_images(data, tmp_path):
         assert picture.width > 2.8 * (picture.height - 60)
 
 
+def test_half_precision_is_measured_and_told(data):
+    fully, half = (
+        json.loads(maskq("evaluate", data, "--json", *options).stdout) for options in ([], ["--precision", "bf16"])
+    )
+    assert (fully["parameters"]["precision"], half["parameters"]["precision"]) == ("fp32", "bf16")
+    assert half["map"] != fully["map"]
+    assert half["ap50"]["pooled"] == pytest.approx(fully["ap50"]["pooled"], abs=0.05)
+
+
 def test_the_terminal_shows_images_worst_first_and_rates(data):
     shown = maskq("evaluate", data, "--baseline", "otsu").stdout
     rows = [line.split() for line in shown.splitlines() if line.strip().startswith("piece")]
@@ -133,6 +142,7 @@ def test_a_split_comes_from_the_index_that_is_named_else_from_the_model(data, mo
     [
         (["--baseline", "magic"], "no baseline 'magic'; there is: otsu"),
         (["--device", "abacus"], "no device 'abacus'"),
+        (["--precision", "fp8"], "no precision 'fp8'; there are: fp32, bf16, fp16"),
         (["--model", "nonesuch"], "no model 'nonesuch'"),
     ],
 )

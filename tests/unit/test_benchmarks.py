@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import latency, loops, roofline, searching, soak
 from benchmarks.__main__ import NAMES, parse
-from benchmarks.forwards import Tuned, planes, prepared
+from benchmarks.forwards import Tuned, ours, planes, prepared
 from benchmarks.harness import Case, alternate, report
 from benchmarks.identity import identity_model
 from benchmarks.pictures import crops, label
@@ -25,8 +27,11 @@ from benchmarks.redis_load import RedisLoad
 from segmentation.catalogue.repository import find
 from segmentation.errors import ModelExists
 from segmentation.images import decode
+from segmentation.ladder import rung
 from segmentation.network import BranchedERFNet
 from segmentation.segmenter import Segmenter
+from workers import bench, cudnn, run
+from workers.devices import DeviceSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -206,10 +211,72 @@ def test_planes_have_the_shape_that_was_asked_for(shape):
 
 
 def test_the_workloads_are_one_shape_several_and_all_different():
-    kinds = {name: len(set(shapes)) for name, shapes in searching.workloads(200).items()}
+    workloads = searching.workloads(400)
+    kinds = {name: len(set(shapes)) for name, shapes in workloads.items()}
     assert kinds["one shape"] == 1
     assert 3 <= kinds["varied shapes"] <= 9
-    assert kinds["every shape new"] == 200
+    assert kinds["every shape new"] == 25
+    assert [len(shapes) for shapes in workloads.values()] == [400, 400, 25]
+
+
+def test_a_searched_batch_and_one_that_is_not_are_launched_by_threads_of_their_own(monkeypatch):
+    """As in a device process: on one thread, torch would keep the plans that it had found without the search."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    launched = []
+
+    def start(segmenter, batch, shape, own=Segmenter.start):
+        launched.append((torch.backends.cudnn.benchmark, threading.get_ident()))
+        return own(segmenter, batch, shape)
+
+    work = searching.through("auto", "cpu")
+    monkeypatch.setattr(Segmenter, "start", start)
+    monkeypatch.setattr(cudnn, "SEARCH", 2)
+    _, counters = work([(64, 64)] * 8)
+    assert counters["cudnn_searches"] == 1
+    by_flag = [{thread for own, thread in launched if own is flag} for flag in (False, True)]
+    assert [len(threads) for threads in by_flag] == [1, 1] and by_flag[0] != by_flag[1]
+
+
+def test_on_a_gpu_a_batch_is_padded_to_the_ladder_as_a_device_process_does(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    on_cpu = Segmenter.load(find("nuclei"))
+    seen = []
+
+    def start(segmenter, batch, shape, own=Segmenter.start):
+        seen.append((len(batch), batch[0].planes.shape[1:], shape))
+        return own(segmenter, batch, shape)
+
+    monkeypatch.setattr(Segmenter, "load", lambda *_: on_cpu)
+    monkeypatch.setattr(Segmenter, "start", start)
+    assert rung(88, 96) == (128, 128)
+    assert ours((88, 96), "cuda", batch=2)(3) > 0
+    assert seen == [(2, (88, 96), (128, 128))] * 2
+
+
+@pytest.mark.parametrize("convolutions", [True, False])
+def test_the_peak_of_products_is_that_of_the_arithmetic_which_convolutions_may_use(convolutions, monkeypatch):
+    before = torch.backends.cuda.matmul.allow_tf32
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", convolutions)
+    try:
+        roofline.peak("cpu", torch.float32, side=16, copied=1 << 10)
+        assert torch.backends.cuda.matmul.allow_tf32 is convolutions
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(("devices", "images"), [("cpu", 32), ("cpu,cuda:1", 256)])
+def test_bench_keeps_a_gpus_batches_filled_and_does_not_have_a_cpu_drain_them(devices, images):
+    specs = [DeviceSpec.read(one) for one in devices.split(",")]
+    assert bench.in_flight(specs) == images
+
+
+@pytest.mark.parametrize(("sizes", "images"), [((0, 999), 128), ((1, 16 << 20), 64), ((1 << 30,), 32)])
+def test_of_large_files_fewer_are_on_their_way(sizes, images, tmp_path):
+    files = [tmp_path / f"{size}.png" for size in sizes]
+    for file, size in zip(files, sizes, strict=True):
+        file.touch()
+        os.truncate(file, size)  # which takes no room
+    assert run.in_flight(files) == images
 
 
 @pytest.mark.parametrize(("setting", "searches"), [("on", 2), ("off", 0)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,11 +17,12 @@ import torch
 from producer.settings import Settings
 from segmentation.catalogue.repository import find
 from segmentation.fields import unpack
+from segmentation.hardware import at_fault
 from segmentation.segmenter import Segmenter
 from workers.batching import Kind
 from workers.counters import Counters
 from workers.cudnn import SEARCH, CudnnBenchmark
-from workers.device import Device
+from workers.device import Device, main
 from workers.devices import DeviceSpec
 from workers.forward import CpuRunner, GpuRunner
 from workers.models import LoadedModels
@@ -34,18 +37,29 @@ def _own_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
 
 
+class Started(list[Any]):
+    """A batch that was begun, and took so many seconds of a GPU's clock, where it has one."""
+
+    def __init__(self, batch: list[Any], took: float | None) -> None:
+        super().__init__(batch)
+        self._took = took
+
+    def seconds(self) -> float | None:
+        return self._took
+
+
 class Model:
     """Notes under which flag and by which thread it was launched; does nothing else but what it is told to raise."""
 
-    def __init__(self, error: Callable[[], Exception] | None = None) -> None:
+    def __init__(self, error: Callable[[], Exception] | None = None, took: float | None = None) -> None:
         self.launched: list[tuple[bool, str]] = []
-        self._error = error
+        self._error, self._took = error, took
 
     def start(self, batch: list[Any], shape: tuple[int, int]) -> list[Any]:
         self.launched.append((torch.backends.cudnn.benchmark, threading.current_thread().name))
         if self._error:
             raise self._error()
-        return batch
+        return Started(batch, self._took)
 
     def finish(self, started: list[Any]) -> list[Any]:
         return started
@@ -90,12 +104,26 @@ def test_what_was_run_is_counted(make: Callable[[Counters], Any]) -> None:
     assert (found["batches"], found["images"], found["mean_batch"]) == (2, 3, 1.5)
 
 
+def test_a_batch_on_a_gpu_counts_for_as_long_as_the_network_ran_there_and_not_until_somebody_asks() -> None:
+    runner = GpuRunner(counters := Counters(), benchmark := CudnnBenchmark("on"))
+    model = Model(took=0.125)
+    begun = [runner.start(kind(model), [n]) for n in range(2)]
+    time.sleep(0.05)
+    for batch in begun:
+        runner.finish(batch)
+    assert counters.entries()["device_s"] == benchmark.counters()["cudnn_search_s"] == 0.25
+
+
 @pytest.mark.parametrize(
     ("raised", "means"),
     [
         (lambda: torch.OutOfMemoryError("CUDA out of memory"), DeviceMemoryExhausted),
         (lambda: MemoryError(), DeviceMemoryExhausted),
         (lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory"), DeviceMemoryExhausted),
+        (lambda: RuntimeError("GET was unable to find an engine to execute this computation"), DeviceMemoryExhausted),
+        (lambda: RuntimeError("CUDA error: out of memory"), DeviceMemoryExhausted),
+        (lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `c"), DeviceMemoryExhausted),
+        (lambda: RuntimeError("CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), DeviceMemoryExhausted),
         (lambda: RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceLost),
         (lambda: RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), DeviceLost),
         (lambda: RuntimeError("sizes do not match"), RuntimeError),
@@ -111,6 +139,51 @@ def test_a_device_that_is_too_small_or_lost_is_told_from_an_input_that_can_not_b
     assert type(found.value) is means
 
 
+def test_a_lost_device_that_looks_like_one_without_memory_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def empty_cache() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
+    model = Model(lambda: RuntimeError("GET was unable to find an engine to execute this computation"))
+    with pytest.raises(DeviceLost, match="illegal memory access"):
+        GpuRunner(Counters(), CudnnBenchmark("off")).start(kind(model), [1])
+
+
+def test_when_torch_gives_memory_back_the_failed_batch_holds_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[Any] = []
+    held: list[bool] = []
+
+    class Large(Model):
+        def start(self, batch: list[Any], shape: tuple[int, int]) -> Any:
+            fields = np.zeros(9)
+            computed.append(weakref.ref(fields))
+            raise torch.OutOfMemoryError(f"CUDA out of memory beside {len(fields)}")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: held.append(computed[0]() is not None))
+    with pytest.raises(DeviceMemoryExhausted):
+        GpuRunner(Counters(), CudnnBenchmark("off")).start(kind(Large()), [1])
+    assert held == [False]
+
+
+def test_short_memory_is_no_fault_of_what_was_to_be_run() -> None:
+    assert at_fault(RuntimeError("FIND was unable to find an engine to execute this computation"))
+    assert at_fault(RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")) and at_fault(MemoryError())
+    assert not at_fault(RuntimeError("sizes do not match")) and not at_fault(ValueError("CUDA error"))
+
+
+def test_a_gpu_that_can_not_be_used_ends_its_process_before_any_job_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def zeros(*_: Any, device: str) -> None:
+        raise RuntimeError(f"CUDA initialization: the driver is too old for {device}")
+
+    def make(*_: Any) -> None:
+        raise AssertionError("it was taken to be usable")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    monkeypatch.setattr("workers.device.Device", make)
+    with pytest.raises(RuntimeError, match="too old for cuda:0"):
+        main("cuda:1=off")
+
+
 @pytest.fixture
 def batching(monkeypatch: pytest.MonkeyPatch) -> Device:
     """A device that batches as a GPU does, on the CPU."""
@@ -118,6 +191,10 @@ def batching(monkeypatch: pytest.MonkeyPatch) -> Device:
         "workers.device.LoadedModels", lambda repository, _, *others: LoadedModels(repository, "cpu", *others)
     )
     return Device(DeviceSpec("cuda:0", "on", batch=4), Settings(batch_wait_ms=50))
+
+
+def test_a_gpu_has_as_many_jobs_in_hand_as_fill_four_batches(batching: Device) -> None:
+    assert batching.threads == 16
 
 
 def test_what_an_image_is_answered_does_not_depend_on_the_batch_that_it_ran_in(

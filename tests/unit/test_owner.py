@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tasks.delivery import WorkerGone
@@ -216,6 +221,80 @@ def test_an_input_that_does_not_fit_even_alone_fails_alone_with_its_type() -> No
         call(owner.run, kind(), 1).result(20)
     device.memory = 100
     assert owner.run(kind(), 1) == 2
+
+
+class Hoarder(Device):
+    """A device whose every attempt fails while it holds arrays, which are noted, as its errors are.
+
+    `alive` tells, for each attempt, how many arrays of those before it there still were.
+    """
+
+    def __init__(self, depth: int, where: str) -> None:
+        super().__init__(depth)
+        self.where, self.taken, self.errors, self.alive = where, list[Any](), list[Any](), list[int]()
+        self._launcher = ThreadPoolExecutor(1)
+
+    def start(self, kind: Kind[str], batch: list[float]) -> Any:
+        if kind.shape != SHAPE:  # the one that is held
+            return super().start(kind, batch)
+        return self._launcher.submit(self._attempt, batch).result() if self.where == "start" else batch
+
+    def finish(self, started: Any) -> list[float]:
+        return self._attempt(started) if started[0] else super().finish(started)
+
+    def _attempt(self, batch: list[float]) -> Any:
+        self.alive.append(sum(one() is not None for one in self.taken))
+        try:
+            self._layer(np.array(batch))
+        except MemoryError as inner:
+            error = DeviceMemoryExhausted("out of memory")
+            self.errors.append(weakref.ref(error))
+            raise error from inner
+
+    def _layer(self, held: Any) -> None:
+        self.taken.append(weakref.ref(held))
+        try:
+            raise KeyError("no plan for", len(held))
+        except KeyError:
+            self._next(held + 1)
+
+    def _next(self, held: Any) -> None:
+        self.taken.append(weakref.ref(held))
+        raise MemoryError
+
+
+def failed_at(owner: Any, value: float) -> str:
+    """In which function an input failed, as its error tells; nothing of the error is kept."""
+    try:
+        owner.run(kind(), value)
+    except DeviceMemoryExhausted as error:
+        return re.findall(r"in (\w+)\n.*\nMemoryError", "".join(traceback.format_exception(error)))[0]
+    raise AssertionError("it did not fail")
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("where", ["start", "finish"])
+def test_what_failed_holds_no_memory_neither_at_the_next_attempt_nor_once_its_caller_has_seen_it(
+    depth: int, where: str
+) -> None:
+    device = Hoarder(depth, where)
+    owner: Any = own(device, Limits(count=4))
+    hold(owner, device)
+    answers = [call(failed_at, owner, value) for value in (1.0, 2.0, 3.0, 4.0)]
+    until(lambda: len(owner._waiting) == 4)
+    device.free.set()
+    assert [answer.result(20) for answer in answers] == ["_next"] * 4
+    assert device.alive == [0] * 7  # four, two, one, one, two, one, one
+    until(lambda: not any(one() is not None for one in device.taken + device.errors))
+    assert (len(device.taken), len(device.errors)) == (14, 7)
 
 
 @pytest.mark.parametrize("depth", [1, 2])

@@ -89,6 +89,29 @@ def test_an_image_on_the_ladder_has_the_foreground_that_it_has_alone(nuclei):
     assert 100 < own.foreground.sum() < 118 * 93 - 100
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=3),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.integers(0, 2),
+)
+def test_beyond_an_input_there_is_nothing_of_what_the_memory_held_before(sizes, channels, down, right):
+    batch = [whole(np.full((channels, 8 * rows, 8 * columns), 1 + n)) for n, (rows, columns) in enumerate(sizes)]
+    shape = 8 * (max(rows for rows, _ in sizes) + down), 8 * (max(columns for _, columns in sizes) + right)
+
+    def used(*arguments, own=torch.empty, **how):
+        return own(*arguments, **how).fill_(torch.nan)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch, "empty", used)
+        found = running._stacked(batch, shape)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for own, (rows, columns), value in zip(found.numpy(), sizes, range(1, 4), strict=False):
+        expected = np.zeros((channels, *shape), np.float32)
+        expected[:, : 8 * rows, : 8 * columns] = value
+        np.testing.assert_array_equal(own, expected)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @torch.inference_mode()
 def test_a_batch_of_the_inputs_own_shape_is_what_the_network_gives(channels):
