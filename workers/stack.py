@@ -102,7 +102,7 @@ def running(
     """
     devices = parse(settings.devices)
     flower_port = loopback_port("flower", settings.flower_port) if flower else None
-    gateway_port = loopback_port("gateway", settings.gateway_port) if gateway else None
+    gateway_port = loopback_port("gateway", settings.gateway_port, others=(flower_port,)) if gateway else None
     temporary = Path(tempfile.mkdtemp(prefix="maskq-"))
     supervisor = Supervisor(temporary if logs else None, on_crash_loop)
     try:

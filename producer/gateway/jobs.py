@@ -12,6 +12,7 @@ from ..contract import JobStatus, State
 from ..errors import (
     JobCancelled,
     JobDead,
+    JobExpired,
     JobFailed,
     PayloadMissing,
     PayloadTooLarge,
@@ -32,7 +33,10 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 JobId = Annotated[str, Depends(known_shape)]
 _NO_QUERY = [Depends(nothing)]
-_NO_RESULT = documented(UnknownJob, ResultNotReady, JobFailed, JobCancelled, PayloadMissing, JobDead, GatewayBusy)
+_ENDED = (JobFailed, JobCancelled, JobExpired, PayloadMissing, JobDead)
+_NO_RESULT = documented(UnknownJob, ResultNotReady, *_ENDED, GatewayBusy)
+_LISTENING = documented(UnknownJob, GatewayBusy)
+_NO_SUCH_LABELS = documented(UnknownJob, OtherFormat, ResultNotReady, *_ENDED, GatewayBusy)
 _MEDIA = {"png": "image/png", "tif": "image/tiff"}
 _JSON = TypeAdapter(dict[str, Any])
 
@@ -51,7 +55,7 @@ _BODY = {
 @router.post(
     "",
     status_code=202,
-    responses=documented(PayloadTooLarge, UnsupportedMedia, UploadTooSlow, QueueFull, StoreFull),
+    responses=documented(PayloadTooLarge, UnsupportedMedia, UploadTooSlow, QueueFull, StoreFull, GatewayBusy),
     openapi_extra={"requestBody": _BODY},
 )
 async def submit(
@@ -122,11 +126,11 @@ async def labels(gateway: TheGateway, job_id: JobId) -> Response:
     return _answer(gateway, job_id, "png", "tif")
 
 
-@router.get("/{job_id}/labels.png", dependencies=_NO_QUERY, responses=_NO_RESULT, response_class=Response)
-@router.get("/{job_id}/labels.tif", dependencies=_NO_QUERY, responses=_NO_RESULT, response_class=Response)
+@router.get("/{job_id}/labels.png", dependencies=_NO_QUERY, responses=_NO_SUCH_LABELS, response_class=Response)
+@router.get("/{job_id}/labels.tif", dependencies=_NO_QUERY, responses=_NO_SUCH_LABELS, response_class=Response)
 async def labels_as(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """The same, if it is of that format; 404 says which it is."""
-    return _answer(gateway, job_id, request.url.path.rpartition(".")[2])
+    return _answer(gateway, job_id, request.scope["path"].rpartition(".")[2])
 
 
 def _answer(gateway: Gateway, job_id: str, *kinds: str) -> ResultAnswer:
@@ -142,7 +146,7 @@ def _labels(job: Job, kinds: tuple[str, ...]) -> Found:
     return Found(file, _MEDIA[kind])
 
 
-@router.get("/{job_id}/events", dependencies=_NO_QUERY, responses=documented(UnknownJob), response_class=Response)
+@router.get("/{job_id}/events", dependencies=_NO_QUERY, responses=_LISTENING, response_class=Response)
 async def events(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """Server-sent events: one named `state` for each state that the job has entered or enters, until it ends.
 
@@ -161,8 +165,9 @@ _ENDS = {str(state) for state in State if state.ended}
 async def cancel(
     request: Request, gateway: TheGateway, job_id: JobId, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any]:
-    """Cancel the job; says the state that it has now, and what could be stopped. Where several submitted the same, it
-    goes on until each has cancelled: requests with one `Idempotency-Key`, or from one address, count once.
+    """Cancel the job; says the state that it has now, and what could be stopped. Where the same was submitted several
+    times, it goes on until each submission is cancelled: requests with one `Idempotency-Key`, or from one address,
+    count once.
     """
     job = gateway.client.job(job_id)
     call = idempotency_key or (request.client.host if request.client else None)
@@ -175,7 +180,10 @@ def _stopped(state: State, job: JobStatus) -> str:
         return job.error.message if job.error else "cancelled"
     if state.ended:
         return f"nothing was stopped: it had ended before, as {state}"
-    return f"nothing was stopped: it is {state}, and others who submitted the same wait for it"
+    return (
+        f"nothing was stopped: it is {state}, and other submissions of the same wait for it; each is cancelled once, "
+        f"by an Idempotency-Key of its own"
+    )
 
 
 def _links(job_id: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from .connections import abort
 from .errors import GatewayBusy
 from .pace import IDLE_S, Pace
 
@@ -59,7 +60,7 @@ class Results:
 
 class ResultAnswer(Response):
     """A result, loaded when it is its turn and sent as fast as its reader takes it; of one who takes it too slowly the
-    connection is closed.
+    connection is ended.
     """
 
     def __init__(self, results: Results, load: Callable[[], Awaitable[Found]]) -> None:
@@ -71,7 +72,8 @@ class ResultAnswer(Response):
         async with self._results.hold(self._load) as found:
             try:
                 await _send(found, send, Pace(self._results.idle_s))
-            except TimeoutError:  # the server closes what is left half sent
+            except TimeoutError:  # to close it would be to wait until the rest is read
+                abort(scope)
                 log.warning("%s: its reader takes it too slowly, and is given up", scope["path"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +25,7 @@ from producer.contract import Objects, Stage
 from producer.gateway.app import create_app
 from producer.gateway.news import News
 from producer.gateway.results import Results
+from producer.gateway.serve import configured
 from producer.store import Payload
 from tests.conftest import png, until
 from workers.redis_server import private_redis
@@ -68,7 +71,7 @@ class Served:
 def serving(settings: Settings) -> Iterator[Served]:
     news = News(settings.broker_url or "", most=LISTENERS)
     app = create_app(Client(settings=settings), news, settings)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
+    server = uvicorn.Server(configured(app, settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -228,7 +231,101 @@ def test_a_result_that_nobody_reads_is_not_held_for_ever(gateway: Served) -> Non
         to.sendall(f"GET /v1/jobs/{job_id}/labels HTTP/1.1\r\nHost: here\r\n\r\n".encode())
         until(lambda: results.held == len(file))
         until(lambda: results.held == 0, 10)
+        until(lambda: not open_to(gateway.port, to), 5)
     assert gateway.http.get(f"/v1/jobs/{job_id}/labels").content == file
+
+
+def open_to(port: int, to: socket.socket) -> bool:
+    """Whether the server's end of a connection is still open."""
+    ends = port, to.getsockname()[1]
+    found = psutil.Process().net_connections("tcp4")
+    return any((c.laddr.port, c.raddr.port) == ends and c.status == "ESTABLISHED" for c in found if c.raddr)
+
+
+@pytest.fixture
+def impatient(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """A gateway that gives up connections on which nothing comes of its waiting after .5 to 1 s."""
+    monkeypatch.setattr("producer.gateway.connections.IDLE_S", 0.5)
+    return gateway
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /", b"GET /healthz HTTP/1.1\r\nHost: here\r\nX: "])
+@pytest.mark.parametrize("asked", [False, True], ids=["at first", "after a request"])
+def test_a_request_that_never_comes_whole_is_not_waited_for(impatient: Served, sent: bytes, asked: bool) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as to:
+        if asked:
+            to.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b'{"status":"ok"}'):
+                answer += to.recv(65_536)
+        to.sendall(sent)
+        assert to.recv(65_536) == b""
+
+
+def test_a_header_that_trickles_is_not_waited_for_either(impatient: Served) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as to:
+        to.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n")
+        for number in range(100):
+            try:
+                to.sendall(b"X-%d: x\r\n" % number)
+            except OSError:
+                break
+            time.sleep(0.05)
+        assert number < 50
+
+
+def test_a_refused_body_that_goes_on_for_ever_is_cut(impatient: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.gateway.hearing._MOST_S", 0.2)
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as to:
+        to.sendall(head)
+        with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+            for _ in range(1000):
+                to.sendall(b"10\r\n" + bytes(0x10) + b"\r\n")
+                time.sleep(0.01)
+
+
+def test_answers_that_nobody_reads_are_not_kept_for_ever(impatient: Served) -> None:
+    asked = b"GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n"
+    with socket.socket() as to:
+        to.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        to.connect(("127.0.0.1", impatient.port))
+        to.sendall(asked * 1000)
+        until(lambda: not open_to(impatient.port, to))
+
+
+def test_who_keeps_to_the_rules_is_not_cut_however_long_it_takes(impatient: Served) -> None:
+    """A body that comes slowly, a stream of events, a result that is waited for, a connection that is used again."""
+
+    def slowly() -> Iterator[bytes]:
+        for pixel in range(0, len(IMAGE), 10):
+            time.sleep(0.25)
+            yield IMAGE[pixel : pixel + 10]
+
+    with httpx.Client(base_url=impatient.http.base_url, timeout=20) as http:
+        job_id = http.post("/v1/jobs", content=slowly()).json()["job_id"]
+        ends = threading.Timer(2.5, impatient.work, (job_id, *Stage))
+        ends.start()
+        assert [event["state"] for event in impatient.events(job_id)][-1] == "done"
+        ends.join()
+        other = http.post("/v1/jobs", content=IMAGE).json()["job_id"]
+        assert http.get(f"/v1/jobs/{other}/result?wait=2.5").status_code == 409
+        for _ in range(8):
+            time.sleep(0.2)
+            assert http.get("/healthz").status_code == 200
+
+
+def test_a_result_may_be_read_slowly(impatient: Served) -> None:
+    job_id = impatient.submit()
+    impatient.work(job_id, *Stage)
+    impatient.to.store.put(job_id, Payload.LABELS, file := IMAGE + bytes(24 << 20))
+    said = b""
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as to:
+        to.sendall(f"GET /v1/jobs/{job_id}/labels HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
+        while more := to.recv(1 << 20):
+            said += more
+            time.sleep(0.1)
+    assert said.endswith(file)
 
 
 def answer_to(port: int, head: str, body: list[bytes], leave: bool = False) -> bytes:

@@ -26,6 +26,7 @@ from producer import (
     InvalidJob,
     JobCancelled,
     JobDead,
+    JobExpired,
     JobFailed,
     JobStatus,
     Options,
@@ -42,12 +43,15 @@ from producer.contract import JobSpec, MaskObject, Objects, Rle, Stage
 from producer.errors import MaskqError
 from producer.gateway.app import create_app
 from producer.gateway.asked import Asked
-from producer.gateway.errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
+from producer.gateway.errors import GatewayBusy, OtherFormat, UnsupportedMedia, UploadTooSlow
 from producer.gateway.events import Story
+from producer.gateway.pace import LEAST_RATE, Pace
 from producer.gateway.problems import type_of
 from producer.gateway.results import LOADING, Results
+from producer.gateway.serve import Server
 from producer.gateway.uploads import Uploads
 from producer.stats import Stats
+from workers.gateway import LoopWatch
 
 JOB = "0123456789abcdef" * 2
 HERE = f"/v1/jobs/{JOB}"
@@ -433,6 +437,31 @@ def test_a_body_may_take_long_that_comes_fast_enough(http: Http) -> None:
     assert http.post(steady()).status_code == 202
 
 
+def test_what_the_gateway_itself_takes_is_not_charged_to_who_sends() -> None:
+    async def paced(*waits: float) -> None:
+        pace = Pace(0.2)
+        for count, seconds in enumerate(waits):
+            async with pace.after(count):
+                await asyncio.sleep(seconds)
+            await asyncio.sleep(0.15)
+
+    asyncio.run(paced(0.01, 0.01, 0.01))
+    with pytest.raises(TimeoutError):
+        asyncio.run(paced(0.12, 0.12))
+
+
+def test_who_sends_fast_enough_has_as_long_as_that_takes() -> None:
+    async def paced(count: int) -> None:
+        pace = Pace(0.2)
+        for number in range(3):
+            async with pace.after(number * count):
+                await asyncio.sleep(0.1)
+
+    asyncio.run(paced(LEAST_RATE // 5))
+    with pytest.raises(TimeoutError):
+        asyncio.run(paced(1))
+
+
 def test_a_forms_file_is_gone_when_it_was_submitted(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
     files = []
     real = tempfile.SpooledTemporaryFile
@@ -640,12 +669,22 @@ def test_labels_come_as_the_file_that_they_are(http: Http, file: bytes, kind: st
     assert other.json()["detail"].endswith(f"{HERE}/labels.{kind}")
 
 
+@pytest.mark.parametrize("host", ["here?x", "here#x", "[", ""])
+def test_labels_are_what_the_path_says_whatever_the_host(http: Http, host: str) -> None:
+    assert http("GET", f"{HERE}/labels.png", headers={"host": host}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("state", "message", "detail"),
     [
         (State.CANCELLED, "cancelled while embedding", "cancelled while embedding"),
         (State.DONE, None, "nothing was stopped: it had ended before, as done"),
-        (State.QUEUED, None, "nothing was stopped: it is queued, and others who submitted the same wait for it"),
+        (
+            State.QUEUED,
+            None,
+            "nothing was stopped: it is queued, and other submissions of the same wait for it; each is cancelled once, "
+            "by an Idempotency-Key of its own",
+        ),
     ],
 )
 def test_cancelling_says_what_it_could_stop(http: Http, state: State, message: str | None, detail: str) -> None:
@@ -770,6 +809,40 @@ def test_openapi_tells_of_the_fields_and_the_errors(http: Http) -> None:
     assert {"Idempotency-Key", *Asked.model_fields} == {parameter["name"] for parameter in post["parameters"]}
     assert set(post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]) >= {"file", "model"}
     assert http("GET", "/docs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("post", "/v1/jobs", GatewayBusy),
+        ("get", "/v1/jobs/{job_id}/events", GatewayBusy),
+        ("get", "/v1/jobs/{job_id}/result", JobExpired),
+        ("get", "/v1/jobs/{job_id}/labels", JobExpired),
+        ("get", "/v1/jobs/{job_id}/labels.png", OtherFormat),
+        ("get", "/v1/jobs/{job_id}/labels.tif", OtherFormat),
+    ],
+)
+def test_openapi_tells_of_the_errors_that_few_meet(http: Http, method: str, path: str, kind: type[MaskqError]) -> None:
+    answers = http("GET", "/openapi.json").json()["paths"][path][method]["responses"]
+    assert str(kind.__doc__).partition("\n")[0] in answers[str(kind.status)]["description"]
+
+
+def test_requests_end_before_who_stops_the_process_loses_patience(http: Http) -> None:
+    server = Server(http.app, http.news, Settings(grace_s=10))  # type: ignore[arg-type]
+    assert server.config.timeout_graceful_shutdown == 8
+
+
+def test_an_event_loop_that_stands_still_is_trouble_unless_it_is_to_end(http: Http) -> None:
+    server = Server(http.app, http.news, Settings())  # type: ignore[arg-type]
+    watch = LoopWatch(server, most=2)
+    for _ in range(5):
+        http.run(server.on_tick(1))
+        assert watch.trouble() is None
+    assert [watch.trouble() for _ in range(3)] == [None, None, "its event loop has stood still for 3 s"]
+    http.run(server.on_tick(1))
+    assert watch.trouble() is None
+    server.should_exit = True
+    assert not any(watch.trouble() for _ in range(5))
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "python_multipart", "uvicorn"])
