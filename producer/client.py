@@ -41,6 +41,8 @@ from .store import Payload
 
 #: How long `Client.map` waits before it tries a full queue again, seconds.
 _FULL_PAUSE_S = 0.25
+#: How long `Client.submit` waits at most.
+_LONGEST_PAUSE_S = 2.0
 #: A payload is stored before its job is entered; by this age it will not be any more, seconds.
 _ORPHAN_S = 3600.0
 
@@ -112,15 +114,18 @@ class Client:
             raise InvalidJob(readable(error)) from error
         same = _meaning(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
         deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image)
+        pause = _FULL_PAUSE_S
         while True:
             try:
                 with broker_there():
                     entered = self._desk.enter(job_id, spec, shape, image, same=same, key=idempotency_key)
                 return Job(entered, self._to)
             except (QueueFull, StoreFull, BrokerUnavailable):
-                if time.monotonic() + _FULL_PAUSE_S > deadline:
+                left = deadline - time.monotonic()
+                if left < _FULL_PAUSE_S:
                     raise
-                time.sleep(_FULL_PAUSE_S)
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, _LONGEST_PAUSE_S)  # each time the image goes there in vain
 
     def job(self, job_id: str) -> Job:
         """The job of that id. Nothing is asked of the broker until you do."""

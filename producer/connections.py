@@ -77,4 +77,5 @@ class Connections:
 
     def close(self) -> None:
         """Let go of the connections."""
+        self.ledger.close()
         self.redis.close()

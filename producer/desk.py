@@ -68,6 +68,8 @@ class Desk:
             with room_in_redis():
                 entered = self._ledger.create(job_id, spec, shape, bytes_=len(image), same=same, key=key, first=first)
         except (QueueFull, StoreFull):
+            if self._ledger.knows(job_id):  # it was entered before, and the answer was lost
+                return job_id
             self._store.drop(job_id, Payload.IMAGE)
             raise
         if entered != job_id:

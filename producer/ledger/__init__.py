@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +32,8 @@ ACTIVE, LEASES, DEAD, CANCELLED = (f"{PREFIX}{name}" for name in ("active", "lea
 _DELAYED, _EXPIRING, _KEPT, _BYTES = (f"{PREFIX}{name}" for name in ("delayed", "expiring", "kept", "bytes"))
 #: A published message can be missed while a connection is made anew; then the state is looked at this often, seconds.
 _LOOK_AGAIN = 1.0
+#: How long `wait` waits for one answer, seconds.
+_ANSWER_S = 5.0
 #: Jobs that one round of a sweep takes up at most.
 _AT_ONCE = 1000
 
@@ -64,20 +67,34 @@ class Ledger:
             "\n".join(here.joinpath(name).read_text() for name in ("queues.lua", "transitions.lua"))
         )
 
-    def impatient(self, answer_s: float) -> Ledger:
+    def impatient(self, answer_s: float, **how: Any) -> Ledger:
         """The same, over connections of its own, which wait so many seconds for an answer at most: for what must not
-        wait behind a connection that went silent as long as for a large image on a slow line.
+        wait behind a connection that went silent as long as for a large image on a slow line. `how`: what else of
+        redis's connections is to be otherwise.
         """
         from redis import ConnectionPool, Redis
 
         pool = self._redis.connection_pool
-        how = {"socket_timeout": answer_s, "socket_connect_timeout": answer_s}
+        how |= {"socket_timeout": answer_s, "socket_connect_timeout": answer_s}
         quick = ConnectionPool(
             connection_class=pool.connection_class,
             max_connections=pool.max_connections,
             **(pool.connection_kwargs | how),
         )
         return Ledger(Redis(connection_pool=quick), **asdict(self.rules))
+
+    @cached_property
+    def _once(self) -> Ledger:
+        """For who asks again by themselves, and has to know soon that there is no answer."""
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        return self.impatient(_ANSWER_S, retry=Retry(NoBackoff(), 0))
+
+    def close(self) -> None:
+        """Let go of the connections that are its own."""
+        if "_once" in vars(self):
+            self._once._redis.close()
 
     @property
     def lease_s(self) -> float:
@@ -95,6 +112,8 @@ class Ledger:
 
         keys, told = (PREFIX, _key(job_id)), (transition, job_id, self._settings, *arguments)
         with self._redis.pipeline(transaction=all_or_nothing) as together:
+            # To say what failed it would write out a whole image, a third of a second a megabyte, while others wait.
+            together.annotate_exception = lambda *_: None  # type: ignore[method-assign]
             for command in commands:
                 together.execute_command(*command)  # type: ignore[no-untyped-call]
             together.evalsha(self._script.sha, len(keys), *keys, *cast(Any, told))
@@ -336,8 +355,8 @@ class Ledger:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             try:
-                return self._wait(job_id, deadline)
-            except (ConnectionError, TimeoutError) as error:  # after some tries, with pauses, of the connection's own
+                return self._once._wait(job_id, deadline)
+            except (ConnectionError, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise BrokerUnavailable(f"waited for job {job_id}; the broker does not answer: {error}") from error
                 time.sleep(_LOOK_AGAIN / 4)

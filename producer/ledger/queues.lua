@@ -30,6 +30,14 @@ end
 -- Jobs that were sent to and not claimed (zset, by when they were sent).
 local function sent_of(queue) return prefix .. 'sent:' .. queue end
 
+-- How many messages are on their way: those that lie in the queue, of jobs that have ended since too, or were taken from
+-- it and have not been claimed.
+local function outstanding(queue)
+  local lying = 0
+  for priority = 0, 9 do lying = lying + redis.call('LLEN', list_of(queue, priority)) end
+  return math.max(lying, redis.call('ZCARD', sent_of(queue)))
+end
+
 -- What kombu's Redis transport makes of a message.
 local function envelope(exchange, key, tag, priority, headers, body)
   return cjson.encode({
@@ -110,7 +118,7 @@ end
 -- Fill Celery's queue up to `window` messages from the lines.
 local function admit(queue)
   if redis.call('EXISTS', lined_of(queue)) == 0 then return end
-  local room = settings.window - redis.call('ZCARD', sent_of(queue))
+  local room = settings.window - outstanding(queue)
   for _ = 1, AT_ONCE do
     if room <= 0 then return end
     local aged, priority, client = next_turn(queue)
@@ -131,7 +139,7 @@ end
 local function line_up(who, stage)
   local queue = queue_of(who, stage)
   local priority, client = unpack(redis.call('HMGET', hash(who), 'priority', 'client'))
-  if redis.call('EXISTS', lined_of(queue)) == 0 and redis.call('ZCARD', sent_of(queue)) < settings.window then
+  if redis.call('EXISTS', lined_of(queue)) == 0 and outstanding(queue) < settings.window then
     send(who, stage, queue, tonumber(priority))
     return
   end

@@ -143,8 +143,10 @@ local function counted_of(of) return prefix .. 'counted:' .. of end
 -- Another submission waits for a job, if that has not ended; false where too many do.
 local function wait_for(other)
   if not stage_of[redis.call('HGET', hash(other), 'state')] then return true end
+  if redis.call('SISMEMBER', counted_of(other), id) == 1 then return true end
   if redis.call('SCARD', counted_of(other)) >= settings.max_queued then return false end
-  if redis.call('SADD', counted_of(other), id) == 1 then redis.call('HINCRBY', hash(other), 'wanted', 1) end
+  redis.call('SADD', counted_of(other), id)
+  redis.call('HINCRBY', hash(other), 'wanted', 1)
   return true
 end
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -23,6 +27,7 @@ from producer import (
     WaitTimeout,
 )
 from producer.broker import queue_length
+from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import png, until
 
 IMAGE = png(np.zeros((4, 6), np.uint8))
@@ -63,6 +68,46 @@ def test_a_full_queue_refuses_and_keeps_nothing_of_what_it_refused(client: Clien
     assert len(redis.keys("maskq:payload:*")) == 3
     jobs[0].cancel()
     client.submit(IMAGE)
+
+
+def test_an_answer_that_was_lost_costs_no_image_though_redis_is_full_by_then(
+    client: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, create = client._to.ledger, client._to.ledger.create
+
+    def twice(*told: Any, **how: Any) -> str:
+        create(*told, **how)
+        redis.config_set("maxmemory", 1)
+        return create(*told, **how)
+
+    monkeypatch.setattr(ledger, "create", twice)
+    try:
+        job = client.submit(IMAGE)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert job.image() == IMAGE
+
+
+def test_who_waits_for_room_sends_the_image_ever_more_rarely(client: Client, redis: Redis) -> None:
+    for _ in range(3):
+        client.submit(IMAGE)
+    before = redis.info("commandstats")["cmdstat_set"]["calls"]
+    with pytest.raises(QueueFull):
+        client.submit(IMAGE, timeout=3)
+    assert redis.info("commandstats")["cmdstat_set"]["calls"] - before <= 6
+
+
+def test_who_waits_is_told_in_time_that_the_broker_is_silent(redis_url: str) -> None:
+    port = str(urlsplit(redis_url).port)
+    with closing(Proxy(int(port))) as proxy, Client(redis_url.replace(port, str(proxy.port))) as client:
+        job = client.submit(IMAGE)
+        with pytest.raises(WaitTimeout):
+            job.wait(0.1)
+        with proxy.stalled():
+            began = time.monotonic()
+            with pytest.raises((BrokerUnavailable, WaitTimeout)):
+                job.wait(1)
+            assert time.monotonic() - began < 15
 
 
 def test_a_cancelled_job_is_over_and_its_image_gone(client: Client, redis: Redis) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +19,9 @@ from redis import Redis
 
 from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
 from producer.contract import Failure, JobSpec, JobStatus, Limits, Stage, State
-from producer.errors import QueueFull, UnknownJob
+from producer.errors import QueueFull, StoreFull, UnknownJob
 from producer.ledger import Ledger
+from producer.store import Payload, RedisStore, room_in_redis
 from tests.conftest import until
 
 MOST_QUEUED, MOST_ATTEMPTS, RETENTION_S, DEAD_RETENTION_S = 6, 2, 100, 1000
@@ -382,13 +384,16 @@ def test_who_waits_is_told_at_once_and_until_then_waits_as_long_as_they_said(red
 # Lines
 
 
+def woken(redis: Redis) -> Iterator[str]:
+    """The jobs of the messages, in the order in which a worker takes them."""
+    while lists := [name for name in message_lists() if redis.llen(name)]:
+        (job_id,), _, _ = json.loads(json.loads(redis.rpop(lists[0]))["body"])
+        yield job_id
+
+
 def served(redis: Redis, ledger: Ledger) -> Iterator[str]:
     """The jobs in the order in which a worker gets them, one at a time."""
-    while True:
-        lists = [name for name in message_lists() if redis.llen(name)]
-        if not lists:
-            return
-        (job_id,), _, _ = json.loads(json.loads(redis.rpop(lists[0]))["body"])
+    for job_id in woken(redis):
         assert answer(ledger.claim(job_id, Stage.EMBED, f"owner of {job_id}")) == "ok"
         yield job_id
 
@@ -659,6 +664,38 @@ def test_a_redis_that_is_full_lets_workers_finish_and_users_cancel(redis: Redis)
         assert ledger.cancel("job3") is State.CANCELLED
     finally:
         redis.config_set("maxmemory", 0)
+
+
+def test_a_full_redis_is_told_at_once_and_without_the_image(redis: Redis) -> None:
+    ledger, store, image = Ledger(redis), RedisStore(redis, 100), os.urandom(4 << 20)
+    redis.config_set("maxmemory", 1)
+    try:
+        began = time.process_time()
+        with pytest.raises(StoreFull) as told, room_in_redis():
+            ledger.create("job", JobSpec(), None, first=store.putting("job", Payload.IMAGE, image))
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert time.process_time() - began < 0.5 and len(str(told.value)) < 300
+
+
+def test_a_repeat_that_was_counted_is_asked_again_though_no_more_may_wait(redis: Redis) -> None:
+    ledger = Ledger(redis, max_queued=2)
+    ledger.create("one", JobSpec(), None, same="sha")
+    for job_id in ("two", "three", "three", "two"):
+        assert ledger.create(job_id, JobSpec(), None, same="sha") == "one"
+    with pytest.raises(QueueFull):
+        ledger.create("four", JobSpec(), None, same="sha")
+
+
+def test_messages_of_jobs_that_were_cancelled_are_no_more_than_the_window(redis: Redis) -> None:
+    ledger = roomy(redis)
+    for n in range(50):
+        ledger.create(f"job{n}", JobSpec(), None)
+        ledger.cancel(f"job{n}")
+    assert sum(redis.llen(name) for name in message_lists()) == 4
+    ledger.create("wanted", JobSpec(), None)
+    claimed = [answer(ledger.claim(job_id, Stage.EMBED, "one")) for job_id in woken(redis)]
+    assert claimed == ["cancelled"] * 4 + ["ok"]
 
 
 def test_a_clock_that_was_set_back_puts_no_job_where_no_one_looks(redis: Redis) -> None:
