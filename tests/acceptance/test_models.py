@@ -13,7 +13,7 @@ from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import maskq
 from tests.checkpoints import checkpoint, published
 
-NUCLEI = "nuclei@2"
+NUCLEI = "nuclei@3"
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def test_a_new_version_is_taken_without_a_restart_and_the_old_one_stays_for_thos
 
 
 def test_the_shipped_model_is_there_beside_a_users_own(client: Client) -> None:
-    assert segmented(client, "nuclei").model == segmented(client, "nuclei@2").model == "nuclei@2"
+    assert segmented(client, "nuclei").model == segmented(client, "nuclei@3").model == "nuclei@3"
 
 
 def test_a_version_that_comes_between_the_stages_changes_nothing_for_the_job(client: Client, folder: Path) -> None:

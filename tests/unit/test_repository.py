@@ -15,7 +15,7 @@ from segmentation.catalogue.repository import Broken, Repository, refuse_existin
 from segmentation.errors import InvalidLocation, InvalidModel, ModelExists, UnknownModel
 
 #: What comes with the package.
-NUCLEI, PHASE = "nuclei@2", "phase-contrast@1"
+NUCLEI, PHASE = "nuclei@3", "phase-contrast@1"
 WEIGHTS = b"weights, as far as a folder can tell"
 
 
