@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -99,9 +100,9 @@ def test_tuning_repairs_bad_parameters_and_stores_them_with_the_model(data, mode
 
 def test_the_documented_copy_is_the_model_that_is_tuned(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "thresholds.md").read_text()
-    (block,) = re.findall(r"```\n(mkdir .*?)MASKQ_MODELS=models maskq", text, re.DOTALL)
-    script = block.replace(".venv/bin/python", sys.executable)
-    subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True, timeout=60)
+    (script,) = re.findall(r"```\n(mkdir .*?)MASKQ_MODELS=models maskq", text, re.DOTALL)
+    activated = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True, timeout=60, env=activated)
     assert find("nuclei", [tmp_path / "models"]) == tmp_path / "models" / "nuclei"
 
 
