@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from statistics import median
 from typing import Any, get_args
 
 import numpy as np
@@ -56,18 +55,16 @@ def workloads(count: int) -> dict[str, list[Shape]]:
     }
 
 
-def cases(count: int, rounds: int = 1) -> Iterator[Case]:
+def cases(count: int) -> Iterator[Case]:
     """Per workload, images per second of `auto` over the better of `on` and `off`."""
     for name, shapes in workloads(count).items():
-        rates: dict[str, list[float]] = {setting: [] for setting in get_args(Benchmark)}
+        speed: dict[str, float] = {}
         told: dict[str, Any] = {}
-        for _ in range(rounds):
-            for setting in rates:
-                with apart(through, setting, "cuda") as run:
-                    seconds, counters = run(shapes)
-                rates[setting].append(len(shapes) / seconds)
-                told |= {f"{setting}_searches": counters["cudnn_searches"]}
-        speed = {setting: median(found) for setting, found in rates.items()}
+        for setting in get_args(Benchmark):
+            with apart(through, setting, "cuda") as run:
+                seconds, counters = run(shapes)
+            speed[setting] = len(shapes) / seconds
+            told[f"{setting}_searches"] = counters["cudnn_searches"]
         both = {f"{setting}_images/s": round(speed[setting], 2) for setting in ("on", "off")}
         better = max(speed["on"], speed["off"])
         yield Case.rate(f"cudnn auto, {name}", speed["auto"], better, "images/s", batches=len(shapes), **both, **told)

@@ -96,8 +96,15 @@ def _segment(
 
 def in_flight(images: list[Path]) -> int:
     """How many of these images are on their way at most."""
-    largest = max(path.stat().st_size for path in images)
+    largest = max(map(_size, images))
     return max(_AT_LEAST, min(_IN_FLIGHT, _BYTES // max(1, largest)))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it is gone, and told when its turn comes
+        return 0
 
 
 def _start(settings: Settings, flower: bool, console: Console, until_done: ExitStack) -> Stack:

@@ -1,4 +1,4 @@
-"""The embedded stack: a private Redis where no broker is configured, the devices, the CPU worker, Flower."""
+"""The embedded stack: a private Redis where no broker is configured, devices, a CPU worker, Flower, the gateway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from producer.connections import Connections
 from producer.errors import BrokerUnavailable
 from producer.settings import Settings
+from producer.signals import handled
 
 from .devices import DeviceSpec, parse, visible
 from .ports import loopback_port
@@ -121,7 +121,7 @@ def running(
         supervisor.wait_ready(_READY_S)
         yield Stack(settings, supervisor, _url(flower_port), _url(gateway_port))
     finally:
-        with _uninterrupted():
+        with handled(signal.SIG_IGN):  # a second Ctrl-C must not leave processes behind
             supervisor.stop(settings.grace_s)
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -143,17 +143,3 @@ def _wait_for_broker(settings: Settings) -> None:
             time.sleep(0.02)
         finally:
             to.redis.connection_pool.disconnect()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C must not leave processes behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

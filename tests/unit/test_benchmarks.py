@@ -279,6 +279,10 @@ def test_of_large_files_fewer_are_on_their_way(sizes, images, tmp_path):
     assert run.in_flight(files) == images
 
 
+def test_a_file_that_is_gone_by_now_is_left_to_its_turn(tmp_path):
+    assert run.in_flight([tmp_path / "gone.png"]) == 128
+
+
 @pytest.mark.parametrize(("setting", "searches"), [("on", 2), ("off", 0)])
 def test_a_search_is_made_for_each_new_shape_or_for_none(setting, searches, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
