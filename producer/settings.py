@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     remembers a job's limit for as long, half a kilobyte each."""
     grace_s: float = Field(default=30.0, gt=0)
     """Seconds that workers are given to finish what they have in hand when they are stopped."""
+    task_events: bool = True
+    """Whether Celery's events tell of every task, which is what Flower shows; they are a sixth of what a small job
+    costs. `maskq run` sends none to a Redis of its own, unless Flower is asked for too."""
     trace: Path | None = None
     """A folder in which every worker process writes what it does when, in Chrome's trace format: see `maskq bench`."""
     flower_port: int = Field(default=5555, ge=0, le=65_535)

@@ -43,7 +43,7 @@ def start(
         concurrency=concurrency,
         queues=list(queues),
         loglevel=settings.log_level,
-        task_events=True,
+        task_events=settings.task_events,
         without_gossip=True,
         without_mingle=True,
         quiet=True,

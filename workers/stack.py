@@ -108,7 +108,8 @@ def running(
     try:
         if settings.broker_url is None:
             redis = private_redis(folder or temporary / "redis")
-            settings = settings.model_copy(update={"broker_url": redis.url})
+            watched = settings.task_events and flower  # no one else comes to this Redis
+            settings = settings.model_copy(update={"broker_url": redis.url, "task_events": watched})
             supervisor.start(redis.program)
             _wait_for_broker(settings)
         supervisor.start(cluster_program(settings))

@@ -51,6 +51,7 @@ class Rules:
     lease_s: float = 8.0
     age_s: float = 60.0
     window: int = 16
+    task_events: bool = True
 
 
 class Ledger:
@@ -61,7 +62,7 @@ class Ledger:
         self._redis, self.rules = redis, Rules(**rules)
         self._of_thread = threading.local()
         events = EVENTS.format(redis.connection_pool.connection_kwargs.get("db", 0))
-        self._settings = json.dumps(asdict(self.rules) | {"events": events})
+        self._settings = json.dumps(asdict(self.rules) | {"events": events if self.rules.task_events else None})
         here = files(__package__)
         self._script = redis.register_script(
             "\n".join(here.joinpath(name).read_text() for name in ("queues.lua", "transitions.lua"))

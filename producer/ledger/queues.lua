@@ -33,9 +33,10 @@ local function sent_of(queue) return prefix .. 'sent:' .. queue end
 -- How many messages are on their way: those that lie in the queue, of jobs that have ended since too, or were taken from
 -- it and have not been claimed.
 local function outstanding(queue)
-  local lying = 0
+  local sent, lying = redis.call('ZCARD', sent_of(queue)), 0
+  if sent >= settings.window then return sent end -- as many as may be: no need to count on
   for priority = 0, 9 do lying = lying + redis.call('LLEN', list_of(queue, priority)) end
-  return math.max(lying, redis.call('ZCARD', sent_of(queue)))
+  return math.max(lying, sent)
 end
 
 -- What kombu's Redis transport makes of a message.
@@ -66,6 +67,7 @@ local function send(to, stage, queue, priority)
   redis.call('LPUSH', list, envelope('', queue, task, priority, headers, {{to}, {}, nothing}))
   redis.call('HSET', hash(to), 'list', list)
   redis.call('ZADD', sent_of(queue), text(now), to)
+  if settings.events == cjson.null then return end
   -- Flower shows what is queued by this event.
   redis.call('PUBLISH', settings.events, envelope('celeryev', 'task.sent', task, 0, {hostname = 'maskq'}, {
     type = 'task-sent', uuid = task, root_id = task, name = name, args = said, kwargs = '{}', retries = 0,

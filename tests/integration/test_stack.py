@@ -31,6 +31,7 @@ from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings,
 from producer.connections import Connections
 from producer.contract import JobSpec, Stage
 from producer.store import Payload
+from tasks.app import create_app
 from tests.conftest import png, until
 from tests.image_files import npy, saved
 from tests.integration.conftest import asleep
@@ -116,6 +117,25 @@ def test_a_done_job_tells_its_way_and_times(client: Client) -> None:
     assert all(spent > 0 for spent in status.timings.values())
     assert status.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
     assert status.error is None
+
+
+def test_tasks_are_told_of_once_someone_who_watches_has_asked(client: Client, to: Connections, stack: Stack) -> None:
+    """As Flower asks. The stack has none, and its Redis is its own."""
+
+    def told() -> set[str]:
+        """The events of tasks that one job brings, until the workers' beats after it."""
+        client.submit(COINS, options=ANYTHING).wait(WAIT_S)
+        kinds: list[str] = []
+        while kinds.count("worker.heartbeat") < 4 and len(kinds) < 100:  # of two workers, each every two seconds
+            if message := events.get_message(timeout=10):
+                kinds.append(message["channel"].decode().partition("celeryev/")[2])
+        return {kind for kind in kinds if kind.startswith("task.")}
+
+    with to.redis.pubsub(ignore_subscribe_messages=True) as events:
+        events.psubscribe("*celeryev/*")
+        assert told() == set()
+        create_app(stack.settings).control.enable_events()
+        until(lambda: told() == {"task.multi"}, deadline=30)  # in bunches
 
 
 def test_options_change_the_result_of_their_own_job_only(client: Client) -> None:

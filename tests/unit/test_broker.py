@@ -115,6 +115,18 @@ def test_a_message_and_its_event_are_what_celery_itself_would_send(
         assert body(told)[key] == body(says)[key]
 
 
+def test_where_no_one_watches_a_job_is_sent_without_an_event(redis: Redis) -> None:
+    with redis.pubsub(ignore_subscribe_messages=True) as events:
+        events.subscribe(EVENTS.format(redis.connection_pool.connection_kwargs.get("db", 0)))
+        unwatched, watched = (create(Ledger(redis, task_events=told)) for told in (False, True))
+        told = until(lambda: events.get_message(timeout=1))
+    assert body(json.loads(told["data"]))["uuid"] == f"{watched}-embed-1"
+    assert [body(json.loads(sent))[0] for sent in redis.lrange("embed.varied\x06\x164", 0, -1)] == [
+        [watched],
+        [unwatched],
+    ]
+
+
 def body(message: dict[str, Any]) -> Any:
     """What a message says."""
     encoded = message["properties"].get("body_encoding") == "base64"
