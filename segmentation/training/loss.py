@@ -21,11 +21,13 @@ _STEEPEST = 80.0
 
 
 class Terms(NamedTuple):
-    """The loss's terms, each a scalar tensor, unweighted."""
+    """The loss's terms, each a scalar tensor, unweighted; and how hard each image was."""
 
     instance: Tensor
     variance: Tensor
     seed: Tensor
+    #: (N,) each image's own instance term, without a gradient.
+    hardness: Tensor
 
     def total(self) -> Tensor:
         """Their sum with the published weights, 1, 10 and 1."""
@@ -111,7 +113,8 @@ def batch_loss(raw: Tensor, labels: Tensor, unit: float, window: int | None = WI
     wrong = seediness.index_select(0, own) - phi[near.inside].detach()
     seed = (seediness * (labels.flatten() == 0).to(raw.device)).square().sum() + 10 * wrong.square().sum()
     variance = _means(spread, whose, count)[:, 0]
-    return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel())
+    hardness = instance.new_zeros(number).index_add(0, near.image, (instance * share * number).detach())
+    return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel(), hardness)
 
 
 def _windows(labels: Tensor, window: int | None, device: torch.device) -> _Windows:

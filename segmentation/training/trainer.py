@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save as save_tensors
 from torch import nn
 
@@ -23,6 +24,7 @@ from ..ladder import STRIDE
 from ..network import BranchedERFNet
 from ..whole import whole
 from .crops import Crops
+from .hardness import Hardness
 from .loss import Terms, batch_loss
 
 _EMA = 0.999
@@ -67,7 +69,7 @@ class Progress:
 class Trainer:
     """One training: the network, its average and the optimiser. Lives for one `maskq train`.
 
-    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed and the step alone.
+    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed, the step and the hardness.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Trainer:
         torch.manual_seed(schedule.seed)
         self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
         self.step, self._origin = 0, origin
+        self._hardness = Hardness()
         self._half = hardware.half_helps(self.device)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         network.start_at(_MARGIN / spec.unit)
@@ -98,21 +101,26 @@ class Trainer:
     def run(self, crops: Crops) -> Iterator[Progress]:
         """Train to the schedule's last step, reporting each. The next step's crops are cut meanwhile."""
         self._network.train()
+        self._hardness.begin(len(crops))
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self._crops, crops, self.step)
+            coming = pool.submit(self._crops, crops, self.step, self._hardness.before)
             while self.step < self.schedule.steps:
                 began = time.perf_counter()
-                images, labels = coming.result()
-                coming = pool.submit(self._crops, crops, self.step + 1)
+                numbers, images, labels = coming.result()
+                coming = pool.submit(self._crops, crops, self.step + 1, self._hardness.now)
                 terms = self._advance(images, labels)
-                instance, variance, seed = (t.item() for t in terms)
+                self._hardness.follow(numbers, terms.hardness.cpu().numpy())
+                instance, variance, seed = terms.instance.item(), terms.variance.item(), terms.seed.item()
                 seconds = time.perf_counter() - began
                 yield Progress(self.step, terms.total().item(), instance, variance, seed, seconds)
 
-    def _crops(self, crops: Crops, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _crops(
+        self, crops: Crops, step: int, hardness: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng((self.schedule.seed, step))
-        images, labels = crops.batch(self.schedule.batch, rng)
-        return torch.from_numpy(images), torch.from_numpy(labels)
+        numbers = crops.draw(self.schedule.batch, rng, hardness)
+        images, labels = crops.batch(numbers, rng)
+        return numbers, torch.from_numpy(images), torch.from_numpy(labels)
 
     def _advance(self, images: torch.Tensor, labels: torch.Tensor) -> Terms:
         """One step of the optimiser."""
@@ -148,6 +156,7 @@ class Trainer:
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
             "adam": self._adam.state_dict(),
+            "hardness": self._hardness.state(),
             "torch_rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -190,6 +199,7 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._adam.load_state_dict(state["adam"])
+        self._hardness.restore(state["hardness"])
         torch.set_rng_state(state["torch_rng"].cpu())
         if self.device.type == "cuda" and state.get("device_rng") is not None:  # dropout draws on the device
             torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)

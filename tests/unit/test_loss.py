@@ -243,5 +243,6 @@ def test_a_batch_costs_the_mean_of_its_images() -> None:
     raw = [raw_fields(seed, (32, 40), 2, margin=6, reach=4) for seed in (1, 2, 3)]
     batch = batch_loss(torch.stack(raw), torch.from_numpy(np.stack(labels)), UNIT)
     each = [image_terms_default(r, t) for r, t in zip(raw, labels, strict=True)]
-    for number, term in enumerate(batch):
+    for number, term in enumerate((batch.instance, batch.variance, batch.seed)):
         assert term.item() == pytest.approx(np.mean([one[number].item() for one in each]), rel=1e-5)
+    assert batch.hardness.tolist() == pytest.approx([one.instance.item() for one in each], rel=1e-5)
