@@ -1,17 +1,21 @@
-"""A job's entry with its image, a stage's claim with what it reads, its finish with what it writes: where the ledger
-and the store lie in one Redis, each pair in one round trip, and what is written all or nothing.
+"""A job's entry with its image, a stage's claim with what it reads, its finish with what it writes, its end with what
+came of it: where the ledger and the store lie in one Redis, each pair in one round trip, what is written all or nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from .broker import Command
 from .contract import JobSpec, JobStatus, Stage
 from .errors import QueueFull, StoreFull
 from .ledger import Ledger
 from .store import Payload, PayloadStore, RedisStore, room_in_redis
+
+#: Payloads of one job.
+Results: TypeAlias = Mapping[Payload, bytes]
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,16 @@ class Desk:
         if finished and not self._beside:  # the ledger's own transition drops what lies beside it
             self.discard(job_id, done.spent)
         return finished
+
+    def wait(self, job_id: str, timeout: float | None, reads: Sequence[Payload]) -> tuple[JobStatus, Results]:
+        """The job as `Ledger.wait` gives it, and those of its payloads that came with it.
+
+        The others have to be asked for. Raises as `Ledger.wait` does.
+        """
+        if not self._beside:
+            return self._ledger.wait(job_id, timeout), {}
+        job, found = self._ledger.wait_and(self._beside.reading_all(job_id, reads), job_id, timeout)
+        return job, {kind: data for kind, data in zip(reads, found or (), strict=False) if data is not None}
 
     def discard(self, job_id: str, kinds: Iterable[Payload]) -> None:
         """Drop what no one needs."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .connections import Connections
 from .contract import Failure, JobStatus, MaskObject, Objects, State
+from .desk import Desk, Results
 from .errors import JobCancelled, JobDead, JobExpired, JobFailed, JobUnfinished, ResultNotReady, WaitTimeout
 from .store import Payload
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: What a result is made of.
+_RESULT = Payload.OBJECTS, Payload.LABELS
 _ENDINGS: dict[State, type[JobUnfinished]] = {
     State.FAILED: JobFailed,
     State.CANCELLED: JobCancelled,
@@ -75,16 +78,16 @@ class Job:
         Raises `WaitTimeout` after `timeout` seconds, and `JobFailed`, `JobCancelled`, `JobExpired` or `JobDead` where
         the job ended without one.
         """
-        status = self._to.ledger.wait(self.id, timeout)
+        status, came = Desk(self._to.ledger, self._to.store).wait(self.id, timeout, _RESULT)
         if not status.state.ended:
             raise WaitTimeout(
                 f"job {self.id} is {status.state} after {timeout:g} s; it goes on, wait again or cancel it"
             )
-        return self._result(status)
+        return self._result(status, came)
 
     def result(self) -> Result:
         """The result of a job that is done. Raises `ResultNotReady`, or as `wait` does."""
-        return self._result(self.status())
+        return self._result(self.status(), {})
 
     def labels_file(self) -> bytes:
         """The label image's file alone, of a job that is done. Raises as `result` does."""
@@ -102,9 +105,9 @@ class Job:
         if status.state is not State.DONE:
             raise ResultNotReady(f"job {self.id} is {status.state}; wait for it")
 
-    def _result(self, status: JobStatus) -> Result:
+    def _result(self, status: JobStatus, came: Results) -> Result:
         self._check_done(status)
-        objects, labels = self._to.store.get_both(self.id, Payload.OBJECTS, Payload.LABELS)
+        objects, labels = (came.get(kind) or self._to.store.get(self.id, kind) for kind in _RESULT)
         found = Objects.model_validate_json(objects)
         return Result(status, (found.height, found.width), found.model, found.objects, labels)
 

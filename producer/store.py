@@ -10,7 +10,7 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -51,10 +51,6 @@ class PayloadStore(Protocol):
 
     def check_room(self, size: int) -> None:
         """For those who bring work: raises `StoreFull` where as many bytes would leave workers no room to do it."""
-        ...
-
-    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
-        """As two calls of `get`, in one round trip where the store can. Raises `PayloadMissing`."""
         ...
 
     def drop(self, job_id: str, kind: Payload) -> None: ...
@@ -162,12 +158,9 @@ class RedisStore:
             raise _missing(job_id, kind)
         return data
 
-    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
-        found = cast("list[bytes | None]", self._redis.mget(_key(job_id, one), _key(job_id, other)))
-        first, second = (  # MGET says of what is in pieces that it is not there
-            self.get(job_id, kind) if data is None else data for kind, data in zip((one, other), found, strict=True)
-        )
-        return first, second
+    def reading_all(self, job_id: str, kinds: Iterable[Payload]) -> Command:
+        """What Redis is asked for several; it answers with nothing for each that is not small, or gone."""
+        return ("MGET", *(_key(job_id, kind) for kind in kinds))
 
     def drop(self, job_id: str, kind: Payload) -> None:
         self._redis.delete(_key(job_id, kind))
@@ -238,9 +231,6 @@ class FsspecStore:
 
     def check_room(self, size: int) -> None:
         """Nothing is asked: how much such a store holds is its own affair, and `put` tells when it is full."""
-
-    def get_both(self, job_id: str, one: Payload, other: Payload) -> tuple[bytes, bytes]:
-        return self.get(job_id, one), self.get(job_id, other)
 
     def drop(self, job_id: str, kind: Payload) -> None:
         try:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import ImageTooLarge
 from .fields import Floats, Packer
@@ -87,20 +86,18 @@ def stitch(planes: Floats, run: Run, packer: Packer, halo: int, most: int) -> No
     size = planes.shape[1], planes.shape[2]
     resized = packer.shape != size
     rows, columns = layout(size, halo + resized, most)  # resizing looks one pixel beyond a core
-    y, x = (places(*sides) for sides in zip(packer.shape, size, strict=True))
     for row, column in product(rows, columns):
         seen = pad(planes[:, row.seen, column.seen])
         if resized:
-            _pack_resized(whole(run, seen), row, column, y, x, packer)
+            _pack_resized(whole(run, seen), row, column, size, packer)
         else:
             part = run(Input(seen, (_within(row), _within(column)), compact=True))
             packer.add(part, row.core.start, column.core.start)
 
 
-def _pack_resized(
-    raw: Floats, row: Span, column: Span, y: NDArray[np.float64], x: NDArray[np.float64], packer: Packer
-) -> None:
-    """Pack a tile's part of the image, whose pixels lie at `y` and `x` of the input: those within the core."""
+def _pack_resized(raw: Floats, row: Span, column: Span, size: tuple[int, int], packer: Packer) -> None:
+    """Pack a tile's part of the image: the pixels that lie within the core on an input of that size."""
+    y, x = (places(*sides) for sides in zip(packer.shape, size, strict=True))
     (top, bottom), (left, right) = (
         np.searchsorted(at, (of.core.start, of.core.stop)).tolist() for at, of in ((y, row), (x, column))
     )

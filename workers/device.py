@@ -161,8 +161,9 @@ class Device:
         )
 
     def _threads_each(self, most: int) -> int:
-        """The cores, divided among the images that run now."""
-        return min(most, max(1, self._cores // max(1, self._cores - self._turns.qsize())))
+        """The cores, divided among the jobs in hand: what is decoded or stored now runs soon, or has just run."""
+        running = self._cores - self._turns.qsize()
+        return min(most, max(1, self._cores // max(1, running, self.counters.in_hand())))
 
 
 def _end_process() -> None:

@@ -351,31 +351,47 @@ class Ledger:
 
         Raises `UnknownJob`, and `BrokerUnavailable` where it is still away after that time.
         """
+        return self.wait_and(None, job_id, timeout)[0]
+
+    def wait_and(self, reading: Command | None, job_id: str, timeout: float | None) -> tuple[JobStatus, Any]:
+        """As `wait`, with the answer to a command; None where that is none, or an error."""
         from redis.exceptions import ConnectionError, TimeoutError
 
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             try:
-                return self._once._wait(job_id, deadline)
+                return self._once._wait(reading, job_id, deadline)
             except (ConnectionError, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise BrokerUnavailable(f"waited for job {job_id}; the broker does not answer: {error}") from error
                 time.sleep(_LOOK_AGAIN / 4)
 
-    def _wait(self, job_id: str, deadline: float) -> JobStatus:
-        job = self.status(job_id)
-        if job.state.ended:
-            return job
+    def _wait(self, reading: Command | None, job_id: str, deadline: float) -> tuple[JobStatus, Any]:
+        found = self._look(reading, job_id)
+        if found[0].state.ended:
+            return found
         with self._news_of(job_id) as news:
-            while not (job := self.status(job_id)).state.ended:
+            while not (found := self._look(reading, job_id))[0].state.ended:
                 look = min(time.monotonic() + _LOOK_AGAIN, deadline)
                 while (left := look - time.monotonic()) > 0:
                     message = news.get_message(timeout=left)
                     if message and State(message["data"].decode()).ended:
                         break
                 if time.monotonic() >= deadline:
-                    return self.status(job_id)
-        return job
+                    return self._look(reading, job_id)
+        return found
+
+    def _look(self, reading: Command | None, job_id: str) -> tuple[JobStatus, Any]:
+        """The job as it is, and the answer to the command, in one round trip."""
+        if reading is None:
+            return self.status(job_id), None
+        with self._redis.pipeline(transaction=False) as together:
+            together.hgetall(_key(job_id))
+            together.execute_command(*reading)  # type: ignore[no-untyped-call]
+            raw, read = together.execute(raise_on_error=False)
+        if isinstance(raw, Exception):
+            raise raw
+        return _status(job_id, raw), None if isinstance(read, Exception) else read
 
     @contextmanager
     def _news_of(self, job_id: str) -> Iterator[Any]:

@@ -18,8 +18,11 @@ local waits = {embed = 'queued', cluster = 'embedded'}
 local stage_of = {queued = 'embed', embedding = 'embed', embedded = 'cluster', clustering = 'cluster'}
 local AT_ONCE = 1000 -- jobs that one script looks at, at most
 
+local lanes = {} -- of jobs, which never change theirs
 local function queue_of(of, stage)
-  return stage == 'embed' and 'embed.' .. redis.call('HGET', hash(of), 'lane') or 'cluster'
+  if stage ~= 'embed' then return 'cluster' end
+  lanes[of] = lanes[of] or redis.call('HGET', hash(of), 'lane')
+  return 'embed.' .. lanes[of]
 end
 
 -- The list in which kombu keeps a queue's messages of one priority.

@@ -49,14 +49,15 @@ local function end_as(new)
   end
 end
 
--- `how` a job that waits gets to its queue: in line, at once ('again'), or after so many seconds.
-local function enter(new, how)
-  local stage = stage_of[new]
-  if state and waits[stage_of[state]] == state then leave_queue(id, stage_of[state]) end
-  redis.call('ZREM', leases, id)
-  redis.call('HSET', job, 'state', new)
+-- `how` a job that waits gets to its queue: in line, at once ('again'), or after so many seconds. With it, fields of the
+-- job's are set.
+local function enter(new, how, ...)
+  local stage, before = stage_of[new], stage_of[state or '']
+  if before and waits[before] == state then leave_queue(id, before) end
+  if before and works[before] == state then redis.call('ZREM', leases, id) end
   -- waiting again after a failed attempt began when it first did: so the times only grow, and add up
-  redis.call(waits[stage] == new and 'HSETNX' or 'HSET', job, 'time:' .. new, text(now))
+  local since = waits[stage] == new and redis.call('HGET', job, 'time:' .. new) or text(now)
+  redis.call('HSET', job, 'state', new, 'time:' .. new, since, ...)
   if waits[stage] == new then
     redis.call('ZADD', prefix .. 'waits:' .. queue_of(id, stage), text(now), id)
     if how == 'again' then
@@ -205,10 +206,9 @@ local function claim(stage, owner, worker)
     return 'expired'
   end
   redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
-  enter(works[stage])
+  enter(works[stage], nil, 'owner', owner, 'worker', worker)
   redis.call('HDEL', job, 'paused')
   if stage == 'cluster' then redis.call('PERSIST', payload('fields')) end -- stored once more, late
-  redis.call('HSET', job, 'owner', owner, 'worker', worker)
   redis.call('ZADD', leases, text(now + settings.lease_s), id)
   return redis.call('HGETALL', job)
 end

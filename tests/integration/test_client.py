@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from redis import Redis
+from redis import Connection, Redis
 
 from producer import (
     BrokerUnavailable,
@@ -27,6 +27,10 @@ from producer import (
     WaitTimeout,
 )
 from producer.broker import queue_length
+from producer.connections import Connections
+from producer.contract import Objects, Stage
+from producer.desk import Claimed, Desk, Done
+from producer.store import Payload
 from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import png, until
 
@@ -124,6 +128,53 @@ def test_who_asks_too_early_is_told_where_the_job_is(client: Client) -> None:
         job.result()
     with pytest.raises(WaitTimeout, match="is queued after 0.05 s"):
         job.wait(timeout=0.05)
+
+
+def work(job_id: str, settings: Settings) -> bytes:
+    """What workers would do for a job; returns its labels."""
+    to, labels = Connections.open(settings), png(np.eye(4, dtype=np.uint8))
+    desk, objects = Desk(to.ledger, to.store), Objects(height=4, width=4, model="nuclei@3", objects=())
+    made = {
+        Stage.EMBED: {Payload.FIELDS: b"fields"},
+        Stage.CLUSTER: {Payload.LABELS: labels, Payload.OBJECTS: objects.model_dump_json().encode()},
+    }
+    for stage, payloads in made.items():
+        assert isinstance(desk.claim(job_id, stage, "owner", "worker", Payload.IMAGE), Claimed)
+        assert desk.finish(job_id, stage, "owner", Done("done", payloads))
+    to.close()
+    return labels
+
+
+def test_a_result_that_is_there_comes_in_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, sent = Settings(broker_url=redis_url), []
+    with Client(settings=settings) as client:
+        job = client.submit(IMAGE)
+        labels = work(job.id, settings)
+        assert job.wait(5).label_file == labels == job.result().label_file  # and there is a connection now
+
+        def send(self: Connection, *told: Any, own: Any = Connection.send_packed_command, **how: Any) -> Any:
+            sent.append(told)
+            return own(self, *told, **how)
+
+        monkeypatch.setattr(Connection, "send_packed_command", send)
+        assert job.wait(5).label_file == labels
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("where", ["pieces", "folder"])
+def test_a_result_is_fetched_where_it_does_not_come_along(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    settings = Settings(broker_url=redis_url)
+    if where == "pieces":
+        monkeypatch.setattr("producer.store._PIECE", 10)
+    else:
+        settings = Settings(broker_url=redis_url, store_url=f"file://{tmp_path}")
+    with Client(settings=settings) as client, ThreadPoolExecutor(1) as pool:
+        job = client.submit(IMAGE)
+        waiting = pool.submit(job.wait, 20)
+        labels = work(job.id, settings)
+        assert waiting.result(20).label_file == labels
 
 
 def test_as_many_threads_as_one_likes_wait_on_one_client(client: Client) -> None:
