@@ -1,5 +1,5 @@
 """A job's entry with its image, a stage's claim with what it reads, its finish with what it writes, its end with what
-came of it: where the ledger and the store lie in one Redis, each pair in one round trip, what is written all or nothing.
+came of it: where the ledger and the store lie in one Redis, each pair in one round trip, what is written all or none.
 """
 
 from __future__ import annotations
