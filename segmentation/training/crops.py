@@ -31,7 +31,7 @@ class Crops:
     """Endless augmented crops, each centred on some object; every image is read once."""
 
     def __init__(self, data: list[Pair], spec: ModelSpec, size: int) -> None:
-        self._size = size
+        self.size, self.channels = size, spec.channel_count
         read = [_read(pair, spec) for pair in data]
         self._images, self._labels = [image for image, _ in read], [labels for _, labels in read]
         self._centres = [_centres(labels) for labels in self._labels]
@@ -56,7 +56,7 @@ class Crops:
     def _crop(self, number: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
         image, labels, centres = self._images[number], self._labels[number], self._centres[number]
         scale = _scale(rng)
-        span = self._size / scale
+        span = self.size / scale
         corner = centres[rng.integers(len(centres))] - span / 2 + rng.uniform(-span / 8, span / 8)
         rows, columns = (self._positions(c, s, n) for c, s, n in zip(corner, scale, labels.shape, strict=True))
         height, width = labels.shape
@@ -69,8 +69,8 @@ class Crops:
 
     def _positions(self, corner: float, scale: float, length: int) -> NDArray[np.float64]:
         """Where the crop's rows (or columns) lie in the image: inside it, or beyond its end where it is too small."""
-        last = length - 1 - (self._size - 1) / scale
-        return np.asarray(np.clip(corner, 0, max(last, 0)) + np.arange(self._size) / scale)
+        last = length - 1 - (self.size - 1) / scale
+        return np.asarray(np.clip(corner, 0, max(last, 0)) + np.arange(self.size) / scale)
 
 
 def _centres(labels: Labels) -> NDArray[np.float64]:

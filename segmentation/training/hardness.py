@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 #: How far an image's hardness moves to what its newest crop had.
@@ -12,32 +11,18 @@ _STEP = 0.3
 _LEAST, _MOST = 0.1, 1.0
 
 
-class Hardness:
-    """Each image's instance term of late, `_LEAST` to `_MOST`; before its first crop, the most.
+def unknown(images: int) -> NDArray[np.float64]:
+    """(images,) the hardness of images of which nothing is known yet: the most."""
+    return np.full(images, _MOST)
 
-    A step's crops are cut while the step before it runs, so they are drawn by the hardness of before that step.
+
+def followed(
+    hardness: NDArray[np.float64], numbers: NDArray[np.int64], terms: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """(images,) the hardness after crops of the images `numbers` (N,) had the instance terms (N,): those of late count
+    most, each as `_LEAST` to `_MOST`.
     """
-
-    def __init__(self) -> None:
-        #: (images,) as of the last step, and of the one before it.
-        self.now: NDArray[np.float64] = np.zeros(0)
-        self.before: NDArray[np.float64] = np.zeros(0)
-
-    def begin(self, images: int) -> None:
-        """Nothing is known yet of so many images; what `restore` brought is."""
-        if not len(self.now):
-            self.now = self.before = np.full(images, _MOST)
-
-    def follow(self, numbers: NDArray[np.int64], terms: NDArray[np.floating]) -> None:
-        """Crops of the images `numbers` (N,) had the instance terms (N,)."""
-        self.before, self.now = self.now, self.now.copy()
-        for number, term in zip(numbers, terms, strict=True):
-            self.now[number] += _STEP * (np.clip(term, _LEAST, _MOST) - self.now[number])
-
-    def state(self) -> torch.Tensor:
-        """For a checkpoint."""
-        return torch.from_numpy(np.stack([self.before, self.now]))
-
-    def restore(self, state: torch.Tensor) -> None:
-        """Go on from `state()`."""
-        self.before, self.now = state.numpy(force=True).astype(np.float64)
+    hardness = hardness.copy()
+    for number, term in zip(numbers, terms, strict=True):
+        hardness[number] += _STEP * (np.clip(term, _LEAST, _MOST) - hardness[number])
+    return hardness

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,19 +87,33 @@ def grid(height: int, width: int, unit: float) -> Tensor:
     return torch.stack([x, y]).float() / unit
 
 
-def batch_loss(raw: Tensor, labels: Tensor, unit: float, window: int | None = WINDOW) -> Terms:
+def boxes(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """(N, H, W) labels → (K, 6), for each object its image, its label, its first row and the row after its last, and
+    likewise its columns.
+    """
+    found = [
+        (image, label, rows.start, rows.stop, columns.start, columns.stop)
+        for image, own in enumerate(labels)
+        for label, box in enumerate(ndimage.find_objects(own), 1)
+        if box is not None
+        for rows, columns in (box,)
+    ]
+    return np.array(found, np.int64).reshape(-1, 6)
+
+
+def batch_loss(raw: Tensor, labels: Tensor, objects: Tensor, unit: float, window: int | None = WINDOW) -> Terms:
     """The mean of the images' losses.
 
-    `raw`: (N, 2 + bandwidths + 1, H, W) as BranchedERFNet gives; `labels`: (N, H, W) int on the CPU, 0 is
-    background; `unit`: pixels per grid unit. An object's centre is its mean pixel coordinate. `window=None` takes the
-    Lovász term over the full images.
+    `raw`: (N, 2 + bandwidths + 1, H, W) as BranchedERFNet gives; `labels`: (N, H, W) int, 0 is background; `objects`:
+    what `boxes` says of them; all on one device. `unit`: pixels per grid unit. An object's centre is its mean pixel
+    coordinate. `window=None` takes the Lovász term over the full images.
     """
     number, _, height, width = raw.shape
     fields = raw.permute(0, 2, 3, 1).flatten(0, 2)
     coordinates = grid(height, width, unit).to(raw.device).flatten(1).T.repeat(number, 1)
     embedding = torch.tanh(fields[:, :2]) + coordinates
     sigma, seediness = fields[:, 2:-1], torch.sigmoid(fields[:, -1])
-    near = _windows(labels, window, raw.device)
+    near = _windows(labels, objects, window)
     count = len(near.image)
     own, whose = near.pixel[near.inside], near.owner[near.inside]
     own_sigma = sigma.index_select(0, own)
@@ -111,38 +125,35 @@ def batch_loss(raw: Tensor, labels: Tensor, unit: float, window: int | None = WI
     instance = lovasz_hinge(2 * phi - 1, near.inside.to(phi.dtype), near.owner, count)
     share = 1 / (torch.bincount(near.image, minlength=number)[near.image] * number)
     wrong = seediness.index_select(0, own) - phi[near.inside].detach()
-    seed = (seediness * (labels.flatten() == 0).to(raw.device)).square().sum() + 10 * wrong.square().sum()
+    seed = (seediness * (labels.flatten() == 0)).square().sum() + 10 * wrong.square().sum()
     variance = _means(spread, whose, count)[:, 0]
     hardness = instance.new_zeros(number).index_add(0, near.image, (instance * share * number).detach())
     return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel(), hardness)
 
 
-def _windows(labels: Tensor, window: int | None, device: torch.device) -> _Windows:
+def _windows(labels: Tensor, objects: Tensor, window: int | None) -> _Windows:
     """Every object's box with `window` pixels more on each side, cut at the image's border."""
     _, height, width = labels.shape
-    pixels: list[NDArray[np.int64]] = []
-    images: list[int] = []
-    values: list[int] = []
-    for image, own in enumerate(labels.numpy()):
-        for value, box in enumerate(ndimage.find_objects(own), 1):
-            if box is not None:
-                rows, columns = (_widen(s, window, n) for s, n in zip(box, (height, width), strict=True))
-                pixels.append(((image * height + rows)[:, None] * width + columns).ravel())
-                images.append(image)
-                values.append(value)
-    sizes = [len(p) for p in pixels]
-    pixel = torch.from_numpy(np.concatenate(pixels or [np.zeros(0, np.int64)]))
-    owner = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))
-    inside = labels.flatten()[pixel] == torch.tensor(values, dtype=labels.dtype)[owner]
-    found = (pixel, owner, inside, torch.tensor(images, dtype=torch.int64))
-    return _Windows(*(tensor.to(device) for tensor in found))
+    image, label = objects[:, 0], objects[:, 1]
+    top, bottom = _widened(objects[:, 2:4], window, height)
+    left, right = _widened(objects[:, 4:6], window, width)
+    row, whose = _ranges(top, bottom - top)
+    pixel, strip = _ranges((image[whose] * height + row) * width + left[whose], (right - left)[whose])
+    owner = whose[strip]
+    return _Windows(pixel, owner, labels.flatten()[pixel] == label[owner], image)
 
 
-def _widen(side: slice, by: int | None, length: int) -> NDArray[np.int64]:
-    """The slice's places with `by` more on both ends, inside [0, length)."""
-    if by is None:
-        return np.arange(length)
-    return np.arange(max(side.start - by, 0), min(side.stop + by, length))
+def _widened(ends: Tensor, by: int | None, length: int) -> tuple[Tensor, Tensor]:
+    """(K, 2) first places and those after the last, with `by` more on both sides, inside [0, length)."""
+    by = length if by is None else by
+    return (ends[:, 0] - by).clamp(min=0), (ends[:, 1] + by).clamp(max=length)
+
+
+def _ranges(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """The numbers from first[i] on, count[i] of them, one i after another; and each one's i."""
+    which = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    shift = first - (count.cumsum(0) - count)
+    return shift[which] + torch.arange(len(which), device=count.device), which
 
 
 @torch.no_grad()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as save_tensors
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .. import hardware
 from ..catalogue.model import ModelSpec
@@ -24,7 +25,8 @@ from ..ladder import STRIDE
 from ..network import BranchedERFNet
 from ..whole import whole
 from .crops import Crops
-from .hardness import Hardness
+from .cutting import AHEAD, Batch, Cutter, processes_beside
+from .hardness import followed, unknown
 from .loss import Terms, batch_loss
 
 _EMA = 0.999
@@ -69,17 +71,31 @@ class Progress:
 class Trainer:
     """One training: the network, its average and the optimiser. Lives for one `maskq train`.
 
-    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed, the step and the hardness.
+    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed, the step, and how hard the
+    images were `AHEAD` steps before.
     """
 
     def __init__(
-        self, spec: ModelSpec, schedule: Schedule, device: str = "cpu", *, compiled: bool = False, origin: str = ""
+        self,
+        spec: ModelSpec,
+        schedule: Schedule,
+        device: str = "cpu",
+        *,
+        compiled: bool = False,
+        origin: str = "",
+        processes: int | None = None,
     ) -> None:
-        """`origin` stands for the data and the weights that it begins with: a checkpoint of others is stale."""
+        """`origin` stands for the data and the weights that it begins with: a checkpoint of others is stale.
+
+        `processes` cut crops; None is as many as suit the device.
+        """
         torch.manual_seed(schedule.seed)
         self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
         self.step, self._origin = 0, origin
-        self._hardness = Hardness()
+        self._processes = processes_beside(self.device) if processes is None else processes
+        #: (images,) and, of the steps to come, the images that their crops are cut from.
+        self._hardness: NDArray[np.float64] = np.zeros(0)
+        self._drawn: deque[NDArray[np.int64]] = deque()
         self._half = hardware.half_helps(self.device)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         network.start_at(_MARGIN / spec.unit)
@@ -99,53 +115,55 @@ class Trainer:
                 raise InvalidModel(f"these weights are another network's: {error}") from error
 
     def run(self, crops: Crops) -> Iterator[Progress]:
-        """Train to the schedule's last step, reporting each. The next step's crops are cut meanwhile."""
+        """Train to the schedule's last step, reporting each. The crops of the next steps are cut meanwhile."""
         self._network.train()
-        self._hardness.begin(len(crops))
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self._crops, crops, self.step, self._hardness.before)
+        if not len(self._hardness):
+            self._hardness = unknown(len(crops))
+        with Cutter(crops, self.schedule.batch, self.schedule.seed, self._processes) as cutter:
+            coming = deque(cutter.begin(self.step + n, numbers) for n, numbers in enumerate(self._drawn))
             while self.step < self.schedule.steps:
                 began = time.perf_counter()
-                numbers, images, labels = coming.result()
-                coming = pool.submit(self._crops, crops, self.step + 1, self._hardness.now)
-                terms = self._advance(images, labels)
-                self._hardness.follow(numbers, terms.hardness.cpu().numpy())
-                instance, variance, seed = terms.instance.item(), terms.variance.item(), terms.seed.item()
-                seconds = time.perf_counter() - began
-                yield Progress(self.step, terms.total().item(), instance, variance, seed, seconds)
+                while (later := self.step + len(coming)) < min(self.step + AHEAD, self.schedule.steps):
+                    self._drawn.append(self._draw(crops, later))
+                    coming.append(cutter.begin(later, self._drawn[-1]))
+                batch = cutter.take(self.step, self._drawn.popleft(), coming.popleft())
+                terms = self._advance(batch)
+                self._hardness = followed(self._hardness, batch.numbers, terms.hardness.numpy())
+                instance, variance, seed, total = (t.item() for t in (*terms[:3], terms.total()))
+                yield Progress(self.step, total, instance, variance, seed, time.perf_counter() - began)
 
-    def _crops(
-        self, crops: Crops, step: int, hardness: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], torch.Tensor, torch.Tensor]:
-        rng = np.random.default_rng((self.schedule.seed, step))
-        numbers = crops.draw(self.schedule.batch, rng, hardness)
-        images, labels = crops.batch(numbers, rng)
-        return numbers, torch.from_numpy(images), torch.from_numpy(labels)
+    def _draw(self, crops: Crops, step: int) -> NDArray[np.int64]:
+        """The images that a step's crops are cut from."""
+        rng = np.random.default_rng((self.schedule.seed, step, AHEAD))  # not the one that cuts them
+        return crops.draw(self.schedule.batch, rng, self._hardness)
 
-    def _advance(self, images: torch.Tensor, labels: torch.Tensor) -> Terms:
-        """One step of the optimiser."""
+    def _advance(self, batch: Batch) -> Terms:
+        """One step of the optimiser; its terms, on the CPU."""
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate * (1 - self.step / self.schedule.steps) ** 0.9
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            raw = self._forward(images.to(self.device, memory_format=torch.channels_last))
-        terms = batch_loss(raw.float(), labels, self.spec.unit)
+            raw = self._forward(batch.images.to(self.device, memory_format=torch.channels_last))
+        labels, objects = batch.labels.to(self.device), batch.objects.to(self.device)
+        terms = batch_loss(raw.float(), labels, objects, self.spec.unit)
         self._adam.zero_grad()
         terms.total().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._network.parameters(), self.schedule.clip)
         self._adam.step()
         self.step += 1
         self._follow()
-        return Terms(*(t.detach() for t in terms))
+        told = torch.cat([torch.stack(terms[:3]).detach(), terms.hardness]).cpu()  # all at once: a GPU is waited for
+        return Terms(told[0], told[1], told[2], told[3:])
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the average a little towards the network; early on it follows faster."""
         keep = min(_EMA, (1 + self.step) / (10 + self.step))
-        for mine, theirs in zip(self.average.state_dict().values(), self._network.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - keep)
-            else:
-                mine.copy_(theirs)
+        mine, theirs = self.average.state_dict(), self._network.state_dict()
+        floats = [name for name, tensor in mine.items() if tensor.is_floating_point()]
+        move = get_ema_multi_avg_fn(keep)  # type: ignore[no-untyped-call]
+        move([mine[name] for name in floats], [theirs[name] for name in floats], None)
+        for name in mine.keys() - floats:  # counts
+            mine[name].copy_(theirs[name])
 
     def checkpoint(self, path: Path) -> None:
         """Write everything that `resume` needs, atomically."""
@@ -156,7 +174,8 @@ class Trainer:
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
             "adam": self._adam.state_dict(),
-            "hardness": self._hardness.state(),
+            "hardness": torch.from_numpy(self._hardness),
+            "drawn": [torch.from_numpy(numbers) for numbers in self._drawn],
             "torch_rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -199,7 +218,8 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._adam.load_state_dict(state["adam"])
-        self._hardness.restore(state["hardness"])
+        self._hardness = state["hardness"].numpy(force=True)
+        self._drawn = deque(numbers.numpy(force=True) for numbers in state["drawn"])
         torch.set_rng_state(state["torch_rng"].cpu())
         if self.device.type == "cuda" and state.get("device_rng") is not None:  # dropout draws on the device
             torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)

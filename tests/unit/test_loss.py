@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segmentation.training.loss import WINDOW, Terms, batch_loss, grid, lovasz_hinge
+from segmentation.training.loss import WINDOW, Terms, batch_loss, boxes, grid, lovasz_hinge
 
 UNIT = 64.0
 
@@ -111,7 +111,11 @@ def perfect_fields(labels: NDArray[np.int32], bandwidths: int = 2) -> Tensor:
 
 
 def terms(raw: Tensor, labels: NDArray[np.int32], window: int | None = None) -> Terms:
-    return batch_loss(raw[None], torch.from_numpy(labels)[None], UNIT, window)
+    return loss_of(raw[None], torch.from_numpy(labels)[None], window)
+
+
+def loss_of(raw: Tensor, labels: Tensor, window: int | None = WINDOW) -> Terms:
+    return batch_loss(raw, labels, torch.from_numpy(boxes(labels.numpy())), UNIT, window)
 
 
 def test_the_grid_counts_units_from_the_first_pixel_x_first() -> None:
@@ -234,14 +238,14 @@ def test_labels_may_have_gaps_and_touch_the_border(kind: torch.dtype) -> None:
     labels = blobs(7, 10)
     raw = raw_fields(7, labels.shape, 2, margin=6, reach=4)
     spread = torch.from_numpy(labels).to(kind) * 7
-    plain, gaps = image_terms_default(raw, labels), batch_loss(raw[None], spread[None], UNIT)
+    plain, gaps = image_terms_default(raw, labels), loss_of(raw[None], spread[None])
     assert [t.item() for t in plain] == [t.item() for t in gaps]
 
 
 def test_a_batch_costs_the_mean_of_its_images() -> None:
     labels = [blobs(seed, 5, (32, 40)) for seed in (1, 2, 3)]
     raw = [raw_fields(seed, (32, 40), 2, margin=6, reach=4) for seed in (1, 2, 3)]
-    batch = batch_loss(torch.stack(raw), torch.from_numpy(np.stack(labels)), UNIT)
+    batch = loss_of(torch.stack(raw), torch.from_numpy(np.stack(labels)))
     each = [image_terms_default(r, t) for r, t in zip(raw, labels, strict=True)]
     for number, term in enumerate((batch.instance, batch.variance, batch.seed)):
         assert term.item() == pytest.approx(np.mean([one[number].item() for one in each]), rel=1e-5)

@@ -18,6 +18,7 @@ from segmentation.errors import InvalidModel, StaleCheckpoint
 from segmentation.inputs import pad, to_input
 from segmentation.segmenter import Segmenter
 from segmentation.training.crops import Crops
+from segmentation.training.cutting import AHEAD
 from segmentation.training.trainer import Progress, Schedule, Trainer
 
 SPEC = ModelSpec(name="tiny", unit=32.0)
@@ -82,6 +83,23 @@ def test_a_training_killed_and_resumed_equals_one_that_was_not(
     rest = list(resumed.run(data))
     assert without_time(first + rest) == without_time(straight[1])
     assert resumed.weights() == straight[0].weights()
+
+
+def test_it_is_the_same_training_whoever_cuts_its_crops(straight: tuple[Trainer, list[Progress]], data: Crops) -> None:
+    trainer = Trainer(SPEC, SCHEDULE, processes=2)
+    assert without_time(list(trainer.run(data))) == without_time(straight[1])
+    assert trainer.weights() == straight[0].weights()
+
+
+def test_a_training_longer_than_its_crops_are_cut_ahead_can_be_resumed(data: Crops, tmp_path: Path) -> None:
+    schedule = dataclasses.replace(SCHEDULE, steps=AHEAD + 6, batch=1)
+    wanted = list(Trainer(SPEC, schedule).run(data))
+    stopped = Trainer(SPEC, schedule)
+    list(islice(stopped.run(data), AHEAD + 2))
+    stopped.checkpoint(tmp_path / "checkpoint.pt")
+    resumed = Trainer(SPEC, schedule)
+    resumed.resume(tmp_path / "checkpoint.pt")
+    assert without_time(list(resumed.run(data))) == without_time(wanted[AHEAD + 2 :])
 
 
 def test_a_training_that_had_ended_has_nothing_left_to_do(

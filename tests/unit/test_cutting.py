@@ -1,0 +1,96 @@
+"""Crops are cut ahead, in processes or in a thread, and are the same; who cuts them ends with the training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from segmentation.catalogue.model import ModelSpec
+from segmentation.dataset import pairs
+from segmentation.training.crops import Crops
+from segmentation.training.cutting import AHEAD, Cutter, processes_beside
+from segmentation.training.loss import boxes
+from tests.conftest import until
+
+NUMBERS = np.array([0, 1, 0])
+
+
+def folder(path: Path) -> Path:
+    """Two images of bright squares."""
+    for part in ("images", "labels"):
+        (path / part).mkdir()
+    for number in range(2):
+        labels = np.zeros((48, 56), np.uint8)
+        labels[8 : 20 + number, 8:22], labels[30:44, 30:50] = 1, 2
+        Image.fromarray(labels * 90).save(path / "images" / f"{number}.png")
+        Image.fromarray(labels).save(path / "labels" / f"{number}.png")
+    return path
+
+
+def crops(path: Path) -> Crops:
+    return Crops(pairs(folder(path)), ModelSpec(name="any", min_pixels=0), 32)
+
+
+def test_processes_cut_what_a_thread_cuts(tmp_path: Path) -> None:
+    source = crops(tmp_path)
+    with Cutter(source, 3, 7, 0) as thread, Cutter(source, 3, 7, 2) as processes:
+        steps = range(5, 5 + AHEAD)  # every place is used
+        begun = [[cutter.begin(step, NUMBERS) for step in steps] for cutter in (thread, processes)]
+        for step, one, other in zip(steps, *begun, strict=True):
+            mine, theirs = thread.take(step, NUMBERS, one), processes.take(step, NUMBERS, other)
+            assert torch.equal(mine.images, theirs.images) and torch.equal(mine.labels, theirs.labels)
+            assert mine.objects.tolist() == theirs.objects.tolist() == boxes(mine.labels.numpy()).tolist()
+            assert len(mine.objects) > 0
+
+
+def test_a_step_s_crops_stay_while_those_of_the_steps_after_it_are_cut(tmp_path: Path) -> None:
+    with Cutter(crops(tmp_path), 3, 7, 0) as cutter:
+        first = cutter.take(0, NUMBERS, cutter.begin(0, NUMBERS))
+        kept = first.images.clone()
+        for step in range(1, AHEAD):
+            cutter.take(step, NUMBERS, cutter.begin(step, NUMBERS))
+        assert torch.equal(first.images, kept)
+
+
+def test_what_goes_wrong_in_a_process_is_raised_here(tmp_path: Path) -> None:
+    with Cutter(crops(tmp_path), 1, 0, 1) as cutter, pytest.raises(IndexError):
+        cutter.take(0, np.array([99]), cutter.begin(0, np.array([99])))
+
+
+def test_a_cpu_is_left_its_cores() -> None:
+    assert processes_beside(torch.device("cpu")) == 0
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from tests.unit.test_cutting import NUMBERS, crops
+from segmentation.training.cutting import Cutter
+with Cutter(crops(Path(sys.argv[1])), 3, 7, 2) as cutter:
+    cutter.take(0, NUMBERS, cutter.begin(0, NUMBERS))
+    cutter.take(1, NUMBERS, cutter.begin(1, NUMBERS))
+    print("cutting", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_with_the_training_that_is_killed(tmp_path: Path) -> None:
+    training = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert training.stdout is not None and training.stdout.readline() == "cutting\n"
+        cutting = psutil.Process(training.pid).children()
+        assert cutting
+    finally:
+        os.kill(training.pid, signal.SIGKILL)
+        training.communicate()
+    until(lambda: not any(process.is_running() for process in cutting))
