@@ -163,6 +163,17 @@ def test_the_average_follows_the_network_but_is_not_it(straight: tuple[Trainer, 
     assert all(torch.isfinite(tensor).all() for tensor in ended.values())
 
 
+def test_what_has_no_gradient_is_not_decayed_away() -> None:
+    trainer = Trainer(SPEC, SCHEDULE)
+    before = {name: tensor.clone() for name, tensor in trainer._network.named_parameters()}
+    for parameter in trainer._network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for _ in range(100):
+        trainer._adam.step()
+    for name, parameter in trainer._network.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=2e-3, atol=0)
+
+
 def test_a_training_learns(data: Crops) -> None:
     schedule = dataclasses.replace(SCHEDULE, steps=30)
     losses = [report.loss for report in Trainer(SPEC, schedule).run(data)]
