@@ -36,24 +36,18 @@ class Crops:
         self._images, self._labels = [image for image, _ in read], [labels for _, labels in read]
         self._centres = [_centres(labels) for labels in self._labels]
         # An image with ten times the objects is not worth ten times the crops, but it is worth more than one.
-        self._worth = np.array([len(c) for c in self._centres]) ** 0.75
-        if self._worth.sum() == 0:
+        weights = np.array([len(c) for c in self._centres]) ** 0.75
+        if weights.sum() == 0:
             raise InvalidDataset("no label image has an object")
+        self._chances = weights / weights.sum()
 
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def draw(self, count: int, rng: np.random.Generator, hardness: NDArray[np.float64]) -> NDArray[np.int64]:
-        """(count,) numbers of images to cut from: more of those with many objects, and of the hard, (images,) > 0."""
-        chances = self._worth * hardness
-        return rng.choice(len(self), count, p=chances / chances.sum())
-
-    def batch(self, numbers: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
-        """A crop of each of the images: (count, C, size, size) inputs and (count, size, size) labels."""
-        crops = [self._crop(number, rng) for number in numbers]
+    def batch(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
+        """(count, C, size, size) inputs and (count, size, size) labels."""
+        crops = [self._crop(rng) for _ in range(count)]
         return np.stack([c for c, _ in crops]), np.stack([t for _, t in crops])
 
-    def _crop(self, number: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
+    def _crop(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], Labels]:
+        number = rng.choice(len(self._images), p=self._chances)
         image, labels, centres = self._images[number], self._labels[number], self._centres[number]
         scale = _scale(rng)
         span = self.size / scale

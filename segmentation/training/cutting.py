@@ -9,9 +9,11 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from multiprocessing import get_context
 from typing import Any, Self
@@ -23,7 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from .crops import Crops
 from .loss import boxes
 
-#: How many steps before its own a step's crops are cut, at most.
+#: Batches that are cut or being cut: the one in hand and those of the steps after it.
 AHEAD = 32
 #: Processes at most: so many keep the fastest GPU busy.
 _MOST = 16
@@ -33,10 +35,8 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True)
 class Batch:
-    """A step's crops. The arrays are written anew `AHEAD` steps later."""
+    """A step's crops, which stay until the next step's are taken."""
 
-    #: (N,) the images that they are cut from.
-    numbers: NDArray[np.int64]
     #: (N, C, size, size) float32.
     images: torch.Tensor
     #: (N, size, size) int32.
@@ -46,17 +46,17 @@ class Batch:
 
 
 class Cutter:
-    """Cuts batches of `count` crops, the same for the same seed, step and images. A context manager."""
+    """Cuts batches of `count` crops, which depend on the seed and the step alone. A context manager."""
 
     def __init__(self, crops: Crops, count: int, seed: int, processes: int) -> None:
         """With no `processes`, a thread does it."""
-        self._crops, self._seed = crops, seed
+        self._crops, self._count, self._seed = crops, count, seed
         side = (crops.size, crops.size)
         # Not in /dev/shm, of which a container has 64 MB: memory that forked processes share with this one.
         self._images = _shared((AHEAD, count, crops.channels, *side), np.float32)
         self._labels = _shared((AHEAD, count, *side), np.int32)
         self._pool: Executor
-        self._do: Callable[[int, NDArray[np.int64]], NDArray[np.int64]]
+        self._do: Callable[[int], NDArray[np.int64]]
         if processes:
             how = get_context("fork")  # a copy of all images in each process would not fit
             self._pool = ProcessPoolExecutor(processes, how, initializer=_begin, initargs=(self._cut, os.getpid()))
@@ -70,21 +70,29 @@ class Cutter:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def begin(self, step: int, numbers: NDArray[np.int64]) -> Future[NDArray[np.int64]]:
-        """Have a crop cut from each of the images for a step, at most `AHEAD` steps after the last one taken."""
+    def batches(self, steps: Iterable[int]) -> Iterator[Batch]:
+        """The batches of steps that follow one another, those to come being cut meanwhile."""
+        coming: deque[tuple[int, Future[NDArray[np.int64]]]] = deque()
+        later = iter(steps)
+        while True:
+            coming.extend((step, self._begin(step)) for step in islice(later, AHEAD - len(coming)))
+            if not coming:
+                return
+            yield self._take(*coming.popleft())
+
+    def _begin(self, step: int) -> Future[NDArray[np.int64]]:
         with warnings.catch_warnings():
             # Python 3.12 warns of forks beside threads; what is forked here computes with numpy alone.
             warnings.simplefilter("ignore", DeprecationWarning)
-            return self._pool.submit(self._do, step, numbers)
+            return self._pool.submit(self._do, step)
 
-    def take(self, step: int, numbers: NDArray[np.int64], begun: Future[NDArray[np.int64]]) -> Batch:
-        """Wait for what `begin` began."""
+    def _take(self, step: int, begun: Future[NDArray[np.int64]]) -> Batch:
         found = torch.from_numpy(begun.result())
         images, labels = (torch.from_numpy(kept[step % AHEAD]) for kept in (self._images, self._labels))
-        return Batch(numbers, images, labels, found)
+        return Batch(images, labels, found)
 
-    def _cut(self, step: int, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        images, labels = self._crops.batch(numbers, np.random.default_rng((self._seed, step)))
+    def _cut(self, step: int) -> NDArray[np.int64]:
+        images, labels = self._crops.batch(self._count, np.random.default_rng((self._seed, step)))
         self._images[step % AHEAD], self._labels[step % AHEAD] = images, labels
         return boxes(labels)
 
@@ -104,10 +112,10 @@ def _shared(shape: tuple[int, ...], kind: DTypeLike) -> NDArray[Any]:
 
 
 #: In a process that cuts: what it does.
-_own: Callable[[int, NDArray[np.int64]], NDArray[np.int64]]
+_own: Callable[[int], NDArray[np.int64]]
 
 
-def _begin(cut: Callable[[int, NDArray[np.int64]], NDArray[np.int64]], parent: int) -> None:
+def _begin(cut: Callable[[int], NDArray[np.int64]], parent: int) -> None:
     """A process that cuts begins. Ctrl-C is its parent's affair, and it ends with it however that ends."""
     global _own
     _own = cut
@@ -121,5 +129,5 @@ def _begin(cut: Callable[[int, NDArray[np.int64]], NDArray[np.int64]], parent: i
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _cut(step: int, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    return _own(step, numbers)
+def _cut(step: int) -> NDArray[np.int64]:
+    return _own(step)

@@ -21,13 +21,11 @@ _STEEPEST = 80.0
 
 
 class Terms(NamedTuple):
-    """The loss's terms, each a scalar tensor, unweighted; and how hard each image was."""
+    """The loss's terms, each a scalar tensor, unweighted."""
 
     instance: Tensor
     variance: Tensor
     seed: Tensor
-    #: (N,) each image's own instance term, without a gradient.
-    hardness: Tensor
 
     def total(self) -> Tensor:
         """Their sum with the published weights, 1, 10 and 1."""
@@ -127,8 +125,7 @@ def batch_loss(raw: Tensor, labels: Tensor, objects: Tensor, unit: float, window
     wrong = seediness.index_select(0, own) - phi[near.inside].detach()
     seed = (seediness * (labels.flatten() == 0)).square().sum() + 10 * wrong.square().sum()
     variance = _means(spread, whose, count)[:, 0]
-    hardness = instance.new_zeros(number).index_add(0, near.image, (instance * share * number).detach())
-    return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel(), hardness)
+    return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel())
 
 
 def _windows(labels: Tensor, objects: Tensor, window: int | None) -> _Windows:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -25,8 +22,7 @@ from ..ladder import STRIDE
 from ..network import BranchedERFNet
 from ..whole import whole
 from .crops import Crops
-from .cutting import AHEAD, Batch, Cutter, processes_beside
-from .hardness import followed, unknown
+from .cutting import Batch, Cutter, processes_beside
 from .loss import Terms, batch_loss
 
 _EMA = 0.999
@@ -71,8 +67,7 @@ class Progress:
 class Trainer:
     """One training: the network, its average and the optimiser. Lives for one `maskq train`.
 
-    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed, the step, and how hard the
-    images were `AHEAD` steps before.
+    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed and the step alone.
     """
 
     def __init__(
@@ -93,9 +88,6 @@ class Trainer:
         self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
         self.step, self._origin = 0, origin
         self._processes = processes_beside(self.device) if processes is None else processes
-        #: (images,) and, of the steps to come, the images that their crops are cut from.
-        self._hardness: NDArray[np.float64] = np.zeros(0)
-        self._drawn: deque[NDArray[np.int64]] = deque()
         self._half = hardware.half_helps(self.device)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
         network.start_at(_MARGIN / spec.unit)
@@ -119,25 +111,13 @@ class Trainer:
     def run(self, crops: Crops) -> Iterator[Progress]:
         """Train to the schedule's last step, reporting each. The crops of the next steps are cut meanwhile."""
         self._network.train()
-        if not len(self._hardness):
-            self._hardness = unknown(len(crops))
         with Cutter(crops, self.schedule.batch, self.schedule.seed, self._processes) as cutter:
-            coming = deque(cutter.begin(self.step + n, numbers) for n, numbers in enumerate(self._drawn))
-            while self.step < self.schedule.steps:
-                began = time.perf_counter()
-                while (later := self.step + len(coming)) < min(self.step + AHEAD, self.schedule.steps):
-                    self._drawn.append(self._draw(crops, later))
-                    coming.append(cutter.begin(later, self._drawn[-1]))
-                batch = cutter.take(self.step, self._drawn.popleft(), coming.popleft())
+            began = time.perf_counter()
+            for batch in cutter.batches(range(self.step, self.schedule.steps)):
                 terms = self._advance(batch)
-                self._hardness = followed(self._hardness, batch.numbers, terms.hardness.numpy())
-                instance, variance, seed, total = (t.item() for t in (*terms[:3], terms.total()))
+                instance, variance, seed, total = (t.item() for t in (*terms, terms.total()))
                 yield Progress(self.step, total, instance, variance, seed, time.perf_counter() - began)
-
-    def _draw(self, crops: Crops, step: int) -> NDArray[np.int64]:
-        """The images that a step's crops are cut from."""
-        rng = np.random.default_rng((self.schedule.seed, step, AHEAD))  # not the one that cuts them
-        return crops.draw(self.schedule.batch, rng, self._hardness)
+                began = time.perf_counter()
 
     def _advance(self, batch: Batch) -> Terms:
         """One step of the optimiser; its terms, on the CPU."""
@@ -153,8 +133,7 @@ class Trainer:
         self._adam.step()
         self.step += 1
         self._follow()
-        told = torch.cat([torch.stack(terms[:3]).detach(), terms.hardness]).cpu()  # all at once: a GPU is waited for
-        return Terms(told[0], told[1], told[2], told[3:])
+        return Terms(*torch.stack(terms).detach().cpu())  # at once: a GPU is waited for each time
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -176,8 +155,6 @@ class Trainer:
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
             "adam": self._adam.state_dict(),
-            "hardness": torch.from_numpy(self._hardness),
-            "drawn": [torch.from_numpy(numbers) for numbers in self._drawn],
             "torch_rng": torch.get_rng_state(),
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -220,8 +197,6 @@ class Trainer:
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._adam.load_state_dict(state["adam"])
-        self._hardness = state["hardness"].numpy(force=True)
-        self._drawn = deque(numbers.numpy(force=True) for numbers in state["drawn"])
         torch.set_rng_state(state["torch_rng"].cpu())
         if self.device.type == "cuda" and state.get("device_rng") is not None:  # dropout draws on the device
             torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,6 @@ from segmentation.training.crops import Crops
 from segmentation.training.cutting import AHEAD, Cutter, processes_beside
 from segmentation.training.loss import boxes
 from tests.conftest import until
-
-NUMBERS = np.array([0, 1, 0])
 
 
 def folder(path: Path) -> Path:
@@ -41,12 +40,9 @@ def crops(path: Path) -> Crops:
 
 
 def test_processes_cut_what_a_thread_cuts(tmp_path: Path) -> None:
-    source = crops(tmp_path)
+    source, steps = crops(tmp_path), range(5, 5 + 2 * AHEAD)  # every place is used twice
     with Cutter(source, 3, 7, 0) as thread, Cutter(source, 3, 7, 2) as processes:
-        steps = range(5, 5 + AHEAD)  # every place is used
-        begun = [[cutter.begin(step, NUMBERS) for step in steps] for cutter in (thread, processes)]
-        for step, one, other in zip(steps, *begun, strict=True):
-            mine, theirs = thread.take(step, NUMBERS, one), processes.take(step, NUMBERS, other)
+        for mine, theirs in zip(thread.batches(steps), processes.batches(steps), strict=True):
             assert torch.equal(mine.images, theirs.images) and torch.equal(mine.labels, theirs.labels)
             assert mine.objects.tolist() == theirs.objects.tolist() == boxes(mine.labels.numpy()).tolist()
             assert len(mine.objects) > 0
@@ -54,16 +50,17 @@ def test_processes_cut_what_a_thread_cuts(tmp_path: Path) -> None:
 
 def test_a_step_s_crops_stay_while_those_of_the_steps_after_it_are_cut(tmp_path: Path) -> None:
     with Cutter(crops(tmp_path), 3, 7, 0) as cutter:
-        first = cutter.take(0, NUMBERS, cutter.begin(0, NUMBERS))
-        kept = first.images.clone()
-        for step in range(1, AHEAD):
-            cutter.take(step, NUMBERS, cutter.begin(step, NUMBERS))
-        assert torch.equal(first.images, kept)
+        first, second = islice(cutter.batches(range(100)), 2)
+        kept = second.images.clone()
+        cutter._pool.shutdown()  # all that was begun is cut
+        assert torch.equal(second.images, kept) and not torch.equal(first.images, kept)
 
 
-def test_what_goes_wrong_in_a_process_is_raised_here(tmp_path: Path) -> None:
-    with Cutter(crops(tmp_path), 1, 0, 1) as cutter, pytest.raises(IndexError):
-        cutter.take(0, np.array([99]), cutter.begin(0, np.array([99])))
+def test_what_goes_wrong_in_a_process_is_raised_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = crops(tmp_path)
+    monkeypatch.setattr(source, "batch", lambda *_: 1 / 0)  # before the fork
+    with Cutter(source, 1, 0, 1) as cutter, pytest.raises(ZeroDivisionError):
+        next(cutter.batches(range(1)))
 
 
 def test_a_cpu_is_left_its_cores() -> None:
@@ -74,11 +71,10 @@ _KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from tests.unit.test_cutting import NUMBERS, crops
+from tests.unit.test_cutting import crops
 from segmentation.training.cutting import Cutter
 with Cutter(crops(Path(sys.argv[1])), 3, 7, 2) as cutter:
-    cutter.take(0, NUMBERS, cutter.begin(0, NUMBERS))
-    cutter.take(1, NUMBERS, cutter.begin(1, NUMBERS))
+    next(cutter.batches(range(2)))
     print("cutting", flush=True)
     time.sleep(60)
 """

@@ -48,12 +48,6 @@ def crops(folder: Path, size: int = 64) -> Crops:
     return Crops(pairs(folder), ModelSpec(name="any", min_pixels=0), size)
 
 
-def cut(source: Crops, count: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """So many crops, every image as hard as the others."""
-    rng = np.random.default_rng(seed)
-    return source.batch(source.draw(count, rng, np.ones(len(source))), rng)
-
-
 # Folders
 
 
@@ -214,28 +208,28 @@ def test_a_data_set_without_a_single_object_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_batch_has_the_shapes_and_types_that_training_wants(folder: Path) -> None:
-    images, labels = cut(Crops(pairs(folder), ModelSpec(name="any", channels="rgb"), 40), 3)
+    images, labels = Crops(pairs(folder), ModelSpec(name="any", channels="rgb"), 40).batch(3, np.random.default_rng(0))
     assert images.shape == (3, 3, 40, 40) and images.dtype == np.float32 and images.flags.c_contiguous
     assert labels.shape == (3, 40, 40) and labels.dtype == np.int32 and labels.flags.c_contiguous
     assert np.isfinite(images).all()
 
 
 def test_crops_are_the_same_for_the_same_seed_and_others_for_another(folder: Path) -> None:
-    one, again, other = (cut(crops(folder), 4, seed) for seed in (1, 1, 2))
+    one, again, other = (crops(folder).batch(4, np.random.default_rng(seed)) for seed in (1, 1, 2))
     for mine, theirs in zip(one, again, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert not np.array_equal(one[1], other[1])
 
 
 def test_every_crop_shows_an_object(folder: Path) -> None:
-    _, labels = cut(crops(folder, 32), 40)
+    _, labels = crops(folder, 32).batch(40, np.random.default_rng(0))
     assert all(crop.any() for crop in labels)
 
 
 def test_an_image_without_objects_gives_no_crops(tmp_path: Path) -> None:
     write(tmp_path, "empty", np.zeros((96, 96), np.uint8), image=np.full((96, 96), 9, np.uint8))
     write(tmp_path, "full", squares())
-    _, labels = cut(crops(tmp_path, 32), 40)
+    _, labels = crops(tmp_path, 32).batch(40, np.random.default_rng(0))
     assert all(crop.any() for crop in labels)
 
 
@@ -247,7 +241,7 @@ def test_a_crop_has_its_size_whatever_the_size_of_the_image(tmp_path: Path, shap
     labels = np.zeros(shape, np.uint16)
     labels[: max(1, shape[0] // 2), : max(1, shape[1] // 2)] = 1
     write(tmp_path, "a", labels)
-    images, truths = cut(crops(tmp_path, 64), 8)
+    images, truths = crops(tmp_path, 64).batch(8, np.random.default_rng(0))
     assert images.shape[1:] == (1, 64, 64) and truths.shape[1:] == (64, 64)
     assert set(np.unique(truths)) <= {0, 1} and (truths == 1).any(axis=(1, 2)).all() and np.isfinite(images).all()
 
@@ -255,7 +249,7 @@ def test_a_crop_has_its_size_whatever_the_size_of_the_image(tmp_path: Path, shap
 @pytest.mark.parametrize("shape", [(96, 120), (72, 96)], ids=["large", "smaller-than-the-crop"])
 def test_image_and_labels_stay_aligned_through_turns_zoom_and_light(tmp_path: Path, shape: tuple[int, int]) -> None:
     write(tmp_path, "a", squares(*shape))
-    images, labels = cut(crops(tmp_path, 64), 60)
+    images, labels = crops(tmp_path, 64).batch(60, np.random.default_rng(0))
     for image, truth in zip(images[:, 0], labels > 0, strict=True):
         assert np.corrcoef(image.ravel(), truth.ravel())[0, 1] > 0.8
         assert np.median(image[truth]) > np.median(image[~truth]) + 0.1
@@ -263,7 +257,7 @@ def test_image_and_labels_stay_aligned_through_turns_zoom_and_light(tmp_path: Pa
 
 def test_an_object_is_one_piece_in_its_crop_also_at_the_border_of_the_image(tmp_path: Path) -> None:
     write(tmp_path, "a", squares(48, 48))
-    _, labels = cut(crops(tmp_path, 64), 60)
+    _, labels = crops(tmp_path, 64).batch(60, np.random.default_rng(0))
     for truth in labels:
         for label in np.unique(truth[truth > 0]):
             assert ndimage.label(truth == label)[1] == 1
@@ -274,7 +268,7 @@ def test_objects_of_one_crop_come_at_several_sizes_and_in_all_turns(tmp_path: Pa
     labels[70:90, 75:82] = 1  # upright
     labels[70:75, 75:90] = 1  # with an arm at its top right
     write(tmp_path, "a", labels)
-    _, truths = cut(crops(tmp_path, 96), 80)
+    _, truths = crops(tmp_path, 96).batch(80, np.random.default_rng(0))
     areas = (truths > 0).sum(axis=(1, 2))
     assert areas.max() > 2 * areas.min()
     seen = set()
@@ -285,28 +279,19 @@ def test_objects_of_one_crop_come_at_several_sizes_and_in_all_turns(tmp_path: Pa
     assert len(seen) == 8
 
 
-def test_hard_images_are_drawn_more_often_and_those_without_objects_never(tmp_path: Path) -> None:
-    for name in ("easy", "hard"):
-        write(tmp_path, name, squares())
-    write(tmp_path, "empty", np.zeros((96, 96), np.uint8), image=np.full((96, 96), 9, np.uint8))
-    source = crops(tmp_path)  # in the order of their names
-    numbers = source.draw(1000, np.random.default_rng(0), np.array([0.1, 1.0, 0.4]))
-    easy, empty, hard = np.bincount(numbers, minlength=3)
-    assert empty == 0 and 2.5 < hard / easy < 6
-
-
 def test_labels_with_huge_numbers_make_crops_like_any_others(tmp_path: Path) -> None:
     for name, factor in (("small", 1), ("huge", 50_000_000)):
         write(tmp_path / name, "a", squares().astype(np.int64) * factor)
-    small, huge = (cut(crops(tmp_path / name), 4) for name in ("small", "huge"))
+    small, huge = (crops(tmp_path / name).batch(4, np.random.default_rng(0)) for name in ("small", "huge"))
     np.testing.assert_array_equal(small[0], huge[0])
     np.testing.assert_array_equal(small[1] > 0, huge[1] > 0)
     assert huge[1].max() <= squares().size
 
 
 def test_a_model_that_sees_images_smaller_is_trained_on_smaller_ones(folder: Path) -> None:
-    _, full = cut(Crops(pairs(folder), ModelSpec(name="any"), 64), 8)
-    _, half = cut(Crops(pairs(folder), ModelSpec(name="any", scale=0.5), 64), 8)
+    rng = np.random.default_rng
+    _, full = Crops(pairs(folder), ModelSpec(name="any"), 64).batch(8, rng(0))
+    _, half = Crops(pairs(folder), ModelSpec(name="any", scale=0.5), 64).batch(8, rng(0))
 
     def largest(labels: Array) -> float:
         return float(np.median([np.bincount(one[one > 0]).max() for one in labels]))
@@ -320,7 +305,7 @@ def test_what_the_model_would_never_report_is_background(tmp_path: Path, min_pix
     labels[10:30, 10:30], labels[40:43, 40:43] = 1, 2
     write(tmp_path, "a", labels)
     spec = ModelSpec(name="any", min_pixels=min_pixels)
-    _, truths = cut(Crops(pairs(tmp_path), spec, 64), 20)
+    _, truths = Crops(pairs(tmp_path), spec, 64).batch(20, np.random.default_rng(0))
     assert truths.max() == objects
 
 
@@ -329,6 +314,6 @@ def test_crops_are_cut_more_often_around_objects_that_touch(tmp_path: Path) -> N
     labels[20:40, 20:40], labels[20:40, 41:60] = 1, 2  # a pair
     labels[350:370, 350:370], labels[350:370, 250:270] = 3, 4  # far from each other
     write(tmp_path, "a", labels)
-    _, truths = cut(crops(tmp_path, 48), 300)
+    _, truths = crops(tmp_path, 48).batch(300, np.random.default_rng(0))
     pairs_seen = (truths == 1).any((1, 2)) | (truths == 2).any((1, 2))
     assert 0.58 < pairs_seen.mean() < 0.75  # two of three

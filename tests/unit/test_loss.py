@@ -249,4 +249,3 @@ def test_a_batch_costs_the_mean_of_its_images() -> None:
     each = [image_terms_default(r, t) for r, t in zip(raw, labels, strict=True)]
     for number, term in enumerate((batch.instance, batch.variance, batch.seed)):
         assert term.item() == pytest.approx(np.mean([one[number].item() for one in each]), rel=1e-5)
-    assert batch.hardness.tolist() == pytest.approx([one.instance.item() for one in each], rel=1e-5)
