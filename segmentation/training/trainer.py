@@ -94,8 +94,8 @@ class Trainer:
         self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._forward = torch.compile(self._network) if compiled else self._network
         self.average = copy.deepcopy(self._network).eval().requires_grad_(False)
-        # Not Adam, whose decay goes through its steps: what has a small gradient then loses a full step of each, until
-        # whole blocks are dead (with the published 1e-4, half of the encoder's wide ones after 8,000 steps).
+        # Not Adam, whose decay goes through its steps: what has a small gradient then loses a full step each time until
+        # whole blocks are dead (with the published 1e-4 three of the encoder's eight dilated ones, after 8,750 steps).
         self._adam = torch.optim.AdamW(
             self._network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True
         )

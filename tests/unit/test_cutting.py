@@ -9,34 +9,22 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import torch
-from PIL import Image
 
-from segmentation.catalogue.model import ModelSpec
-from segmentation.dataset import pairs
 from segmentation.training.crops import Crops
 from segmentation.training.cutting import AHEAD, Cutter, processes_beside
 from segmentation.training.loss import boxes
 from tests.conftest import until
+from tests.unit.test_dataset import crops as crops_of
+from tests.unit.test_dataset import squares, write
 
 
-def folder(path: Path) -> Path:
-    """Two images of bright squares."""
-    for part in ("images", "labels"):
-        (path / part).mkdir()
-    for number in range(2):
-        labels = np.zeros((48, 56), np.uint8)
-        labels[8 : 20 + number, 8:22], labels[30:44, 30:50] = 1, 2
-        Image.fromarray(labels * 90).save(path / "images" / f"{number}.png")
-        Image.fromarray(labels).save(path / "labels" / f"{number}.png")
-    return path
-
-
-def crops(path: Path) -> Crops:
-    return Crops(pairs(folder(path)), ModelSpec(name="any", min_pixels=0), 32)
+def crops(folder: Path) -> Crops:
+    for name, every in (("a", 24), ("b", 32)):
+        write(folder, name, squares(every=every))
+    return crops_of(folder, 32)
 
 
 def test_processes_cut_what_a_thread_cuts(tmp_path: Path) -> None:
@@ -70,7 +58,6 @@ def test_a_cpu_is_left_its_cores() -> None:
 _KILLED = """
 import sys, time
 from pathlib import Path
-import numpy as np
 from tests.unit.test_cutting import crops
 from segmentation.training.cutting import Cutter
 with Cutter(crops(Path(sys.argv[1])), 3, 7, 2) as cutter:
