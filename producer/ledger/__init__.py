@@ -375,7 +375,7 @@ class Ledger:
                 look = min(time.monotonic() + _LOOK_AGAIN, deadline)
                 while (left := look - time.monotonic()) > 0:
                     message = news.get_message(timeout=left)
-                    if message and State(message["data"].decode()).ended:
+                    if message and message["type"] == "message" and State(message["data"].decode()).ended:
                         break
                 if time.monotonic() >= deadline:
                     return self._look(reading, job_id)
@@ -395,21 +395,36 @@ class Ledger:
 
     @contextmanager
     def _news_of(self, job_id: str) -> Iterator[Any]:
-        """The states that the job enters. Each thread keeps a connection for such news: to make one takes longer than
-        many a job.
+        """The states that the job enters from now on. Each thread keeps a connection for such news: to make one takes
+        longer than many a job.
         """
         if getattr(self._of_thread, "pid", None) != os.getpid():  # a fork must not read its parent's
-            self._of_thread.news = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+            self._of_thread.news = self._redis.pubsub()  # type: ignore[no-untyped-call]
             self._of_thread.pid = os.getpid()
         news: Any = self._of_thread.news
         try:
             news.subscribe(channel(job_id))
+            _confirm(news, channel(job_id))
             yield news
             news.unsubscribe()
         except BaseException:
             self._of_thread.pid = None
             news.close()
             raise
+
+
+def _confirm(news: Any, channel: str) -> None:
+    """Wait until Redis listens: it may be asked over another connection before it reads of this. Raises `TimeoutError`,
+    redis's.
+    """
+    from redis.exceptions import TimeoutError
+
+    deadline = time.monotonic() + _ANSWER_S
+    while (left := deadline - time.monotonic()) > 0:
+        message = news.get_message(timeout=left)
+        if message and message["type"] == "subscribe" and message["channel"].decode() == channel:
+            return
+    raise TimeoutError(f"Redis has not confirmed for {_ANSWER_S:g} s that it listens to {channel}")
 
 
 class Cancellations:

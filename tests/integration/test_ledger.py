@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from redis import Redis
+from redis.client import PubSub
 
 from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
 from producer.contract import Failure, JobSpec, JobStatus, Limits, Stage, State
@@ -411,6 +412,23 @@ def test_a_burst_of_one_client_delays_the_job_of_another_by_no_more_than_the_win
     order = list(served(redis, ledger))
     assert order.index("b") <= 5
     assert [job_id for job_id in order if job_id != "b"] == [f"a{n}" for n in range(500)]
+
+
+def test_a_job_that_ends_while_redis_has_yet_to_hear_that_someone_waits_is_waited_for_no_longer(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, subscribe = ledger_of(redis), PubSub.subscribe
+    ledger.create("a", JobSpec(name="a.png"), None)
+
+    def late(self: PubSub, *channels: str) -> None:
+        """Over a slow connection: the job ends, and only then does Redis read of this."""
+        threading.Timer(0.1, ledger.cancel, ("a",)).start()
+        threading.Timer(0.3, subscribe, (self, *channels)).start()
+
+    monkeypatch.setattr(PubSub, "subscribe", late)
+    monkeypatch.setattr("producer.ledger._LOOK_AGAIN", 60.0)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ledger.wait, "a", 10.0).result(5).state is State.CANCELLED
 
 
 def test_clients_take_turns(redis: Redis) -> None:
