@@ -49,7 +49,7 @@ from .lanes import LaneKeeper, WorkerConsumer
 from .link import LOST, Link
 from .models import LoadedModels
 from .node import hostname, start
-from .owner import DeviceOwner
+from .owner import DeviceOwner, InPlace
 from .pool import showing
 from .probe import cores
 
@@ -62,7 +62,7 @@ class Device:
     A GPU has one owner, which batches inputs padded to a ladder of shapes. A CPU has one owner a core, each running one
     image at its own shape on one thread: two images side by side take less time than one after the other on two threads
     (43 ms an image against 50 at 256², and 79 where the threads sleep while they wait). An image that is alone gets all
-    the cores.
+    the cores. One that is to have one core needs no owner: the thread that decoded it runs it.
     """
 
     def __init__(self, spec: DeviceSpec, settings: Settings) -> None:
@@ -78,9 +78,10 @@ class Device:
         #: Images that are run in tiles take turns: their memory is that of one, and side by side none were faster.
         self._one_large = threading.Lock()
         self._owners = [self._gpu_owner()] if spec.index else [self._cpu_owner(n) for n in range(self._cores)]
-        #: Whoever takes a turn may hand one input to its owner. The first owner that is free goes first, so an image
-        #: that is alone always has the same: were there a second team of threads for all cores, both would sleep while
-        #: they wait for one another (133 ms an image at 256² against 90).
+        self._in_place = InPlace(CpuRunner(self.counters, lambda: 1), on_death=_end_process)
+        #: Whoever takes a turn may run one input, or hand it to the turn's owner. The first owner that is free goes
+        #: first, so an image that is alone always has the same: were there a second team of threads for all cores, both
+        #: would sleep while they wait for one another (133 ms an image at 256² against 90).
         self._turns: PriorityQueue[tuple[int, Owner]] = PriorityQueue()
         for turn in enumerate(self._owners * (self.threads if spec.index else 1)):
             self._turns.put(turn)
@@ -99,7 +100,8 @@ class Device:
 
     def trouble(self) -> str | None:
         """Why nothing is to be expected of this process any more, where that is so."""
-        found = (owner.trouble(self._settings.device_limit_s) for owner in self._owners)
+        limit_s = self._settings.device_limit_s
+        found = (self._in_place.trouble(limit_s), *(owner.trouble(limit_s) for owner in self._owners))
         return next(filter(None, found), None)
 
     def fields(
@@ -129,7 +131,7 @@ class Device:
         return any(prod(exact(*size)) > self._bounds.tile_pixels for size in (shape, seen))
 
     def _run(self, segmenter: Segmenter, given: Input) -> Answer:
-        """What the network says of one input, by whichever owner is free."""
+        """What the network says of one input: here, or by whichever owner is free."""
         height, width = given.planes.shape[1:]
         ladder = rung if self._spec.index and segmenter.masks else exact
         kind = Kind(segmenter, segmenter.spec.label, ladder(height, width))
@@ -137,6 +139,8 @@ class Device:
         with trace.span("wait"):
             turn = self._turns.get()
         try:
+            if not self._spec.index and self._share() == 1:
+                return self._in_place.run(kind, given)
             with trace.span("wait"):
                 return turn[1].run(kind, given)
         finally:
@@ -144,7 +148,7 @@ class Device:
 
     def _cpu_owner(self, number: int) -> Owner:
         most = self._cores if number == 0 else max(1, self._cores // 2)
-        return self._owner(CpuRunner(self.counters, partial(self._threads_each, most)), Limits())
+        return self._owner(CpuRunner(self.counters, lambda: min(most, self._share())), Limits())
 
     def _gpu_owner(self) -> Owner:
         wait_s = self._settings.batch_wait_ms / 1000
@@ -160,10 +164,10 @@ class Device:
             on_halving=self.counters.halved,
         )
 
-    def _threads_each(self, most: int) -> int:
+    def _share(self) -> int:
         """The cores, divided among the jobs in hand: what is decoded or stored now runs soon, or has just run."""
         running = self._cores - self._turns.qsize()
-        return min(most, max(1, self._cores // max(1, running, self.counters.in_hand())))
+        return max(1, self._cores // max(1, running, self.counters.in_hand()))
 
 
 def _end_process() -> None:

@@ -1,8 +1,9 @@
-"""The thread that owns a device: it alone runs networks, on batches of inputs of one kind."""
+"""The thread that owns a device and runs networks on it, on batches of inputs of one kind; and how to do without it."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -18,6 +19,10 @@ from tasks.delivery import WorkerBroken, WorkerGone
 from .batching import Batcher, Kind, Limits, Model
 
 log = logging.getLogger(__name__)
+
+#: Seconds between the news that the process is to end and the errors of those who wait.
+_PARTING_S = 1.5
+_TOO_LONG = "one batch has been on the device for over {:g} s"
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
@@ -88,7 +93,7 @@ class DeviceOwner(Generic[Model, Given, Answer]):
         in_hand: Callable[[], int],
         on_death: Callable[[], None],
         on_halving: Callable[[], None] = lambda: None,
-        parting_s: float = 1.5,
+        parting_s: float = _PARTING_S,
     ) -> None:
         self._runner, self._in_hand, self._on_halving = runner, in_hand, on_halving
         self._on_death, self._parting_s = on_death, parting_s
@@ -120,7 +125,7 @@ class DeviceOwner(Generic[Model, Given, Answer]):
         if not self._thread.is_alive():
             return "the thread that owned the device is gone"
         if since is not None and time.monotonic() - since > limit_s:
-            return f"one batch has been on the device for over {limit_s:g} s"
+            return _TOO_LONG.format(limit_s)
         return None
 
     def close(self) -> None:
@@ -239,6 +244,51 @@ class DeviceOwner(Generic[Model, Given, Answer]):
         for answer in left:
             if not answer.done():
                 answer.set_exception(DeviceLost(f"the device's thread died: {error!r}"))
+
+
+class InPlace(Generic[Model, Given, Answer]):
+    """Runs single inputs in the threads that bring them, side by side: to wake another thread, and be woken by it, may
+    take longer than a small network.
+
+    A loss is dealt with as by `DeviceOwner`.
+    """
+
+    def __init__(
+        self, runner: Runner[Model, Given, Answer], *, on_death: Callable[[], None], parting_s: float = _PARTING_S
+    ) -> None:
+        self._runner, self._on_death, self._parting_s = runner, on_death, parting_s
+        #: Since when each thread has been at it, on the monotonic clock.
+        self._since: dict[int, float] = {}
+        self._dead = False
+
+    def run(self, kind: Kind[Model], given: Given) -> Answer:
+        """The answer to one input. Raises `DeviceLost`, `WorkerGone`, and what the runner raises."""
+        if self._dead:
+            raise WorkerGone("the device is gone")
+        thread = threading.get_ident()
+        self._since[thread] = time.monotonic()
+        try:
+            return self._runner.finish(self._runner.start(kind, [given]))[0]
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, DeviceLost):
+                raise
+            self._part()
+            raise DeviceLost(f"the device died: {error!r}") from error
+        finally:
+            del self._since[thread]
+
+    def _part(self) -> None:
+        log.exception("the device is lost")
+        self._dead = True
+        self._on_death()
+        threading.Event().wait(self._parting_s)
+
+    def trouble(self, limit_s: float) -> str | None:
+        """Why nothing is to be expected of the device any more: it is dead, or at one input for over `limit_s` s."""
+        first = min(tuple(self._since.values()), default=math.inf)
+        if self._dead:
+            return "the device is gone"
+        return _TOO_LONG.format(limit_s) if time.monotonic() - first > limit_s else None
 
 
 def _tried(work: Callable[[], Made]) -> Made | Exception:

@@ -229,5 +229,23 @@ def test_what_an_image_is_answered_does_not_depend_on_the_batch_that_it_ran_in(
         )
 
 
+def test_on_a_cpu_an_image_that_is_alone_gets_all_cores_and_others_run_where_they_were_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def start(*given: Any, own: Any = Segmenter.start) -> Any:
+        seen.append((threading.current_thread().name, torch.get_num_threads()))
+        return own(*given)
+
+    monkeypatch.setattr(Segmenter, "start", start)
+    device, image = Device(DeviceSpec("cpu"), Settings(torch_threads=2)), np.zeros((64, 64, 1), np.uint8)
+    with ThreadPoolExecutor(1, "decoder") as decoder:
+        for in_hand in (1, 2):
+            monkeypatch.setattr(device.counters, "_in_hand", in_hand)
+            decoder.submit(_fields, device, image).result()
+    assert seen == [("device-owner", 2), ("decoder_0", 1)]
+
+
 def _fields(device: Device, image: Any) -> bytes:
     return device.fields("nuclei", image)[1]

@@ -17,7 +17,7 @@ import pytest
 from tasks.delivery import WorkerGone
 from tests.conftest import until
 from workers.batching import Kind, Limits
-from workers.owner import DeviceLost, DeviceMemoryExhausted, DeviceOwner, Runner
+from workers.owner import DeviceLost, DeviceMemoryExhausted, DeviceOwner, InPlace, Runner
 
 SHAPE = (8, 8)
 
@@ -337,6 +337,33 @@ def test_a_device_is_in_trouble_while_one_batch_is_on_it_for_too_long(device: De
     device.free.set()
     held.result(20)
     until(lambda: owner.trouble(limit_s=0) is None)
+
+
+def test_in_place_each_thread_runs_its_own_input_and_they_run_side_by_side(device: Device) -> None:
+    here = InPlace(device, on_death=device.died)
+    assert here.run(kind(), 1) == 2
+    with pytest.raises(ValueError, match="thirteen"):
+        here.run(kind(), 13)
+    assert here.trouble(limit_s=0) is None
+    device.free.clear()
+    answers = [call(here.run, kind(), value) for value in (5, 6)]
+    until(lambda: len(device.begun) == 4)
+    assert here.trouble(limit_s=600) is None
+    until(lambda: here.trouble(limit_s=0.05) == "one batch has been on the device for over 0.05 s")
+    device.free.set()
+    assert [answer.result(20) for answer in answers] == [6, 7]
+    assert here.trouble(limit_s=0) is None and device.deaths == 0
+
+
+@pytest.mark.parametrize("poison", [66, 77])
+def test_a_device_that_is_lost_in_place_is_told_of_and_takes_no_more(device: Device, poison: float) -> None:
+    here = InPlace(device, on_death=device.died, parting_s=0.1)
+    with pytest.raises(DeviceLost, match="driver is gone|illegal memory access"):
+        here.run(kind(), poison)
+    with pytest.raises(WorkerGone):
+        here.run(kind(), 1)
+    assert device.deaths == 1
+    assert here.trouble(limit_s=600) == "the device is gone"
 
 
 def test_closing_finishes_what_waits_and_takes_no_more(device: Device) -> None:
