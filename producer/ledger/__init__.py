@@ -21,7 +21,7 @@ from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
-from ..broker import CLUSTER_QUEUE, EMBED_QUEUES, EVENTS, PREFIX, Command, broker_priority, message_lists
+from ..broker import CLUSTER_QUEUE, EMBED_QUEUES, EVENTS, PREFIX, Command, broker_priority
 from ..contract import Attempt, Failure, JobSpec, JobStatus, Stage, State
 from ..errors import BrokerUnavailable, QueueFull, UnknownJob
 
@@ -270,10 +270,9 @@ class Ledger:
         """The waiting jobs that have no message on their queue any more, each with the list that it is missing from."""
         for queue in (*EMBED_QUEUES, CLUSTER_QUEUE):
             self._move("admit", "", queue)
-            if self._redis.exists(f"{PREFIX}sent:{queue}"):
-                for waiting in message_lists(queue):
-                    for job_id in cast("list[bytes]", self._ask("overtaken", "", queue, waiting, older_s)):
-                        yield job_id.decode(), waiting
+            found = cast("list[bytes]", self._ask("overtaken", "", queue, older_s))
+            for job_id, waiting in zip(found[::2], found[1::2], strict=True):
+                yield job_id.decode(), waiting.decode()
 
     def _due(self, transition: str, times: str) -> Iterator[str]:
         """The jobs whose time in a sorted set has come, once the transition has moved them."""

@@ -299,22 +299,33 @@ function transitions.reclaim()
   return 'ok'
 end
 
--- 4 a queue  5 the list of one of its priorities  6 seconds that a message may be in a worker's hands before its claim
--- Workers take from a list's end what was sent first. So a job whose message was sent before the one at the end has
--- none on the list, whatever its length. Returns such jobs; sending to them once more is left to `resend`.
-function transitions.overtaken()
-  local queue, list = ARGV[4], ARGV[5]
-  local before = now - tonumber(ARGV[6])
+-- When the last message that workers have yet to take from a list was sent, or now; nil where it is not one of ours: it
+-- says nothing of what was sent before it.
+local function served_up_to(list)
   local last = redis.call('LINDEX', list, -1)
-  if last then
-    local read, message = pcall(cjson.decode, last)
-    local sent = read and type(message) == 'table' and type(message.headers) == 'table' and message.headers.sent
-    if not tonumber(sent) then return {} end -- not one of ours: it says nothing of what was sent before it
-    before = math.min(before, tonumber(sent))
-  end
-  local found = {}
-  for _, each in ipairs(redis.call('ZRANGEBYSCORE', sent_of(queue), '-inf', '(' .. text(before), 'LIMIT', 0, AT_ONCE)) do
-    if redis.call('HGET', hash(each), 'list') == list then table.insert(found, each) end
+  if not last then return now end
+  local read, message = pcall(cjson.decode, last)
+  return tonumber(read and type(message) == 'table' and type(message.headers) == 'table' and message.headers.sent)
+end
+
+-- 4 a queue  5 seconds that a message may be in a worker's hands before its claim
+-- Workers take from a list's end what was sent first. So a job whose message was sent before the one at the end has
+-- none on the list, whatever its length. Returns such jobs, each followed by its list; sending to them once more is
+-- left to `resend`.
+function transitions.overtaken()
+  local queue, recent = ARGV[4], now - tonumber(ARGV[5])
+  local found, sent = {}, sent_of(queue)
+  if redis.call('EXISTS', sent) == 0 then return found end
+  for priority = 0, 9 do
+    local list = list_of(queue, priority)
+    local before = served_up_to(list)
+    local older = before and redis.call('ZRANGEBYSCORE', sent, '-inf', '(' .. text(math.min(before, recent)), 'LIMIT', 0, AT_ONCE)
+    for _, each in ipairs(older or {}) do
+      if redis.call('HGET', hash(each), 'list') == list then
+        table.insert(found, each)
+        table.insert(found, list)
+      end
+    end
   end
   return found
 end
