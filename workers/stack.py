@@ -41,9 +41,10 @@ class Stack:
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
     """The process of one device, which sees no other: CUDA_VISIBLE_DEVICES is set before torch is imported."""
     env = settings_env(settings) | retained_heap() | {"CUDA_VISIBLE_DEVICES": visible(spec, os.environ)}
-    # A team of OpenMP threads waits awake between two layers, and no longer: by default it keeps the cores for
-    # milliseconds after an image, which others need (half of the process's time with a network that costs nothing).
-    env.setdefault("GOMP_SPINCOUNT", "5000")
+    # A team of OpenMP threads waits awake between two layers, and not much longer: by default it keeps the cores for
+    # milliseconds after an image, which others need. (With a tenth of this it fell asleep a hundred times an image, and
+    # a lone one of 256² took 10 ms longer.)
+    env.setdefault("GOMP_SPINCOUNT", "50000")
     return python(spec.node, "workers.device", str(spec), env=env, heartbeat_s=settings.heartbeat_s)
 
 
