@@ -44,7 +44,7 @@ def device_program(spec: DeviceSpec, settings: Settings) -> Program:
     # A team of OpenMP threads waits awake between two layers, and not much longer: by default it keeps the cores for
     # milliseconds after an image, which others need. (With a tenth of this it fell asleep a hundred times an image, and
     # a lone one of 256² took 10 ms longer.)
-    env.setdefault("GOMP_SPINCOUNT", "50000")
+    env["GOMP_SPINCOUNT"] = os.environ.get("GOMP_SPINCOUNT", "50000")
     return python(spec.node, "workers.device", str(spec), env=env, heartbeat_s=settings.heartbeat_s)
 
 
