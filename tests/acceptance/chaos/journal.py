@@ -79,6 +79,8 @@ def _take_fields(story: Story, rest: list[bytes]) -> None:
 
 def _commands(file: Path) -> Iterator[list[bytes]]:
     """The file's commands; one that was cut short at its end is none."""
+    if not file.stat().st_size:  # what can't be mapped
+        return
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = 0
         while at < len(data):
