@@ -59,10 +59,10 @@ Owner: TypeAlias = DeviceOwner[Segmenter, Input, Answer]
 class Device:
     """Runs models on this process's device. Threads share it; models are loaded at their first use.
 
-    A GPU has one owner, which batches inputs padded to a ladder of shapes. A CPU has one owner a core, each running one
-    image at its own shape on one thread: two images side by side take less time than one after the other on two threads
-    (43 ms an image against 50 at 256², and 79 where the threads sleep while they wait). An image that is alone gets all
-    the cores. One that is to have one core needs no owner: the thread that decoded it runs it.
+    A GPU has one owner, which batches inputs padded to a ladder of shapes. On a CPU each image runs at its own shape,
+    and as many at once as there are cores: two side by side, on one thread each, take less than one after the other
+    on two threads (43 ms an image against 50 at 256², and 79 where the threads sleep while they wait). They run in the
+    threads that decoded them; where each can have several cores, owners run them. An image that is alone gets them all.
     """
 
     def __init__(self, spec: DeviceSpec, settings: Settings) -> None:

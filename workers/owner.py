@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 import traceback
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between the news that the process is to end and the errors of those who wait.
 _PARTING_S = 1.5
-_TOO_LONG = "one batch has been on the device for over {:g} s"
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
@@ -121,12 +119,9 @@ class DeviceOwner(Generic[Model, Given, Answer]):
 
     def trouble(self, limit_s: float) -> str | None:
         """Why nothing is to be expected of the device any more: it is dead, or at one batch for over `limit_s` s."""
-        since = self._since
         if not self._thread.is_alive():
             return "the thread that owned the device is gone"
-        if since is not None and time.monotonic() - since > limit_s:
-            return _TOO_LONG.format(limit_s)
-        return None
+        return _too_long(self._since, limit_s)
 
     def close(self) -> None:
         """Finish what waits and end the thread."""
@@ -285,10 +280,16 @@ class InPlace(Generic[Model, Given, Answer]):
 
     def trouble(self, limit_s: float) -> str | None:
         """Why nothing is to be expected of the device any more: it is dead, or at one input for over `limit_s` s."""
-        first = min(tuple(self._since.values()), default=math.inf)
         if self._dead:
             return "the device is gone"
-        return _TOO_LONG.format(limit_s) if time.monotonic() - first > limit_s else None
+        return _too_long(min(tuple(self._since.values()), default=None), limit_s)
+
+
+def _too_long(since: float | None, limit_s: float) -> str | None:
+    """What to say of a batch that has been on the device since then, if that is over `limit_s` s ago."""
+    if since is None or time.monotonic() - since <= limit_s:
+        return None
+    return f"one batch has been on the device for over {limit_s:g} s"
 
 
 def _tried(work: Callable[[], Made]) -> Made | Exception:

@@ -319,8 +319,8 @@ function transitions.overtaken()
   for priority = 0, 9 do
     local list = list_of(queue, priority)
     local before = served_up_to(list)
-    local older = before and redis.call('ZRANGEBYSCORE', sent, '-inf', '(' .. text(math.min(before, recent)), 'LIMIT', 0, AT_ONCE)
-    for _, each in ipairs(older or {}) do
+    local below = before and '(' .. text(math.min(before, recent)) or '-inf'
+    for _, each in ipairs(redis.call('ZRANGEBYSCORE', sent, '-inf', below, 'LIMIT', 0, AT_ONCE)) do
       if redis.call('HGET', hash(each), 'list') == list then
         table.insert(found, each)
         table.insert(found, list)

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.settings import Settings
 from workers import probe
 from workers.devices import DeviceSpec, InvalidDevices, parse, visible
 from workers.probe import Gpu, Hardware
+from workers.stack import device_program
 
 TWO = Hardware(8, 2**35, (Gpu("NVIDIA H100", 80 * 2**30), Gpu("NVIDIA A100", 40 * 2**30)))
 NONE = Hardware(8, 2**35)
@@ -149,3 +151,13 @@ def test_what_torch_finds_is_asked_of_another_process(
     found = probe.look()
     assert found.gpus == gpus and trouble in found.trouble
     assert found.cores >= 1 and found.memory > 2**20
+
+
+@pytest.mark.parametrize(("set_", "kept"), [(None, "50000"), ("7", "7")])
+def test_how_long_threads_wait_awake_is_left_to_who_sets_it(
+    monkeypatch: pytest.MonkeyPatch, set_: str | None, kept: str
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if set_:
+        monkeypatch.setenv("GOMP_SPINCOUNT", set_)
+    assert device_program(DeviceSpec("cpu"), Settings()).env["GOMP_SPINCOUNT"] == kept
