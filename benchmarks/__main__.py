@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from workers.stack import retained_heap
+from maskq.workers.local.stack import retained_heap
 
 from .harness import report
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from workers.stack import retained_heap
+from maskq.workers.local.stack import retained_heap
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")

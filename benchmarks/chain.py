@@ -12,7 +12,7 @@ from typing import Any
 from celery import Celery, chain
 from redis import Redis
 
-from producer.settings import Settings
+from maskq.producer.settings import Settings
 
 FIRST, SECOND = "chain.first", "chain.second"
 _DONE = "chain:done"

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segmentation.clustering import Clustering, cluster, warm_up
-from segmentation.fields import Foreground, select
+from maskq.segmentation.clustering.cluster import Clustering, cluster, warm_up
+from maskq.segmentation.clustering.fields import Foreground, select
 from tests.published import cluster_foreground
 
 from .harness import Case, alternate

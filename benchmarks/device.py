@@ -50,7 +50,7 @@ def _on_gpu(shape: Shape, rounds: int) -> Iterator[Case]:
     """In float32 and in half precision: over the published way, and over the card's ceiling."""
     import torch
 
-    from segmentation.hardware import half_helps
+    from maskq.segmentation.torch_devices import half_helps
 
     from .roofline import layers, peak
 

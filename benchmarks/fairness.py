@@ -16,8 +16,8 @@ from statistics import median
 
 from rich.progress import track
 
-from producer.client import Client
-from workers.stack import running
+from maskq.producer.client.client import Client
+from maskq.workers.local.stack import running
 
 from .harness import Case, timed
 from .identity import identity_model

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from segmentation.catalogue import loading
-from segmentation.catalogue.model import ModelSpec, read_spec, read_weights
-from segmentation.catalogue.repository import find
-from segmentation.fields import Floats
-from segmentation.images import decode
-from segmentation.inputs import to_input
-from segmentation.ladder import rung
-from segmentation.running import Input, Started
-from segmentation.segmenter import Precision, Segmenter
+from maskq.segmentation.clustering.fields import Floats
+from maskq.segmentation.images import decode
+from maskq.segmentation.models import loading
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.models.spec import ModelSpec, read_spec, read_weights
+from maskq.segmentation.network.inference import Input, Started
+from maskq.segmentation.network.preprocessing import to_input
+from maskq.segmentation.network.shape_buckets import rung
+from maskq.segmentation.segmenter import Precision, Segmenter
 
 from .apart import Work
 from .pictures import crops

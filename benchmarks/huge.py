@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from examples.samples import samples
-from producer.client import Client
-from segmentation.images import decode
-from workers.stack import running
+from maskq.producer.client.client import Client
+from maskq.segmentation.images import decode
+from maskq.workers.local.stack import running
 
 from .harness import Case, timed
 from .stacks import embedded
@@ -80,7 +80,7 @@ def _name(process: psutil.Process) -> str:
     if process == psutil.Process():
         return "client"
     command = " ".join(process.cmdline())
-    for name in ("redis-server", "workers.device", "workers.cluster"):
+    for name in ("redis-server", "maskq.workers.device.process", "maskq.workers.cluster"):
         if name in command:
             return name.removeprefix("workers.")
     return str(process.name())

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, export, save
 
-from segmentation.catalogue.importing import write_new
-from segmentation.catalogue.model import ModelSpec
+from maskq.segmentation.models.importing import write_new
+from maskq.segmentation.models.spec import ModelSpec
 
 _NAME = "identity"
 
@@ -18,7 +18,7 @@ _NAME = "identity"
 class _Identity(nn.Module):
     """(N, 1, H, W) → four fields that repeat the input; its seed logits are never above 0, so no object is found.
 
-    What is normalised by percentiles is 3 at most (see `segmentation.inputs`).
+    What is normalised by percentiles is 3 at most (see `maskq.segmentation.network.preprocessing`).
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from producer.client import Client
-from producer.contract import State
-from workers.stack import running
+from maskq.producer.client.client import Client
+from maskq.producer.schema import State
+from maskq.workers.local.stack import running
 
 from .harness import Case
 from .identity import identity_model

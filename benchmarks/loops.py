@@ -51,8 +51,8 @@ def optimised_loop(model: str, folders: tuple[str, ...]) -> Turn:
 
 def model_of(folder: Path | None) -> str:
     """The model for a folder of images: the one of its name, or of the name of the folder it is in; else `nuclei`."""
-    from segmentation.catalogue.repository import find
-    from segmentation.errors import UnknownModel
+    from maskq.segmentation.errors import UnknownModel
+    from maskq.segmentation.models.registry import find
 
     for part in (folder.resolve().name, folder.resolve().parent.name) if folder else ():
         try:
@@ -83,12 +83,12 @@ def _seconds(image: bytes, steps: tuple[Step, ...]) -> list[float]:
 
 
 def _optimised(model: str, folders: tuple[str, ...]) -> tuple[Step, Step]:
-    from segmentation.catalogue.repository import find
-    from segmentation.clustering import cluster
-    from segmentation.fields import unpack
-    from segmentation.images import decode
-    from segmentation.objects import describe
-    from segmentation.segmenter import Segmenter
+    from maskq.segmentation.clustering.cluster import cluster
+    from maskq.segmentation.clustering.fields import unpack
+    from maskq.segmentation.images import decode
+    from maskq.segmentation.models.registry import find
+    from maskq.segmentation.objects import describe
+    from maskq.segmentation.segmenter import Segmenter
 
     segmenter = Segmenter.load(find(model, folders))
 
@@ -105,14 +105,14 @@ def plain_work(model: str) -> Step:
     from torch import Tensor
     from torch.nn import functional as F
 
-    from segmentation.catalogue import loading
-    from segmentation.catalogue.model import read_spec, read_weights
-    from segmentation.catalogue.repository import find
-    from segmentation.images import decode
-    from segmentation.inputs import to_input
-    from segmentation.ladder import STRIDE
-    from segmentation.scale import factor
-    from segmentation.training.loss import grid
+    from maskq.segmentation.images import decode
+    from maskq.segmentation.models import loading
+    from maskq.segmentation.models.registry import find
+    from maskq.segmentation.models.spec import read_spec, read_weights
+    from maskq.segmentation.network.preprocessing import to_input
+    from maskq.segmentation.network.shape_buckets import STRIDE
+    from maskq.segmentation.rescaling import factor
+    from maskq.segmentation.training.loss import grid
     from tests.published import cluster_published
 
     folder = find(model)

@@ -22,9 +22,9 @@ import psutil
 from PIL import Image
 from redis import Redis
 
-from producer.client import Client
-from workers.stack import Stack, running, settings_env
-from workers.supervisor import python
+from maskq.producer.client.client import Client
+from maskq.workers.local.stack import Stack, running, settings_env
+from maskq.workers.supervision.supervisor import python
 
 from .chain import FIRST, SECOND, make_app
 from .chain import turn as chains
@@ -34,7 +34,11 @@ from .stacks import embedded
 
 _IN_FLIGHT = 64
 #: What a process is told apart by, on its command line.
-_PROCESSES = {"redis_ms": "redis-server", "device_ms": "workers.device", "cluster_ms": "workers.cluster"}
+_PROCESSES = {
+    "redis_ms": "redis-server",
+    "device_ms": "maskq.workers.device.process",
+    "cluster_ms": "maskq.workers.cluster",
+}
 
 
 def run(quick: bool, images: Path | None) -> list[Case]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from examples.samples import samples
-from producer.sources import expand
+from maskq.producer.client.paths import expand
 
 
 def of_folder(folder: Path) -> list[bytes]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from producer.client import Client
-from workers.stack import running
+from maskq.producer.client.client import Client
+from maskq.workers.local.stack import running
 
 from . import loops
 from .harness import Case, timed

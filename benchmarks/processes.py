@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-_PROGRAMS = ("redis-server", "workers.device", "workers.cluster")
+_PROGRAMS = ("redis-server", "maskq.workers.device.process", "maskq.workers.cluster")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segmentation.network import BranchedERFNet
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 
 
 @dataclass(frozen=True)

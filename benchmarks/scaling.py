@@ -20,11 +20,11 @@ from typing import Any
 
 from redis import Redis
 
-from producer.client import Client
-from workers.devices import parse
-from workers.redis_server import private_redis
-from workers.stack import device_program, running
-from workers.supervisor import Supervisor
+from maskq.producer.client.client import Client
+from maskq.workers.device.spec import parse
+from maskq.workers.local.redis_server import private_redis
+from maskq.workers.local.stack import device_program, running
+from maskq.workers.supervision.supervisor import Supervisor
 
 from .harness import Case, timed
 from .identity import identity_model

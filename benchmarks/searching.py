@@ -13,15 +13,15 @@ from typing import Any, get_args
 
 import numpy as np
 
-from segmentation.catalogue.repository import find
-from segmentation.ladder import exact, rung
-from segmentation.running import Input
-from segmentation.segmenter import Segmenter
-from workers.batching import Kind
-from workers.counters import Counters
-from workers.cudnn import CudnnBenchmark
-from workers.devices import Benchmark
-from workers.forward import GpuRunner
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.network.inference import Input
+from maskq.segmentation.network.shape_buckets import exact, rung
+from maskq.segmentation.segmenter import Segmenter
+from maskq.workers.device.batching import Kind
+from maskq.workers.device.cudnn_benchmark import CudnnBenchmark
+from maskq.workers.device.metrics import Counters
+from maskq.workers.device.runners import GpuRunner
+from maskq.workers.device.spec import Benchmark
 
 from .apart import Work, apart
 from .forwards import Shape, planes

@@ -22,9 +22,9 @@ from redis import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from producer.client import Client
-from producer.job import Result
-from workers.stack import running
+from maskq.producer.client.client import Client
+from maskq.producer.client.job import Result
+from maskq.workers.local.stack import running
 
 from .harness import Case
 from .identity import identity_model

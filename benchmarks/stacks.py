@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from producer.settings import Settings
+from maskq.producer.settings import Settings
 
 
 def embedded(**more: Any) -> Settings:

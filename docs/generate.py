@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from producer.settings import Settings
+from maskq.producer.settings import Settings
 
 _HEAD = """# Settings
 

@@ -21,7 +21,7 @@ Each knows the HTTP status that a gateway answers it with.
 
 from __future__ import annotations
 
-from .contract import Failure
+from .schema import Failure
 
 
 class MaskqError(Exception):

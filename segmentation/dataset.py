@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .atomic_write import whole
 from .errors import SegmentationError
 from .images import Pixels, decode
-from .whole import whole
 
 Labels = NDArray[np.int32]
 #: A data set's own table of its splits.

@@ -10,20 +10,22 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .catalogue import loading, model
-from .catalogue.model import ModelSpec
-from .catalogue.places import Place
-from .clustering import Labels, cluster
+from .clustering.cluster import Labels, cluster
+from .clustering.fields import Compact, Floats, Packer, unpack
 from .errors import ImageTooLarge
-from .fields import Compact, Floats, Packer, unpack
 from .images import Pixels
-from .inputs import to_input
-from .ladder import exact
-from .network import NonBottleneck1D, Up
-from .running import Input, Run, Runner, Started
-from .scale import clustering, factor, resized
-from .tiles import HALO, Bounds, stitch
-from .views import augmented, resize
+from .models import loading
+from .models import spec as model
+from .models.spec import ModelSpec
+from .models.storage import Place
+from .network.branched_erfnet import NonBottleneck1D, Up
+from .network.inference import Input, Run, Runner, Started
+from .network.preprocessing import to_input
+from .network.resampling import resize
+from .network.shape_buckets import exact
+from .network.tiling import HALO, Bounds, stitch
+from .network.tta import augmented
+from .rescaling import clustering, factor, resized
 
 #: What a network computes in.
 Precision = Literal["fp32", "bf16", "fp16"]

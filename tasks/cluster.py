@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from producer.contract import JobStatus, MaskObject, Objects, Rle
-from producer.desk import Done
-from producer.store import Payload
-from segmentation.clustering import Labels, cluster
-from segmentation.fields import Floats, unpack
-from segmentation.labels import encode
-from segmentation.objects import describe
+from maskq.producer.schema import JobStatus, MaskObject, Objects, Rle
+from maskq.producer.state.store import Payload
+from maskq.producer.state.transactions import Done
+from maskq.segmentation.clustering.cluster import Labels, cluster
+from maskq.segmentation.clustering.fields import Floats, unpack
+from maskq.segmentation.labels import encode
+from maskq.segmentation.objects import describe
 
-from .handover import Handover
+from .field_payload import Handover
 from .trace import span
 
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from producer.contract import JobStatus
-from producer.desk import Done
-from producer.store import Payload
-from segmentation import scale
-from segmentation.catalogue.model import ModelSpec
-from segmentation.images import ImageLimits, Pixels, decode
+from maskq.producer.schema import JobStatus
+from maskq.producer.state.store import Payload
+from maskq.producer.state.transactions import Done
+from maskq.segmentation import rescaling as scale
+from maskq.segmentation.images import ImageLimits, Pixels, decode
+from maskq.segmentation.models.spec import ModelSpec
 
 from . import leases
-from .handover import Handover
+from .field_payload import Handover
 from .trace import span
 
 

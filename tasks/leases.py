@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from producer.ledger import Cancellations, Ledger
+from maskq.producer.state.ledger import Cancellations, Ledger
 
 log = logging.getLogger(__name__)
 

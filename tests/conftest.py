@@ -15,8 +15,8 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisDown
 
-from workers.redis_server import NoRedis, private_redis
-from workers.supervisor import Supervisor
+from maskq.workers.local.redis_server import NoRedis, private_redis
+from maskq.workers.supervision.supervisor import Supervisor
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ def png(pixels: np.ndarray[Any, Any]) -> bytes:
 
 
 def processes(module: str) -> set[psutil.Process]:
-    """The living processes below this one that run a module, such as `workers.device`."""
+    """The living processes below this one that run a module, such as `maskq.workers.device.process`."""
     return {process for process in psutil.Process().children(recursive=True) if module in _command(process)}
 
 

@@ -1,4 +1,4 @@
-"""A device process whose device fails on command: an image's height says how. Run as `workers.device` is.
+"""A device process whose device fails on command: an image's height says how. Run as `maskq.workers.device.process` is.
 
 The file that `FAULTS` names in the environment holds, for every fault to come, the height of the image that will meet
 it; each takes its own away.
@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 import torch
 
-from segmentation.running import Input
-from segmentation.segmenter import Segmenter
-from workers.device import main
+from maskq.segmentation.network.inference import Input
+from maskq.segmentation.segmenter import Segmenter
+from maskq.workers.device.process import main
 
 FAULTS = "FAULTY_DEVICE_FAULTS"
 

@@ -1,4 +1,4 @@
-"""A CPU worker whose clustering takes as long as a file is there. Run as `workers.cluster` is.
+"""A CPU worker whose clustering takes as long as a file is there. Run as `maskq.workers.cluster` is.
 
 The environment's `SLOWLY` names the file.
 """
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import tasks.cluster
-from workers.cluster import main
+from maskq.workers.cluster import main
 
 SLOWLY = "SLOW_CLUSTER_WHILE"
 
 
 def cluster(*arguments: Any, own: Any = tasks.cluster.cluster) -> Any:
-    """`segmentation.clustering.cluster`, but slow: as code that looks at nothing until it is done."""
+    """`maskq.segmentation.clustering.cluster.cluster`, but slow: as code that looks at nothing until it is done."""
     while Path(os.environ[SLOWLY]).exists():
         time.sleep(0.05)
     return own(*arguments)

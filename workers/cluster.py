@@ -1,6 +1,6 @@
 """The CPU worker: a Celery worker on forked processes, the kernel compiled before the fork.
 
-Run as `python -m workers.cluster`.
+Run as `python -m maskq.workers.cluster`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import os
 import numpy as np
 from celery.signals import worker_process_init, worker_ready
 
-from producer.broker import CLUSTER_QUEUE
-from producer.connections import Connections
-from producer.contract import Stage
-from producer.settings import Settings
-from segmentation.clustering import warm_up
-from segmentation.objects import describe
-from tasks import trace
-from tasks.app import add_stage, create_app
-from tasks.cluster import Cluster
-from tasks.delivery import Delivery
-from tasks.reconcile import Reconciler
+from maskq.producer.schema import Stage
+from maskq.producer.settings import Settings
+from maskq.producer.state.connections import Connections
+from maskq.producer.state.routing import CLUSTER_QUEUE
+from maskq.segmentation.clustering.cluster import warm_up
+from maskq.segmentation.objects import describe
+from maskq.tasks import trace
+from maskq.tasks.celery_app import add_stage, create_app
+from maskq.tasks.cluster import Cluster
+from maskq.tasks.reconciler import Reconciler
+from maskq.tasks.runner import Delivery
 
-from .link import Link, die_with_parent
-from .node import hostname, start
-from .parting import hand_back_when_asked
+from .celery_worker.shutdown import hand_back_when_asked
+from .celery_worker.start import hostname, start
+from .supervision.heartbeat import Link, die_with_parent
 
 
 def main() -> None:

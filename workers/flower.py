@@ -1,16 +1,16 @@
 """Flower on this broker, read-only, for one's own machine unless told otherwise.
 
-Run as `python -m workers.flower ADDRESS PORT`.
+Run as `python -m maskq.workers.flower ADDRESS PORT`.
 """
 
 from __future__ import annotations
 
 import sys
 
-from producer.settings import Settings
-from tasks.app import create_app
+from maskq.producer.settings import Settings
+from maskq.tasks.celery_app import create_app
 
-from .link import Link
+from .supervision.heartbeat import Link
 
 
 def main(address: str, port: str) -> None:

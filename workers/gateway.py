@@ -1,16 +1,16 @@
 """The HTTP gateway as a part of a stack: `maskq serve` that ends with its supervisor, and waits for its broker.
 
-Run as `python -m workers.gateway ADDRESS PORT`.
+Run as `python -m maskq.workers.gateway ADDRESS PORT`.
 """
 
 from __future__ import annotations
 
 import sys
 
-from producer.gateway.serve import Server, serve
-from producer.settings import Settings
+from maskq.producer.gateway.server import Server, serve
+from maskq.producer.settings import Settings
 
-from .link import Link
+from .supervision.heartbeat import Link
 
 
 class LoopWatch:

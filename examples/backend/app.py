@@ -17,7 +17,7 @@ from fastapi import FastAPI, File, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from producer import Client, MaskqError, QueueFull
+from maskq import Client, MaskqError, QueueFull
 
 
 @asynccontextmanager

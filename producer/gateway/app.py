@@ -8,14 +8,16 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from ..client import Client
+from ..client.client import Client
 from ..settings import Settings
-from . import jobs, operating, problems
-from .asking import Gateway
-from .hearing import HearOut
-from .news import News
-from .results import Results
-from .uploads import Uploads
+from . import problems
+from .dependencies import Gateway
+from .limits.downloads import Results
+from .limits.drain_body import HearOut
+from .limits.uploads import Uploads
+from .routes import health as operating
+from .routes import jobs
+from .subscriptions import News
 
 
 def create_app(client: Client, news: News, settings: Settings) -> FastAPI:

@@ -1,4 +1,4 @@
-"""What only the gateway has to say no to; the rest is `producer.errors`."""
+"""What only the gateway has to say no to; the rest is `maskq.producer.errors`."""
 
 from __future__ import annotations
 

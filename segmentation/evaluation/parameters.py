@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..catalogue.model import SPEC, ModelSpec
-from ..catalogue.places import Place
-from ..catalogue.repository import SHIPPED
-from ..clustering import Clustering
+from ..atomic_write import whole
+from ..clustering.cluster import Clustering
 from ..errors import InvalidModel, ModelNotWritable
-from ..whole import whole
+from ..models.registry import SHIPPED
+from ..models.spec import SPEC, ModelSpec
+from ..models.storage import Place
 
 _ADVICE = "to change it, copy the model's folder into one of your own, and name that one in MASKQ_MODELS"
 

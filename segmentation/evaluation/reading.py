@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..clustering import Clustering, Labels, cluster
-from ..fields import Foreground, unpack
+from ..clustering.cluster import Clustering, Labels, cluster
+from ..clustering.fields import Foreground, unpack
 from ..images import Pixels
-from ..scale import clustering
-from ..tiles import Bounds
+from ..network.tiling import Bounds
+from ..rescaling import clustering
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ..clustering import Labels
+from ..clustering.cluster import Labels
 from ..dataset import Pair
 from ..images import Pixels
 from .comparison import compare

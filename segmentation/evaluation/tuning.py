@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clustering import Clustering, Labels
+from ..clustering.cluster import Clustering, Labels
 from ..dataset import Pair
 from .metrics import THRESHOLDS, ImageScore, Summary, score, summarise
 from .reading import Reader

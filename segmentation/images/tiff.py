@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageTooLarge, MultiPageImage, NotAnImage, TruncatedImage
-from . import directory, jpeg
+from . import jpeg
+from . import tiff_directory as directory
 from .checks import ImageLimits, Pixels, bands, check_channels, check_size
 from .orientation import EXIF_ORIENTATION, upright
 

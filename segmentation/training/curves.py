@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..whole import whole
+from ..atomic_write import whole
 from .trainer import Progress
 
 _TABLE, _PICTURE = "log.csv", "curves.png"

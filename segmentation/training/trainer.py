@@ -15,14 +15,14 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from .. import hardware
-from ..catalogue.model import ModelSpec
+from .. import torch_devices as hardware
+from ..atomic_write import whole
 from ..errors import InvalidModel, InvalidSchedule, StaleCheckpoint
-from ..ladder import STRIDE
-from ..network import BranchedERFNet
-from ..whole import whole
-from .crops import Crops
-from .cutting import Batch, Cutter, processes_beside
+from ..models.spec import ModelSpec
+from ..network.branched_erfnet import BranchedERFNet
+from ..network.shape_buckets import STRIDE
+from .augmentation import Crops
+from .crop_loader import Batch, Cutter, processes_beside
 from .loss import Terms, batch_loss
 
 _EMA = 0.999

@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 
-from ..catalogue.model import ModelSpec
 from ..dataset import Pair
 from ..evaluation.metrics import score, summarise
-from ..network import BranchedERFNet
+from ..models.spec import ModelSpec
+from ..network.branched_erfnet import BranchedERFNet
 from ..segmenter import Segmenter
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from producer import Settings
+from maskq import Settings
+from maskq.workers.local.ports import free_port
+from maskq.workers.local.stack import running
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import plain
 from tests.conftest import until
-from workers.ports import free_port
-from workers.stack import running
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ import pytest
 from PIL import Image
 
 from examples.samples import samples
-from producer import Client
-from workers.ports import free_port
+from maskq import Client
+from maskq.workers.local.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BUILT = ("device", "cluster", "gateway", "flower")

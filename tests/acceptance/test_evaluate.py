@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation.catalogue.repository import SHIPPED, find
+from maskq.segmentation.models.registry import SHIPPED, find
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import maskq
 

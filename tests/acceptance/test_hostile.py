@@ -14,11 +14,11 @@ import psutil
 import pytest
 from skimage import data
 
-from producer import Client, JobFailed, Result, Settings
-from segmentation.errors import ImageError
+from maskq import Client, JobFailed, Result, Settings
+from maskq.segmentation.errors import ImageError
+from maskq.workers.local.stack import Stack, running
 from tests.conftest import processes
 from tests.hostile import LIMITS, make, names, seed, wanted
-from workers.stack import Stack, running
 
 COINS = np.ascontiguousarray(data.coins()[:64, :64])
 #: A sound image goes in after so many others.
@@ -78,7 +78,7 @@ class Run:
 
 
 def workers() -> set[psutil.Process]:
-    return processes("workers.device") | processes("workers.cluster")
+    return processes("maskq.workers.device.process") | processes("maskq.workers.cluster")
 
 
 @pytest.fixture(scope="module")

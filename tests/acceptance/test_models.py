@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation.catalogue.repository import SHIPPED
+from maskq.segmentation.models.registry import SHIPPED
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import maskq
 from tests.checkpoints import checkpoint, published

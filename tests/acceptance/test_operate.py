@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from producer import Client, Settings
-from producer.contract import Stage
-from producer.ledger import Ledger
+from maskq import Client, Settings
+from maskq.producer.schema import Stage
+from maskq.producer.state.ledger import Ledger
+from maskq.workers.local.stack import Stack, running
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import marked, maskq
 from tests.conftest import until
-from workers.stack import Stack, running
 
 
 @pytest.fixture(scope="module")

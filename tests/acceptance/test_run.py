@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation.evaluation.metrics import score, summarise
+from maskq.segmentation.evaluation.metrics import score, summarise
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import marked, maskq, start
 from tests.conftest import until

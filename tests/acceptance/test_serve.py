@@ -20,11 +20,11 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from producer import Settings
+from maskq import Settings
+from maskq.workers.local.stack import Stack, running
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import maskq, start
 from tests.conftest import until
-from workers.stack import Stack, running
 
 
 class Serve:
@@ -134,11 +134,11 @@ def test_metrics_have_the_device_and_its_cudnn_setting(gateway: Serve, tmp_path:
     (piece, _), *_ = ten_pieces(tmp_path)
     links = gateway.submit(piece.read_bytes())["links"]
     assert gateway.http.get(f"{links['result']}?wait=60").status_code == 200
-    until(lambda: re.search(r'maskq_device_images\{node="cpu@[^"]+"\} [1-9]', gateway.http.get("/metrics").text), 20)
+    until(lambda: re.search(r'maskq_device_images_total\{node="cpu@[^"]+"\} [1-9]', gateway.http.get("/metrics").text), 20)
     metrics = gateway.http.get("/metrics").text
     assert 'cudnn_benchmark="off"' in metrics
-    assert "maskq_device_cudnn_searches{" in metrics
-    assert 'maskq_jobs_waiting{queue="cluster"} 0\n' in metrics
+    assert "maskq_device_cudnn_searches_total{" in metrics
+    assert 'maskq_jobs_waiting{queue="cluster"} 0.0\n' in metrics
 
 
 def test_openapi_is_at_docs(gateway: Serve) -> None:

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from producer import Client, Settings
+from maskq import Client, Settings
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import marked, maskq, start
 from tests.conftest import until

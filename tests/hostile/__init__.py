@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from random import Random
 
-from segmentation.images import ImageLimits
+from maskq.segmentation.images import ImageLimits
 
 from .mutations import MUTATIONS
 from .traps import Trap, traps

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.errors import ImageError
-from segmentation.images import decode
+from maskq.segmentation.errors import ImageError
+from maskq.segmentation.images import decode
 
 from . import LIMITS, make
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from producer import Client
+from maskq import Client
+from maskq.workers.local.stack import Stack
+from maskq.workers.supervision.supervisor import Program
 from tests.conftest import processes
-from workers.stack import Stack
-from workers.supervisor import Program
 
 
 @pytest.fixture(scope="module")

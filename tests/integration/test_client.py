@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from redis import Connection, Redis
 
-from producer import (
+from maskq import (
     BrokerUnavailable,
     Client,
     JobCancelled,
@@ -26,11 +26,11 @@ from producer import (
     UnknownJob,
     WaitTimeout,
 )
-from producer.broker import queue_length
-from producer.connections import Connections
-from producer.contract import Objects, Stage
-from producer.desk import Claimed, Desk, Done
-from producer.store import Payload
+from maskq.producer.schema import Objects, Stage
+from maskq.producer.state.connections import Connections
+from maskq.producer.state.routing import queue_length
+from maskq.producer.state.store import Payload
+from maskq.producer.state.transactions import Claimed, Desk, Done
 from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import png, until
 
@@ -167,7 +167,7 @@ def test_a_result_is_fetched_where_it_does_not_come_along(
 ) -> None:
     settings = Settings(broker_url=redis_url)
     if where == "pieces":
-        monkeypatch.setattr("producer.store._PIECE", 10)
+        monkeypatch.setattr("maskq.producer.state.store._PIECE", 10)
     else:
         settings = Settings(broker_url=redis_url, store_url=f"file://{tmp_path}")
     with Client(settings=settings) as client, ThreadPoolExecutor(1) as pool:

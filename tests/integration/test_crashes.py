@@ -12,11 +12,11 @@ import psutil
 import pytest
 from skimage import data
 
-from producer import Client, Job, Settings, State
-from producer.connections import Connections
-from producer.contract import Stage
+from maskq import Client, Job, Settings, State
+from maskq.producer.schema import Stage
+from maskq.producer.state.connections import Connections
+from maskq.workers.local.stack import Stack, running
 from tests.conftest import processes, until
-from workers.stack import Stack, running
 
 COINS = np.ascontiguousarray(data.coins()[:200, :200])
 WAIT_S = 90
@@ -77,9 +77,9 @@ def all_done_once(jobs: list[Job], told: Counter[tuple[str, str]]) -> bool:
 def test_a_device_process_that_is_killed_is_replaced_and_its_jobs_are_done_once(client: Client, stack: Stack) -> None:
     with endings(stack) as told:
         jobs = [client.submit(COINS) for _ in range(24)]
-        (device,) = processes("workers.device")
+        (device,) = processes("maskq.workers.device.process")
         until(lambda: caught_at_work(device, jobs))
-        kill_and_see_it_replaced(device, "workers.device")
+        kill_and_see_it_replaced(device, "maskq.workers.device.process")
         assert any(not job.state.ended for job in jobs)
         until(lambda: all_done_once(jobs, told))
     attempts = [job.status().attempts for job in jobs]
@@ -89,21 +89,21 @@ def test_a_device_process_that_is_killed_is_replaced_and_its_jobs_are_done_once(
 
 def test_a_cluster_child_that_is_killed_is_replaced_and_its_jobs_are_done_once(client: Client, stack: Stack) -> None:
     with endings(stack) as told:
-        (child,) = (process for process in processes("workers.cluster") if process.children() == [])
+        (child,) = (process for process in processes("maskq.workers.cluster") if process.children() == [])
         main = child.parent()
         child.suspend()
         jobs = [client.submit(COINS) for _ in range(8)]
         until(lambda: all(job.state is State.EMBEDDED for job in jobs))
-        kill_and_see_it_replaced(child, "workers.cluster")
+        kill_and_see_it_replaced(child, "maskq.workers.cluster")
         until(lambda: all_done_once(jobs, told))
-    assert main in processes("workers.cluster")
+    assert main in processes("maskq.workers.cluster")
 
 
 def test_a_cluster_worker_that_is_killed_takes_its_child_along_and_is_replaced(client: Client, stack: Stack) -> None:
-    (main,) = (process for process in processes("workers.cluster") if process.children())
-    old = processes("workers.cluster")
-    kill_and_see_it_replaced(main, "workers.cluster")
-    until(lambda: not processes("workers.cluster") & old)
+    (main,) = (process for process in processes("maskq.workers.cluster") if process.children())
+    old = processes("maskq.workers.cluster")
+    kill_and_see_it_replaced(main, "maskq.workers.cluster")
+    until(lambda: not processes("maskq.workers.cluster") & old)
     assert client.submit(COINS).wait(WAIT_S).size == (200, 200)
 
 

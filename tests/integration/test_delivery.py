@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 from redis import ConnectionPool, Redis
 
-from producer.broker import message_lists
-from producer.contract import JobSpec, JobStatus, Stage, State
-from producer.desk import Claimed, Desk, Done
-from producer.errors import PayloadMissing, StoreFull
-from producer.ledger import Ledger
-from producer.store import FsspecStore, Payload, PayloadStore, RedisStore
-from segmentation.clustering import Clustering
-from segmentation.errors import NotAnImage
-from segmentation.fields import pack
-from tasks import leases
-from tasks.cluster import Cluster
-from tasks.delivery import Delivery, StageFailed, StageReleased
-from tasks.handover import Handover
+from maskq.producer.errors import PayloadMissing, StoreFull
+from maskq.producer.schema import JobSpec, JobStatus, Stage, State
+from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.routing import message_lists
+from maskq.producer.state.store import FsspecStore, Payload, PayloadStore, RedisStore
+from maskq.producer.state.transactions import Claimed, Desk, Done
+from maskq.segmentation.clustering.cluster import Clustering
+from maskq.segmentation.clustering.fields import pack
+from maskq.segmentation.errors import NotAnImage
+from maskq.tasks import leases
+from maskq.tasks.cluster import Cluster
+from maskq.tasks.field_payload import Handover
+from maskq.tasks.runner import Delivery, StageFailed, StageReleased
 from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import until
 
@@ -382,7 +382,7 @@ def test_a_payload_that_is_gone_fails_the_job_by_name(ledger: Ledger, store: Pay
 def test_payloads_in_pieces_are_read_and_written_as_others_are(
     ledger: Ledger, store: PayloadStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("producer.store._PIECE", 10)
+    monkeypatch.setattr("maskq.producer.state.store._PIECE", 10)
     assert embedded(ledger, store)("job") == "1 objects"
     assert stored(store) == {Payload.OBJECTS, Payload.LABELS}
 

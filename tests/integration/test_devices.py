@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from producer import Client, Settings
-from producer.connections import Connections
-from tasks.app import create_app
+from maskq import Client, Settings
+from maskq.producer.state.connections import Connections
+from maskq.tasks.celery_app import create_app
+from maskq.workers.device.lane_failover import LaneKeeper
+from maskq.workers.device.metrics import DEVICES, Counters, Publisher
+from maskq.workers.device.spec import DeviceSpec, InvalidDevices
+from maskq.workers.local import stack as stacks
+from maskq.workers.local.stack import Stack, device_program, running
 from tests.conftest import processes, until
-from workers import stack as stacks
-from workers.counters import DEVICES, Counters, Publisher
-from workers.devices import DeviceSpec, InvalidDevices
-from workers.lanes import LaneKeeper
-from workers.stack import Stack, device_program, running
 
 IMAGE = np.zeros((32, 32), np.uint8)
 WAIT_S = 60
@@ -159,7 +159,7 @@ def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack)
 
 def test_a_lane_whose_device_is_gone_is_served_by_the_other_until_it_is_back(client: Client, stack: Stack) -> None:
     until(lambda: served(stack) == OWN)
-    (varied,) = (found for found in processes("workers.device") if "lanes=varied" in found.cmdline()[-1])
+    (varied,) = (found for found in processes("maskq.workers.device.process") if "lanes=varied" in found.cmdline()[-1])
     varied.suspend()  # the supervisor waits half a minute before it replaces it
     try:
         until(lambda: served(stack)["cpu-fixed"] == "fixed varied", deadline=10)
@@ -171,7 +171,7 @@ def test_a_lane_whose_device_is_gone_is_served_by_the_other_until_it_is_back(cli
 
 
 def test_a_killed_process_comes_back_to_its_own_lane(client: Client, stack: Stack) -> None:
-    (varied,) = (found for found in processes("workers.device") if "lanes=varied" in found.cmdline()[-1])
+    (varied,) = (found for found in processes("maskq.workers.device.process") if "lanes=varied" in found.cmdline()[-1])
     varied.kill()
     jobs = [client.submit(IMAGE) for _ in range(4)]
     assert all(job.wait(WAIT_S).size == (32, 32) for job in jobs)

@@ -10,15 +10,15 @@ import numpy as np
 import psutil
 import pytest
 
-from producer import Client, Job, Settings
-from producer.contract import Stage
+from maskq import Client, Job, Settings
+from maskq.producer.schema import Stage
+from maskq.workers.device.spec import DeviceSpec
+from maskq.workers.local import stack as stacks
+from maskq.workers.local.stack import Stack, device_program, running
+from maskq.workers.supervision.supervisor import Program
 from tests.conftest import processes, until
 from tests.faulty_device import FAULTS, HEIGHTS, crash, die, exhaust, hang, lose
 from tests.integration.conftest import forgive_deaths, with_module
-from workers import stack as stacks
-from workers.devices import DeviceSpec
-from workers.stack import Stack, device_program, running
-from workers.supervisor import Program
 
 WAIT_S = 60
 ROWS = {fault: height for height, fault in HEIGHTS.items()}

@@ -19,17 +19,17 @@ import uvicorn
 from fastapi import FastAPI
 from redis import Redis
 
-from producer import Client, Failure, Settings, State
-from producer.connections import Connections
-from producer.contract import Objects, Stage
-from producer.gateway.app import create_app
-from producer.gateway.news import News
-from producer.gateway.results import Results
-from producer.gateway.serve import configured
-from producer.store import Payload
+from maskq import Client, Failure, Settings, State
+from maskq.producer.gateway.app import create_app
+from maskq.producer.gateway.limits.downloads import Results
+from maskq.producer.gateway.server import configured
+from maskq.producer.gateway.subscriptions import News
+from maskq.producer.schema import Objects, Stage
+from maskq.producer.state.connections import Connections
+from maskq.producer.state.store import Payload
+from maskq.workers.local.redis_server import private_redis
+from maskq.workers.supervision.supervisor import Supervisor
 from tests.conftest import png, until
-from workers.redis_server import private_redis
-from workers.supervisor import Supervisor
 
 IMAGE = png(np.zeros((8, 8), np.uint8))
 MAX_BYTES = 1_000_000
@@ -157,7 +157,7 @@ def test_a_failed_jobs_last_event_has_its_error(gateway: Served) -> None:
 
 
 def test_news_come_at_once_and_not_only_when_one_looks_again(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.gateway.news.LOOK_S", 60.0)
+    monkeypatch.setattr("maskq.producer.gateway.subscriptions.LOOK_S", 60.0)
     job_id = gateway.submit()
     told = gateway.events(job_id)
     assert next(told)["state"] == "queued"
@@ -167,7 +167,7 @@ def test_news_come_at_once_and_not_only_when_one_looks_again(gateway: Served, mo
 
 
 def test_a_stream_ends_when_its_time_is_over(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.gateway.events.MOST_S", 0.3)
+    monkeypatch.setattr("maskq.producer.gateway.routes.events.MOST_S", 0.3)
     assert [event["state"] for event in gateway.events(gateway.submit())] == ["queued"]
     until(lambda: gateway.news.listeners == 0)
 
@@ -245,7 +245,7 @@ def open_to(port: int, to: socket.socket) -> bool:
 @pytest.fixture
 def impatient(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
     """A gateway that gives up connections on which nothing comes of its waiting after .5 to 1 s."""
-    monkeypatch.setattr("producer.gateway.connections.IDLE_S", 0.5)
+    monkeypatch.setattr("maskq.producer.gateway.limits.idle_protocol.IDLE_S", 0.5)
     return gateway
 
 
@@ -275,7 +275,7 @@ def test_a_header_that_trickles_is_not_waited_for_either(impatient: Served) -> N
 
 
 def test_a_refused_body_that_goes_on_for_ever_is_cut(impatient: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.gateway.hearing._MOST_S", 0.2)
+    monkeypatch.setattr("maskq.producer.gateway.limits.drain_body._MOST_S", 0.2)
     head = b"POST /v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as to:
         to.sendall(head)
@@ -390,4 +390,4 @@ def test_without_its_redis_it_lives_is_not_ready_and_comes_back(tmp_path: Any, r
 
 def test_metrics_count_what_is_in_redis(gateway: Served, redis: Redis) -> None:
     gateway.submit()
-    assert "maskq_jobs_unfinished 1\n" in gateway.http.get("/metrics").text
+    assert "maskq_jobs_unfinished 1.0\n" in gateway.http.get("/metrics").text

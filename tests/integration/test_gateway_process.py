@@ -14,18 +14,18 @@ import httpx
 import numpy as np
 import pytest
 
-from producer import Settings
+from maskq import Settings
+from maskq.workers.local.ports import PortTaken, free_port, loopback_port
+from maskq.workers.local.redis_server import private_redis
+from maskq.workers.local.stack import gateway_program
+from maskq.workers.supervision.supervisor import Supervisor
 from tests.conftest import png, processes, until
-from workers.ports import PortTaken, free_port, loopback_port
-from workers.redis_server import private_redis
-from workers.stack import gateway_program
-from workers.supervisor import Supervisor
 
 #: The gateway, but its event loop stops after half a second.
 STUCK = """
 import sys, time
-from producer.gateway import serve
-from workers.gateway import main
+from maskq.producer.gateway import serve
+from maskq.workers.gateway import main
 
 class Stuck(serve.Server):
     async def on_tick(self, counter):
@@ -57,7 +57,7 @@ def test_without_a_redis_it_starts_and_waits_for_one(supervisor: Supervisor, tmp
     server, port = private_redis(tmp_path / "redis"), free_port()
     supervisor.start(gateway_program(Settings(broker_url=server.url), port))
     until(lambda: status(port, "/readyz") == 503, 60)
-    (process,) = processes("workers.gateway")
+    (process,) = processes("maskq.workers.gateway")
     assert status(port, "/healthz") == 200
     assert status(port, f"/v1/jobs/{'0' * 32}/events") == 503
     supervisor.start(server.program)
@@ -65,7 +65,7 @@ def test_without_a_redis_it_starts_and_waits_for_one(supervisor: Supervisor, tmp
     url = f"http://127.0.0.1:{port}/v1/jobs"
     job_id = httpx.post(url, content=png(np.zeros((8, 8), np.uint8)), timeout=20).json()["job_id"]
     assert httpx.get(f"{url}/{job_id}/result?wait=0.1", timeout=20).status_code == 409
-    assert processes("workers.gateway") == {process}
+    assert processes("maskq.workers.gateway") == {process}
     assert supervisor.error is None
 
 

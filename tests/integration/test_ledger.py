@@ -18,11 +18,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from redis import Redis
 from redis.client import PubSub
 
-from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
-from producer.contract import Failure, JobSpec, JobStatus, Limits, Stage, State
-from producer.errors import QueueFull, StoreFull, UnknownJob
-from producer.ledger import Ledger, channel
-from producer.store import Payload, RedisStore, room_in_redis
+from maskq.producer.errors import QueueFull, StoreFull, UnknownJob
+from maskq.producer.schema import Failure, JobSpec, JobStatus, Limits, Stage, State
+from maskq.producer.state.ledger import Ledger, channel
+from maskq.producer.state.routing import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
+from maskq.producer.state.store import Payload, RedisStore, room_in_redis
 from tests.conftest import until
 
 MOST_QUEUED, MOST_ATTEMPTS, RETENTION_S, DEAD_RETENTION_S = 6, 2, 100, 1000
@@ -429,7 +429,7 @@ def test_a_job_that_ends_while_redis_has_yet_to_hear_that_someone_waits_is_waite
         return None
 
     monkeypatch.setattr(PubSub, "subscribe", late)
-    monkeypatch.setattr("producer.ledger._LOOK_AGAIN", 60.0)
+    monkeypatch.setattr("maskq.producer.state.ledger._LOOK_AGAIN", 60.0)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(ledger.wait, "a", 10.0).result(5).state is State.CANCELLED
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from producer import Client, JobFailed, Options, Result, Settings, State
-from segmentation.catalogue import model
-from segmentation.catalogue.model import ModelSpec
-from segmentation.network import BranchedERFNet
+from maskq import Client, JobFailed, Options, Result, Settings, State
+from maskq.segmentation.models import spec as model
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.workers.local.stack import Stack, running
 from tests.conftest import processes, until
 from tests.integration.conftest import asleep
-from workers.stack import Stack, running
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (24, 40), np.uint8)
 WAIT_S = 60
@@ -56,7 +56,7 @@ def _no_restart(stack: Stack) -> Iterator[None]:
 
 
 def workers() -> set[psutil.Process]:
-    return processes("workers.device") | processes("workers.cluster")
+    return processes("maskq.workers.device.process") | processes("maskq.workers.cluster")
 
 
 def segmented(client: Client, name: str) -> Result:
@@ -90,7 +90,7 @@ def test_the_shipped_model_is_there_beside_a_users_own(client: Client) -> None:
 def test_a_version_that_comes_between_the_stages_changes_nothing_for_the_job(client: Client, folder: Path) -> None:
     put(folder, 5, everything=True)
     segmented_by(client, "cells", "cells@5")
-    with asleep("workers.cluster"):
+    with asleep("maskq.workers.cluster"):
         job = client.submit(IMAGE, model="cells")
         strict = client.submit(IMAGE, model="cells", options=Options(min_pixels=IMAGE.size))
         until(lambda: {job.state, strict.state} == {State.EMBEDDED})

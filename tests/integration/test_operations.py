@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from producer import Client, Settings
-from producer.contract import Stage, State
-from producer.errors import BrokerUnavailable, StoreFull
-from producer.ledger import Ledger
-from producer.store import FsspecStore, Payload
+from maskq import Client, Settings
+from maskq.producer.errors import BrokerUnavailable, StoreFull
+from maskq.producer.schema import Stage, State
+from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.store import FsspecStore, Payload
 from tests.conftest import until
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import psutil
 import pytest
 
-from producer import Client, Job, JobCancelled, Settings, State
-from producer.contract import Stage
+from maskq import Client, Job, JobCancelled, Settings, State
+from maskq.producer.schema import Stage
+from maskq.workers.device.spec import DeviceSpec
+from maskq.workers.local import stack as stacks
+from maskq.workers.local.stack import Stack, cluster_program, device_program, running
+from maskq.workers.supervision.supervisor import Program
 from tests.conftest import processes, until
 from tests.faulty_device import FAULTS, HEIGHTS, hang
 from tests.integration.conftest import forgive_deaths, with_module
 from tests.slow_cluster import SLOWLY
-from workers import stack as stacks
-from workers.devices import DeviceSpec
-from workers.stack import Stack, cluster_program, device_program, running
-from workers.supervisor import Program
 
 WAIT_S = 60
 HANGS = next(height for height, fault in HEIGHTS.items() if fault is hang)

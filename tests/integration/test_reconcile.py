@@ -9,12 +9,12 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError
 
-from producer.broker import message_lists, queue_length
-from producer.contract import JobSpec, Limits, Stage, State
-from producer.errors import PayloadMissing
-from producer.ledger import Ledger
-from producer.store import FsspecStore, Payload, RedisStore
-from tasks.reconcile import Reconciler
+from maskq.producer.errors import PayloadMissing
+from maskq.producer.schema import JobSpec, Limits, Stage, State
+from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.routing import message_lists, queue_length
+from maskq.producer.state.store import FsspecStore, Payload, RedisStore
+from maskq.tasks.reconciler import Reconciler
 from tests.conftest import until
 
 

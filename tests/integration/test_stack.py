@@ -15,27 +15,17 @@ from celery import Celery
 from PIL import Image
 from skimage import data
 
-from producer import (
-    Client,
-    Job,
-    JobCancelled,
-    JobExpired,
-    JobFailed,
-    Limits,
-    Options,
-    Result,
-    Settings,
-    State,
-)
-from producer.broker import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, celery_settings, message_lists, queue_length
-from producer.connections import Connections
-from producer.contract import JobSpec, Stage
-from producer.store import Payload
-from tasks.app import create_app
+from maskq import Client, Job, JobCancelled, JobExpired, JobFailed, Limits, Options, Result, Settings, State
+from maskq.producer.schema import JobSpec, Stage
+from maskq.producer.state.celery_config import celery_settings
+from maskq.producer.state.connections import Connections
+from maskq.producer.state.routing import CLUSTER_QUEUE, EMBED_QUEUES, TASKS, message_lists, queue_length
+from maskq.producer.state.store import Payload
+from maskq.tasks.celery_app import create_app
+from maskq.workers.local.stack import Stack, running
 from tests.conftest import png, until
 from tests.image_files import npy, saved
 from tests.integration.conftest import asleep
-from workers.stack import Stack, running
 
 COINS = np.ascontiguousarray(data.coins()[:64, :64])
 #: The weakest that counts as an object, so that there are some whatever the model has learnt.
@@ -203,7 +193,7 @@ def test_a_map_waits_where_the_queue_is_full(to: Connections, stack: Stack) -> N
 
 
 def test_a_map_that_raises_cancels_the_rest(client: Client, to: Connections) -> None:
-    with asleep("workers.cluster"):
+    with asleep("maskq.workers.cluster"):
         results = client.map([b"no image", *[COINS] * 5])
         with pytest.raises(JobFailed, match="image: not a PNG"):
             next(results)
@@ -274,7 +264,7 @@ def test_a_pickle_is_refused_unopened(client: Client, stack: Stack, to: Connecti
 
 
 def test_a_job_that_is_cancelled_while_it_waits_is_not_begun(client: Client, to: Connections) -> None:
-    with asleep("workers.device"):
+    with asleep("maskq.workers.device.process"):
         job = client.submit(COINS)
         assert job.cancel() is State.CANCELLED
     with pytest.raises(JobCancelled, match="cancelled while queued"):
@@ -284,7 +274,7 @@ def test_a_job_that_is_cancelled_while_it_waits_is_not_begun(client: Client, to:
 
 
 def test_a_job_that_is_cancelled_between_its_stages_leaves_nothing(client: Client, to: Connections) -> None:
-    with asleep("workers.cluster"):
+    with asleep("maskq.workers.cluster"):
         job = client.submit(COINS)
         until(lambda: job.state is State.EMBEDDED)
         job.cancel()
@@ -294,7 +284,7 @@ def test_a_job_that_is_cancelled_between_its_stages_leaves_nothing(client: Clien
 
 
 def test_a_job_whose_time_is_over_is_not_begun(client: Client) -> None:
-    with asleep("workers.device"):
+    with asleep("maskq.workers.device.process"):
         job = client.submit(COINS, limits=Limits(expires_s=0.05))
         over = time.time() + 0.1
         until(lambda: time.time() > over)
@@ -324,7 +314,7 @@ def test_another_message_for_a_finished_job_changes_nothing(client: Client, stac
 
 def test_a_job_whose_message_was_lost_is_found_and_done(to: Connections) -> None:
     to.store.put("lost", Payload.IMAGE, png(COINS))
-    with asleep("workers.device"):
+    with asleep("maskq.workers.device.process"):
         to.ledger.create("lost", JobSpec(), None)
         to.redis.delete(*message_lists())
     result = Job("lost", to).wait(WAIT_S)

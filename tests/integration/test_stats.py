@@ -7,10 +7,11 @@ import json
 import pytest
 from redis import Redis
 
-from producer.broker import DEVICES
-from producer.contract import JobSpec, Stage
-from producer.ledger import Ledger
-from producer.stats import collect, exposition
+from maskq.producer.schema import JobSpec, Stage
+from maskq.producer.state.exposition import exposition
+from maskq.producer.state.keys import DEVICES
+from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.stats import collect
 
 
 @pytest.fixture
@@ -52,13 +53,13 @@ def test_what_a_killed_device_process_said_last_is_passed_over(redis: Redis) -> 
     redis.hset(DEVICES, mapping={"gpu0@here": json.dumps(alive), "gpu1@here": json.dumps(alive | {"time": now - 60})})
     found = collect(redis)
     assert found.devices == {"gpu0@here": alive}
-    assert 'maskq_device_searches{node="gpu0@here"} 3\n' in exposition(found)
+    assert 'maskq_device_searches{node="gpu0@here"} 3.0\n' in exposition(found)
 
 
 def test_metrics_are_in_the_format_that_prometheus_reads(redis: Redis, ledger: Ledger) -> None:
     ledger.create("job", JobSpec(), None)
     said = exposition(collect(redis))
-    assert 'maskq_jobs_waiting{queue="embed.varied"} 1\n' in said
-    assert "maskq_jobs_unfinished 1\n" in said
+    assert 'maskq_jobs_waiting{queue="embed.varied"} 1.0\n' in said
+    assert "maskq_jobs_unfinished 1.0\n" in said
     for line in said.splitlines():
         assert line.startswith("# ") or len(line.rsplit(" ", 1)) == 2

@@ -13,8 +13,8 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError, ExecAbortError
 
-from producer.errors import PayloadMissing, StoreFull
-from producer.store import Payload, PayloadStore, RedisStore, open_store, room_in_redis
+from maskq.producer.errors import PayloadMissing, StoreFull
+from maskq.producer.state.store import Payload, PayloadStore, RedisStore, open_store, room_in_redis
 
 
 @pytest.fixture(params=["redis", "file", "memory"])
@@ -78,7 +78,7 @@ def test_redis_forgets_after_the_retention_time(redis: Redis) -> None:
 
 
 def test_what_is_too_long_for_a_value_of_redis_is_kept_in_pieces(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.store._PIECE", 3)
+    monkeypatch.setattr("maskq.producer.state.store._PIECE", 3)
     store = RedisStore(redis, 100)
     for data in (bytes(range(40)), b"abc", b"abcd", b""):
         store.put("a", Payload.FIELDS, data)
@@ -92,7 +92,7 @@ def test_what_is_too_long_for_a_value_of_redis_is_kept_in_pieces(redis: Redis, m
 
 
 def test_pieces_never_lie_about_without_an_end(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.store._PIECE", 3)
+    monkeypatch.setattr("maskq.producer.state.store._PIECE", 3)
     seen: list[int] = []
 
     def execute(self: Pipeline, *args: Any, own: Any = Pipeline.execute, **kwargs: Any) -> Any:
@@ -110,7 +110,7 @@ def test_pieces_never_lie_about_without_an_end(redis: Redis, monkeypatch: pytest
 
 
 def test_pieces_that_go_while_they_are_read_are_missing(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.store._PIECE", 3)
+    monkeypatch.setattr("maskq.producer.state.store._PIECE", 3)
     store = RedisStore(redis, 100)
     store.put("a", Payload.FIELDS, b"abcdefgh")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from maskq.workers.supervision.supervisor import CrashLoop, Program, Supervisor
 from tests.conftest import processes, until
-from workers.supervisor import CrashLoop, Program, Supervisor
 
 #: Says that it is ready; half a second after SIGTERM it says whether a `sleep` beside it lives, and ends.
 LEANING = """
 import psutil, signal, sys, threading
-from workers.link import Link
+from maskq.workers.supervision.heartbeat import Link
 
 def leave(*_):
     threading.Event().wait(0.5)
@@ -34,7 +34,7 @@ while True:
 #: Says that it is ready, and then that it is well, or, with an argument, nothing more.
 BEATING = """
 import sys, signal
-from workers.link import Link
+from maskq.workers.supervision.heartbeat import Link
 
 Link(5).ready(lambda: "stuck" if sys.argv[1:] else None)
 while True:

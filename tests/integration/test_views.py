@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from examples.samples import samples
-from producer import Client, JobFailed, Options, Settings
-from producer.contract import Stage
-from segmentation.catalogue import model
-from segmentation.catalogue.repository import find
-from segmentation.images import decode
-from segmentation.segmenter import Segmenter
-from segmentation.tiles import HALO, Bounds, layout
-from workers.stack import running
+from maskq import Client, JobFailed, Options, Settings
+from maskq.producer.schema import Stage
+from maskq.segmentation.images import decode
+from maskq.segmentation.models import spec as model
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.network.tiling import HALO, Bounds, layout
+from maskq.segmentation.segmenter import Segmenter
+from maskq.workers.local.stack import running
 
 NUCLEI = decode(next(path for path in samples() if path.name == "img2d.tif").read_bytes())
 STRIP = np.tile(NUCLEI[:, 100:228], (4, 1, 1))[:1700]

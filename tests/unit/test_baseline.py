@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segmentation.evaluation.baseline import otsu_watershed
-from segmentation.evaluation.metrics import score
+from maskq.segmentation.evaluation.baseline import otsu_watershed
+from maskq.segmentation.evaluation.metrics import score
 
 Plane = NDArray[np.float32]
 Labels = NDArray[np.int32]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.batching import Batcher, Kind, Limits
+from maskq.workers.device.batching import Batcher, Kind, Limits
 
 SMALL, WIDE, LARGE = (8, 8), (8, 16), (32, 32)
 

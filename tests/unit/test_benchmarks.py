@@ -24,14 +24,15 @@ from benchmarks.harness import Case, alternate, report
 from benchmarks.identity import identity_model
 from benchmarks.pictures import crops, label
 from benchmarks.redis_load import RedisLoad
-from segmentation.catalogue.repository import find
-from segmentation.errors import ModelExists
-from segmentation.images import decode
-from segmentation.ladder import rung
-from segmentation.network import BranchedERFNet
-from segmentation.segmenter import Segmenter
-from workers import bench, cudnn, run
-from workers.devices import DeviceSpec
+from maskq.cli import bench, run
+from maskq.segmentation.errors import ModelExists
+from maskq.segmentation.images import decode
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.network.shape_buckets import rung
+from maskq.segmentation.segmenter import Segmenter
+from maskq.workers.device import cudnn_benchmark as cudnn
+from maskq.workers.device.spec import DeviceSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

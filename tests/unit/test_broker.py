@@ -12,18 +12,19 @@ from celery import Celery
 from kombu import Queue
 from redis import Redis
 
-from producer.broker import (
+from maskq.producer.schema import JobSpec, Stage
+from maskq.producer.state.celery_config import celery_settings
+from maskq.producer.state.keys import EVENTS
+from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.routing import (
     CLUSTER_QUEUE,
     EMBED_QUEUES,
-    EVENTS,
+    FIXED,
+    VARIED,
     broker_priority,
-    celery_settings,
     message_lists,
     queue_length,
 )
-from producer.contract import JobSpec, Stage
-from producer.lanes import FIXED, VARIED
-from producer.ledger import Ledger
 from tests.conftest import until
 
 

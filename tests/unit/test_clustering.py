@@ -10,9 +10,9 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from segmentation import clustering
-from segmentation.clustering import MARGIN, Clustering, cluster
-from segmentation.fields import select
+from maskq.segmentation.clustering import cluster as clustering
+from maskq.segmentation.clustering.cluster import MARGIN, Clustering, cluster
+from maskq.segmentation.clustering.fields import select
 from tests.published import cluster_published
 
 UNIT = 32.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segmentation.evaluation.comparison import FALSE, MATCHED, MISSED, compare, matched
-from segmentation.evaluation.metrics import score
+from maskq.segmentation.evaluation.comparison import FALSE, MATCHED, MISSED, compare, matched
+from maskq.segmentation.evaluation.metrics import score
 
 BLACK = np.zeros((300, 200, 1), np.uint8)
 
@@ -75,7 +75,7 @@ def test_any_image_becomes_a_picture_of_bounded_size(shape, dtype):
 def test_the_legend_counts(monkeypatch):
     said = []
     monkeypatch.setattr(
-        "segmentation.evaluation.comparison._headed", lambda panels, title, legend: said.append((title, legend))
+        "maskq.segmentation.evaluation.comparison._headed", lambda panels, title, legend: said.append((title, legend))
     )
     compare(BLACK, squares(id3=(10, 10), id9=(100, 100)), squares(id1=(12, 10), id2=(200, 20), id4=(200, 100)), "x")
     assert said[0][0].startswith("x") and [text for _, text in said[0][1]] == ["matched 1", "missed 1", "false 2"]

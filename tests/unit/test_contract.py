@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from producer import Client, InvalidJob, Limits, Options, PayloadTooLarge, Settings, State
-from producer.contract import JobSpec, JobStatus, Stage
+from maskq import Client, InvalidJob, Limits, Options, PayloadTooLarge, Settings, State
+from maskq.producer.schema import JobSpec, JobStatus, Stage
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.cudnn import SEARCH, TRIALS, CudnnBenchmark, Run
+from maskq.workers.device.cudnn_benchmark import SEARCH, TRIALS, CudnnBenchmark, Run
 
 
 @dataclass(frozen=True)

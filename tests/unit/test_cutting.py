@@ -13,9 +13,9 @@ import psutil
 import pytest
 import torch
 
-from segmentation.training.crops import Crops
-from segmentation.training.cutting import AHEAD, Cutter, processes_beside
-from segmentation.training.loss import boxes
+from maskq.segmentation.training.augmentation import Crops
+from maskq.segmentation.training.crop_loader import AHEAD, Cutter, processes_beside
+from maskq.segmentation.training.loss import boxes
 from tests.conftest import until
 from tests.unit.test_dataset import crops as crops_of
 from tests.unit.test_dataset import squares, write
@@ -59,7 +59,7 @@ _KILLED = """
 import sys, time
 from pathlib import Path
 from tests.unit.test_cutting import crops
-from segmentation.training.cutting import Cutter
+from maskq.segmentation.training.crop_loader import Cutter
 with Cutter(crops(Path(sys.argv[1])), 3, 7, 2) as cutter:
     next(cutter.batches(range(2)))
     print("cutting", flush=True)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from segmentation.catalogue.model import ModelSpec
-from segmentation.dataset import InvalidDataset, Pair, divide, pairs, write_index
-from segmentation.errors import NotAnImage
-from segmentation.training.crops import Crops
+from maskq.segmentation.dataset import InvalidDataset, Pair, divide, pairs, write_index
+from maskq.segmentation.errors import NotAnImage
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.training.augmentation import Crops
 
 Array = NDArray[Any]
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.settings import Settings
-from workers import probe
-from workers.devices import DeviceSpec, InvalidDevices, parse, visible
-from workers.probe import Gpu, Hardware
-from workers.stack import device_program
+from maskq.producer.settings import Settings
+from maskq.workers.device import hardware as probe
+from maskq.workers.device.hardware import Gpu, Hardware
+from maskq.workers.device.spec import DeviceSpec, InvalidDevices, parse, visible
+from maskq.workers.local.stack import device_program
 
 TWO = Hardware(8, 2**35, (Gpu("NVIDIA H100", 80 * 2**30), Gpu("NVIDIA A100", 40 * 2**30)))
 NONE = Hardware(8, 2**35)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from docs.generate import page
-from producer.settings import Settings
+from maskq.producer.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation.commands import report
-from segmentation.dataset import InvalidDataset, pairs
-from segmentation.evaluation.scores import at, entry, evaluate_with, picture_worst
+from maskq.cli import report
+from maskq.segmentation.dataset import InvalidDataset, pairs
+from maskq.segmentation.evaluation.scores import at, entry, evaluate_with, picture_worst
 
 NOTHING = np.zeros((40, 60), np.int32)
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tasks.every import Every
+from maskq.tasks.periodic import Every
 from tests.conftest import until
 
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segmentation import fields
-from segmentation.clustering import Clustering, cluster
-from segmentation.errors import InvalidFields
-from segmentation.fields import Packer, activate, compact, pack, unpack
+from maskq.segmentation.clustering import fields
+from maskq.segmentation.clustering.cluster import Clustering, cluster
+from maskq.segmentation.clustering.fields import Packer, activate, compact, pack, unpack
+from maskq.segmentation.errors import InvalidFields
 
 raw_fields = st.tuples(st.sampled_from([4, 5]), st.integers(1, 12), st.integers(1, 12)).flatmap(
     lambda shape: arrays(np.float32, shape, elements=st.floats(-30, 30, width=32))

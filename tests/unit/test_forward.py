@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import torch
 
-from producer.settings import Settings
-from segmentation.catalogue.repository import find
-from segmentation.fields import unpack
-from segmentation.hardware import at_fault
-from segmentation.segmenter import Segmenter
-from workers.batching import Kind
-from workers.counters import Counters
-from workers.cudnn import SEARCH, CudnnBenchmark
-from workers.device import Device, main
-from workers.devices import DeviceSpec
-from workers.forward import CpuRunner, GpuRunner
-from workers.models import LoadedModels
-from workers.owner import DeviceLost, DeviceMemoryExhausted
+from maskq.producer.settings import Settings
+from maskq.segmentation.clustering.fields import unpack
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.segmenter import Segmenter
+from maskq.segmentation.torch_devices import at_fault
+from maskq.workers.device.batching import Kind
+from maskq.workers.device.cudnn_benchmark import SEARCH, CudnnBenchmark
+from maskq.workers.device.executor import DeviceLost, DeviceMemoryExhausted
+from maskq.workers.device.metrics import Counters
+from maskq.workers.device.model_cache import LoadedModels
+from maskq.workers.device.process import Device, main
+from maskq.workers.device.runners import CpuRunner, GpuRunner
+from maskq.workers.device.spec import DeviceSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -179,7 +179,7 @@ def test_a_gpu_that_can_not_be_used_ends_its_process_before_any_job_comes(monkey
         raise AssertionError("it was taken to be usable")
 
     monkeypatch.setattr(torch, "zeros", zeros)
-    monkeypatch.setattr("workers.device.Device", make)
+    monkeypatch.setattr("maskq.workers.device.process.Device", make)
     with pytest.raises(RuntimeError, match="too old for cuda:0"):
         main("cuda:1=off")
 
@@ -188,7 +188,8 @@ def test_a_gpu_that_can_not_be_used_ends_its_process_before_any_job_comes(monkey
 def batching(monkeypatch: pytest.MonkeyPatch) -> Device:
     """A device that batches as a GPU does, on the CPU."""
     monkeypatch.setattr(
-        "workers.device.LoadedModels", lambda repository, _, *others: LoadedModels(repository, "cpu", *others)
+        "maskq.workers.device.process.LoadedModels",
+        lambda repository, _, *others: LoadedModels(repository, "cpu", *others),
     )
     return Device(DeviceSpec("cuda:0", "on", batch=4), Settings(batch_wait_ms=50))
 

@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisDown
 from typer.testing import CliRunner
 
 from examples.backend.app import refuse
-from producer import (
+from maskq import (
     BrokerUnavailable,
     Failure,
     InvalidJob,
@@ -38,20 +38,20 @@ from producer import (
     StoreFull,
     UnknownJob,
 )
-from producer.cli import app as cli
-from producer.contract import JobSpec, MaskObject, Objects, Rle, Stage
-from producer.errors import MaskqError
-from producer.gateway.app import create_app
-from producer.gateway.asked import Asked
-from producer.gateway.errors import GatewayBusy, OtherFormat, UnsupportedMedia, UploadTooSlow
-from producer.gateway.events import Story
-from producer.gateway.pace import LEAST_RATE, Pace
-from producer.gateway.problems import type_of
-from producer.gateway.results import LOADING, Results
-from producer.gateway.serve import Server
-from producer.gateway.uploads import Uploads
-from producer.stats import Stats
-from workers.gateway import LoopWatch
+from maskq.cli.app import app as cli
+from maskq.producer.errors import MaskqError
+from maskq.producer.gateway.app import create_app
+from maskq.producer.gateway.errors import GatewayBusy, OtherFormat, UnsupportedMedia, UploadTooSlow
+from maskq.producer.gateway.limits.downloads import LOADING, Results
+from maskq.producer.gateway.limits.throughput import LEAST_RATE, Pace
+from maskq.producer.gateway.limits.uploads import Uploads
+from maskq.producer.gateway.problems import type_of
+from maskq.producer.gateway.routes.events import Story
+from maskq.producer.gateway.schemas import Asked
+from maskq.producer.gateway.server import Server
+from maskq.producer.schema import JobSpec, MaskObject, Objects, Rle, Stage
+from maskq.producer.state.stats import Stats
+from maskq.workers.gateway import LoopWatch
 
 JOB = "0123456789abcdef" * 2
 HERE = f"/v1/jobs/{JOB}"
@@ -745,7 +745,7 @@ def test_too_many_who_wait_are_503(http: Http) -> None:
 
 
 def test_where_nothing_happens_comments_keep_the_stream_alive(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.gateway.events.HEARTBEAT_S", 0.0)
+    monkeypatch.setattr("maskq.producer.gateway.routes.events.HEARTBEAT_S", 0.0)
     http.client.the_job.answer = waiting = at(State.QUEUED, queued=1)
     http.news.then = [waiting, waiting]
     answer = http("GET", f"{HERE}/events")
@@ -787,7 +787,7 @@ def test_health_readiness_and_metrics(http: Http) -> None:
     assert http("GET", "/readyz").json() == {"status": "ready"}
     metrics = http("GET", "/metrics")
     assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert "maskq_jobs_unfinished 3\n" in metrics.text
+    assert "maskq_jobs_unfinished 3.0\n" in metrics.text
 
 
 def test_without_a_broker_it_lives_and_is_not_ready(http: Http) -> None:
@@ -798,7 +798,7 @@ def test_without_a_broker_it_lives_and_is_not_ready(http: Http) -> None:
 
 
 def test_a_broker_that_hangs_is_not_waited_for(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.gateway.operating._READY_S", 0.05)
+    monkeypatch.setattr("maskq.producer.gateway.routes.health._READY_S", 0.05)
     monkeypatch.setattr(http.client, "check", lambda: time.sleep(0.4))
     refused(http("GET", "/readyz"), 503, BrokerUnavailable)
 
@@ -847,7 +847,7 @@ def test_an_event_loop_that_stands_still_is_trouble_unless_it_is_to_end(http: Ht
 
 @pytest.mark.parametrize("missing", ["fastapi", "python_multipart", "uvicorn"])
 def test_without_the_extra_the_command_says_what_to_install(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.cli.operating.find_spec", lambda name: None if name == missing else object())
+    monkeypatch.setattr("maskq.cli.old_operating.find_spec", lambda name: None if name == missing else object())
     said = CliRunner().invoke(cli, ["serve"])
     assert said.exit_code == 2
     assert (

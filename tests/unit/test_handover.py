@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from segmentation.clustering import Clustering
-from segmentation.errors import InvalidFields
-from tasks.handover import Handover
+from maskq.segmentation.clustering.cluster import Clustering
+from maskq.segmentation.errors import InvalidFields
+from maskq.tasks.field_payload import Handover
 
 HANDOVER = Handover(model="nuclei@3", clustering=Clustering(0.93, 24, 5))
 

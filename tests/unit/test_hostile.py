@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from segmentation import errors
+from maskq.segmentation import errors
 from tests.hostile import LIMITS, make, names, seed, wanted
 
 NAMES = names(seed())

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
-from segmentation.errors import (
+from maskq.segmentation.errors import (
     EmptyImage,
     ImageError,
     ImageTooLarge,
@@ -33,7 +33,7 @@ from segmentation.errors import (
     NotAnImage,
     TruncatedImage,
 )
-from segmentation.images import ImageLimits, checks, decode
+from maskq.segmentation.images import ImageLimits, checks, decode
 from tests.image_files import (
     Array,
     chunk,

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from segmentation.catalogue import model
-from segmentation.catalogue.importing import PUBLISHED_UNIT, read_checkpoint, read_file, write_new
-from segmentation.catalogue.model import ModelSpec
-from segmentation.errors import InvalidCheckpoint, InvalidModel, ModelExists
-from segmentation.segmenter import Segmenter
+from maskq.segmentation.errors import InvalidCheckpoint, InvalidModel, ModelExists
+from maskq.segmentation.models import spec as model
+from maskq.segmentation.models.importing import PUBLISHED_UNIT, read_checkpoint, read_file, write_new
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.segmenter import Segmenter
 from tests.checkpoints import checkpoint, published, saved
 
 STREET, MICROSCOPY = (3, 1), (1, 2)

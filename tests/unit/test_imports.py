@@ -19,12 +19,12 @@ def run(code: str) -> str:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("producer", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
-        ("producer.cli", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
-        ("producer.commands", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
-        ("tasks.commands", "torch"),
-        ("workers.run", "torch"),
-        ("workers.cluster", "torch"),
+        ("maskq", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
+        ("maskq.cli.app", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
+        ("maskq.cli.jobs", "torch numba scipy skimage celery kombu PIL imagecodecs pycocotools matplotlib"),
+        ("maskq.cli.result", "torch"),
+        ("maskq.cli.run", "torch"),
+        ("maskq.workers.cluster", "torch"),
     ],
 )
 def test_a_light_module_stays_light(module: str, heavy: str) -> None:
@@ -33,8 +33,8 @@ def test_a_light_module_stays_light(module: str, heavy: str) -> None:
     assert set(loaded) & set(heavy.split()) == set()
 
 
-def test_importing_the_producer_takes_less_than_half_a_second() -> None:
-    assert _cpu_s("import producer") - _cpu_s("pass") < 0.5
+def test_importing_maskq_takes_less_than_half_a_second() -> None:
+    assert _cpu_s("import maskq") - _cpu_s("pass") < 0.5
 
 
 def _cpu_s(code: str) -> float:

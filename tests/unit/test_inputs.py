@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from segmentation.inputs import Channels, Normalisation, pad, to_input
+from maskq.segmentation.network.preprocessing import Channels, Normalisation, pad, to_input
 
 Array = NDArray[Any]
 

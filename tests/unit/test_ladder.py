@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.ladder import STRIDE, exact, rung
+from maskq.segmentation.network.shape_buckets import STRIDE, exact, rung
 
 #: The images of the two sets that the models were trained and measured on: (height, width) and how many.
 NUCLEI = {

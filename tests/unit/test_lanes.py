@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from producer.contract import JobSpec
-from producer.lanes import FIXED, VARIED, shape_of
-from producer.ledger import Ledger
+from maskq.producer.client.image_shape import shape_of
+from maskq.producer.schema import JobSpec
+from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.routing import FIXED, VARIED
 from tests.conftest import png
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from maskq.workers.supervision import heartbeat as link
+from maskq.workers.supervision.heartbeat import LINK_FD, Ear, Link
 from tests.conftest import until
-from workers import link
-from workers.link import LINK_FD, Ear, Link
 
 
 @pytest.fixture

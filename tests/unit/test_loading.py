@@ -17,18 +17,18 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from producer.settings import Settings
-from segmentation.catalogue import model
-from segmentation.catalogue.importing import read_file, write_new
-from segmentation.catalogue.model import ModelSpec
-from segmentation.catalogue.program import Program, inspect
-from segmentation.catalogue.repository import Repository
-from segmentation.errors import InvalidModel, UnknownModel
-from segmentation.network import BranchedERFNet
-from segmentation.segmenter import Segmenter
-from workers.device import Device
-from workers.devices import DeviceSpec
-from workers.models import LoadedModels
+from maskq.producer.settings import Settings
+from maskq.segmentation.errors import InvalidModel, UnknownModel
+from maskq.segmentation.models import spec as model
+from maskq.segmentation.models.exported_program import Program, inspect
+from maskq.segmentation.models.importing import read_file, write_new
+from maskq.segmentation.models.registry import Repository
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.segmenter import Segmenter
+from maskq.workers.device.model_cache import LoadedModels
+from maskq.workers.device.process import Device
+from maskq.workers.device.spec import DeviceSpec
 
 PROGRAM = ModelSpec(name="mine", network="program")
 
@@ -268,7 +268,7 @@ def test_past_the_bound_the_least_recently_used_go_and_the_last_one_stays(models
 @pytest.fixture
 def device(models, monkeypatch) -> Device:
     """A CPU that keeps one model loaded and sees every change of one at once."""
-    monkeypatch.setattr("workers.device.Repository", partial(Repository, again_s=0))
+    monkeypatch.setattr("maskq.workers.device.process.Repository", partial(Repository, again_s=0))
     settings = Settings(models=str(models), model_memory=0, torch_threads=1, tile_pixels=1024, max_pixels=100_000)
     return Device(DeviceSpec("cpu"), settings)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segmentation.training.loss import WINDOW, Terms, batch_loss, boxes, grid, lovasz_hinge
+from maskq.segmentation.training.loss import WINDOW, Terms, batch_loss, boxes, grid, lovasz_hinge
 
 UNIT = 64.0
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from segmentation.evaluation.metrics import THRESHOLDS, ImageScore, Matches, match, overlaps, score, summarise
+from maskq.segmentation.evaluation.metrics import THRESHOLDS, ImageScore, Matches, match, overlaps, score, summarise
 
 Labels = NDArray[np.int32]
 MapPair = tuple[Labels, Labels]

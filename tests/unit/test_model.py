@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segmentation.catalogue.model import ModelSpec, read_spec, read_weights, write
-from segmentation.catalogue.repository import Model, Repository, find
-from segmentation.errors import InvalidModel, UnknownModel
+from maskq.segmentation.errors import InvalidModel, UnknownModel
+from maskq.segmentation.models.registry import Model, Repository, find
+from maskq.segmentation.models.spec import ModelSpec, read_spec, read_weights, write
 
 WEIGHTS = b"weights, as far as a folder can tell"
 

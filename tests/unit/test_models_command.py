@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from segmentation.catalogue.model import ModelSpec, write
-from segmentation.commands import importing, models
+from maskq.cli import importing, models
+from maskq.segmentation.models.spec import ModelSpec, write
 from tests.checkpoints import checkpoint, published
 
 WORDS = ("[neven et al.]", "[/b]", "[bold]x")

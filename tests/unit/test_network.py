@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.ladder import STRIDE
-from segmentation.network import BranchedERFNet, Down, Ends, NonBottleneck1D, Up
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet, Down, Ends, NonBottleneck1D, Up
+from maskq.segmentation.network.shape_buckets import STRIDE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from segmentation.objects import Object, describe
+from maskq.segmentation.objects import Object, describe
 
 Labels = NDArray[np.int32]
 

@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from producer import JobStatus, MaskObject, Result, State
-from producer.contract import JobSpec, Rle
-from segmentation.errors import NotAnImage
-from segmentation.labels import encode
-from segmentation.objects import describe as objects_of
-from tasks.outputs import Summary, write_result
+from maskq import JobStatus, MaskObject, Result, State
+from maskq.cli.result_files import Summary, write_result
+from maskq.producer.schema import JobSpec, Rle
+from maskq.segmentation.errors import NotAnImage
+from maskq.segmentation.labels import encode
+from maskq.segmentation.objects import describe as objects_of
 from tests.conftest import png
 
 

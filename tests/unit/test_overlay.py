@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from segmentation import overlay
+from maskq.segmentation import overlay
 
 DTYPES = ["?", "u1", "u2", "u4", "i2", "i4", "f2", "f4", "f8"]
 NOTHING = np.zeros((40, 50), np.int32)
@@ -170,6 +170,6 @@ def test_images_of_a_fitting_size_stay_as_they_are() -> None:
 
 def test_drawing_needs_numpy_alone() -> None:
     heavy = "{'torch', 'numba', 'scipy', 'skimage', 'PIL', 'imagecodecs', 'tifffile', 'matplotlib'}"
-    code = f"import sys, segmentation.overlay; sys.exit(' '.join({heavy} & sys.modules.keys()) or 0)"
+    code = f"import sys, maskq.segmentation.overlay; sys.exit(' '.join({heavy} & sys.modules.keys()) or 0)"
     run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

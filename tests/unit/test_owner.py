@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.delivery import WorkerGone
+from maskq.tasks.runner import WorkerGone
+from maskq.workers.device.batching import Kind, Limits
+from maskq.workers.device.executor import DeviceLost, DeviceMemoryExhausted, DeviceOwner, InPlace, Runner
 from tests.conftest import until
-from workers.batching import Kind, Limits
-from workers.owner import DeviceLost, DeviceMemoryExhausted, DeviceOwner, InPlace, Runner
 
 SHAPE = (8, 8)
 

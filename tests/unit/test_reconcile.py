@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
-from producer.store import Payload
-from tasks.reconcile import Reconciler
+from maskq.producer.state.store import Payload
+from maskq.tasks.reconciler import Reconciler
 
 STEPS = ["reclaim_lost", "resend_lost", "resume_delayed", "expire_overdue", "over"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from segmentation.catalogue.model import ModelSpec, read_card, read_weights, write
-from segmentation.catalogue.places import Place, names
-from segmentation.catalogue.repository import Broken, Repository, refuse_existing
-from segmentation.errors import InvalidLocation, InvalidModel, ModelExists, UnknownModel
+from maskq.segmentation.errors import InvalidLocation, InvalidModel, ModelExists, UnknownModel
+from maskq.segmentation.models.registry import Broken, Repository, refuse_existing
+from maskq.segmentation.models.spec import ModelSpec, read_card, read_weights, write
+from maskq.segmentation.models.storage import Place, names
 
 #: What comes with the package.
 NUCLEI, PHASE = "nuclei@3", "phase-contrast@1"
@@ -127,7 +127,7 @@ class Away:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.error: Exception | None = None
-        monkeypatch.setattr("segmentation.catalogue.repository.names", self._names)
+        monkeypatch.setattr("maskq.segmentation.models.registry.names", self._names)
 
     def _names(self, folder: Place) -> set[str]:
         if self.error:

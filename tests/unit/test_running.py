@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from segmentation import running
-from segmentation.catalogue.model import ModelSpec
-from segmentation.catalogue.repository import find
-from segmentation.errors import InvalidFields
-from segmentation.fields import Compact, compact, pack, unpack
-from segmentation.inputs import pad, to_input
-from segmentation.ladder import exact, rung
-from segmentation.running import Input, Runner
-from segmentation.segmenter import Segmenter
+from maskq.segmentation.clustering.fields import Compact, compact, pack, unpack
+from maskq.segmentation.errors import InvalidFields
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network import inference as running
+from maskq.segmentation.network.inference import Input, Runner
+from maskq.segmentation.network.preprocessing import pad, to_input
+from maskq.segmentation.network.shape_buckets import exact, rung
+from maskq.segmentation.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from segmentation.catalogue import model
-from segmentation.catalogue.model import ModelSpec
-from segmentation.catalogue.repository import find
-from segmentation.errors import InvalidModel
-from segmentation.network import BranchedERFNet
-from segmentation.segmenter import Segmenter
+from maskq.segmentation.errors import InvalidModel
+from maskq.segmentation.models import spec as model
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")

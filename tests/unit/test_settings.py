@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from producer import Client, InvalidJob, Settings
-from producer.cli import app
-from workers.stack import settings_env
+from maskq import Client, InvalidJob, Settings
+from maskq.cli.app import app
+from maskq.workers.local.stack import settings_env
 
 
 def test_every_setting_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from producer import InvalidJob
-from producer.sources import expand, names
+from maskq import InvalidJob
+from maskq.producer.client.paths import expand, names
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from examples.samples import samples
-from segmentation.catalogue.model import ModelSpec
-from segmentation.catalogue.repository import find
-from segmentation.errors import ImageTooLarge
-from segmentation.fields import Packer
-from segmentation.images import decode
-from segmentation.inputs import pad
-from segmentation.ladder import exact, up
-from segmentation.network import BranchedERFNet
-from segmentation.running import Input
-from segmentation.segmenter import Segmenter
-from segmentation.tiles import HALO, Bounds, layout, stitch
-from segmentation.views import augmented
+from maskq.segmentation.clustering.fields import Packer
+from maskq.segmentation.errors import ImageTooLarge
+from maskq.segmentation.images import decode
+from maskq.segmentation.models.registry import find
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.network.inference import Input
+from maskq.segmentation.network.preprocessing import pad
+from maskq.segmentation.network.shape_buckets import exact, up
+from maskq.segmentation.network.tiling import HALO, Bounds, layout, stitch
+from maskq.segmentation.network.tta import augmented
+from maskq.segmentation.segmenter import Segmenter
 
 sides = st.integers(1, 200)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tasks import trace
-from workers.timeline import ON_DEVICE, Timeline
+from maskq.cli.timeline import ON_DEVICE, Timeline
+from maskq.tasks import trace
 
 
 @pytest.fixture

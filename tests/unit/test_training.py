@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from segmentation.catalogue import model
-from segmentation.catalogue.model import ModelSpec
-from segmentation.dataset import pairs
-from segmentation.errors import InvalidModel, StaleCheckpoint
-from segmentation.inputs import pad, to_input
-from segmentation.segmenter import Segmenter
-from segmentation.training.crops import Crops
-from segmentation.training.cutting import AHEAD
-from segmentation.training.trainer import Progress, Schedule, Trainer
+from maskq.segmentation.dataset import pairs
+from maskq.segmentation.errors import InvalidModel, StaleCheckpoint
+from maskq.segmentation.models import spec as model
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.preprocessing import pad, to_input
+from maskq.segmentation.segmenter import Segmenter
+from maskq.segmentation.training.augmentation import Crops
+from maskq.segmentation.training.crop_loader import AHEAD
+from maskq.segmentation.training.trainer import Progress, Schedule, Trainer
 
 SPEC = ModelSpec(name="tiny", unit=32.0)
 SCHEDULE = Schedule(steps=5, batch=2, crop=32)

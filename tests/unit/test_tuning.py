@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation.catalogue import model
-from segmentation.catalogue.model import ModelSpec
-from segmentation.catalogue.repository import SHIPPED, find
-from segmentation.clustering import Clustering
-from segmentation.dataset import pairs
-from segmentation.errors import ImageTooLarge, InvalidModel, ModelNotWritable
-from segmentation.evaluation.metrics import score, summarise
-from segmentation.evaluation.parameters import check_writable, store
-from segmentation.evaluation.reading import SegmenterReader
-from segmentation.evaluation.tuning import MIN_PIXELS, SEED_THRESHOLDS, Kept, Trial, around, choose, grid, tune
-from segmentation.network import BranchedERFNet
-from segmentation.segmenter import Segmenter
-from segmentation.tiles import Bounds
+from maskq.segmentation.clustering.cluster import Clustering
+from maskq.segmentation.dataset import pairs
+from maskq.segmentation.errors import ImageTooLarge, InvalidModel, ModelNotWritable
+from maskq.segmentation.evaluation.metrics import score, summarise
+from maskq.segmentation.evaluation.parameters import check_writable, store
+from maskq.segmentation.evaluation.reading import SegmenterReader
+from maskq.segmentation.evaluation.tuning import MIN_PIXELS, SEED_THRESHOLDS, Kept, Trial, around, choose, grid, tune
+from maskq.segmentation.models import spec as model
+from maskq.segmentation.models.registry import SHIPPED, find
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.network.tiling import Bounds
+from maskq.segmentation.segmenter import Segmenter
 
 
 def watch(items, what, count):

@@ -8,15 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmentation.catalogue.model import ModelSpec
-from segmentation.clustering import Clustering, cluster
-from segmentation.errors import ImageTooLarge, InvalidDiameter
-from segmentation.fields import unpack
-from segmentation.network import BranchedERFNet
-from segmentation.running import Input
-from segmentation.scale import clustering, factor, resized
-from segmentation.segmenter import Segmenter
-from segmentation.views import augmented, places, resize, sample
+from maskq.segmentation.clustering.cluster import Clustering, cluster
+from maskq.segmentation.clustering.fields import unpack
+from maskq.segmentation.errors import ImageTooLarge, InvalidDiameter
+from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.network.inference import Input
+from maskq.segmentation.network.resampling import places, resize, sample
+from maskq.segmentation.network.tta import augmented
+from maskq.segmentation.rescaling import clustering, factor, resized
+from maskq.segmentation.segmenter import Segmenter
 
 KNOWS = ModelSpec(name="x", scale=0.5, diameter=20, min_pixels=30, min_unclustered=8)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from producer.contract import State
+from maskq.producer.schema import State
 
 _JOB, _PAYLOAD = b"maskq:job:", b"maskq:payload:"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from producer import Client, Job, Result
-from producer.errors import BrokerUnavailable, QueueFull, StoreFull
+from maskq import Client, Job, Result
+from maskq.producer.errors import BrokerUnavailable, QueueFull, StoreFull
 
 #: How long a producer waits before it tries again what was refused, seconds.
 _PAUSE_S = 0.25

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 
-from producer.contract import State
+from maskq.producer.schema import State
 
 from .faults import Struck
 from .journal import Story

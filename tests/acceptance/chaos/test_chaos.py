@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from producer import Client, Result
+from maskq import Client, Result
 from tests.acceptance.pictures import ten_pieces
 from tests.conftest import until
 

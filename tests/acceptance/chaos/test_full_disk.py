@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from producer import Client
+from maskq import Client
 from tests.acceptance.pictures import ten_pieces
 from tests.conftest import until
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from producer import Settings, State
-from producer.connections import Connections
-from producer.contract import JobSpec, Stage
-from producer.store import Payload
+from maskq import Settings, State
+from maskq.producer.schema import JobSpec, Stage
+from maskq.producer.state.connections import Connections
+from maskq.producer.state.store import Payload
+from maskq.workers.local.redis_server import private_redis
+from maskq.workers.supervision.supervisor import Supervisor
 from tests.conftest import until
-from workers.redis_server import private_redis
-from workers.supervisor import Supervisor
 
 from .journal import read
 from .report import Report, report, unfit

@@ -17,8 +17,8 @@ from typing import TypeAlias
 
 import pytest
 
-from producer import Client, Job, State
-from producer.errors import BrokerUnavailable, StoreFull
+from maskq import Client, Job, State
+from maskq.producer.errors import BrokerUnavailable, StoreFull
 from tests.acceptance.pictures import ten_pieces
 from tests.conftest import until
 

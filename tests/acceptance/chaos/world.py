@@ -14,13 +14,13 @@ import psutil
 from redis import Redis
 from redis.exceptions import RedisError
 
-from producer import Settings
-from producer.connections import Connections
-from producer.ledger import LEASES
+from maskq import Settings
+from maskq.producer.state.connections import Connections
+from maskq.producer.state.ledger import LEASES
+from maskq.workers.local.redis_server import private_redis
+from maskq.workers.local.stack import settings_env
 from tests.acceptance.processes import MASKQ, marked
 from tests.conftest import processes, until
-from workers.redis_server import private_redis
-from workers.stack import settings_env
 
 from .proxy import Proxy
 from .units import Init
@@ -90,8 +90,8 @@ class World:
                 units = self.supervisors if kind == "supervisor" else ["redis"]
                 return [process for name in units if (process := self.init.units[name].process)]
             case "device":
-                return list(processes("workers.device"))
-        cluster = processes("workers.cluster")
+                return list(processes("maskq.workers.device.process"))
+        cluster = processes("maskq.workers.cluster")
         return [process for process in cluster if (_parent(process) in cluster) == (kind == "cluster child")]
 
     def close(self) -> None:

@@ -1,0 +1,64 @@
+"""Queue images, get instance masks.
+
+    from maskq import Client
+
+    job = Client("redis://localhost").submit("cells.png")
+    result = job.wait(timeout=60)
+
+Importing this imports no torch, no numba, no scipy and no celery. Only the names listed here are public: the packages
+`maskq.producer`, `maskq.segmentation`, `maskq.tasks` and `maskq.workers` are implementation.
+"""
+
+from importlib.metadata import version
+
+from maskq.producer.client.client import Client
+from maskq.producer.client.job import Job, Result
+from maskq.producer.errors import (
+    BrokerUnavailable,
+    InvalidJob,
+    JobCancelled,
+    JobDead,
+    JobExpired,
+    JobFailed,
+    JobUnfinished,
+    MaskqError,
+    PayloadMissing,
+    PayloadTooLarge,
+    QueueFull,
+    ResultNotReady,
+    StoreFull,
+    UnknownJob,
+    WaitTimeout,
+)
+from maskq.producer.schema import Failure, JobStatus, Limits, MaskObject, Options, State
+from maskq.producer.settings import Settings
+
+__version__ = version("maskq")
+
+__all__ = [
+    "BrokerUnavailable",
+    "Client",
+    "Failure",
+    "InvalidJob",
+    "Job",
+    "JobCancelled",
+    "JobDead",
+    "JobExpired",
+    "JobFailed",
+    "JobStatus",
+    "JobUnfinished",
+    "Limits",
+    "MaskObject",
+    "MaskqError",
+    "Options",
+    "PayloadMissing",
+    "PayloadTooLarge",
+    "QueueFull",
+    "Result",
+    "ResultNotReady",
+    "Settings",
+    "State",
+    "StoreFull",
+    "UnknownJob",
+    "WaitTimeout",
+]

@@ -1,0 +1,5 @@
+"""`python -m maskq`: the command line."""
+
+from maskq.cli.app import main
+
+main()

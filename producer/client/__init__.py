@@ -1,0 +1,1 @@
+"""The client: submit images, wait for results."""

@@ -1,0 +1,1 @@
+"""The state in Redis: the ledger of jobs, the payload store, queues, statistics."""

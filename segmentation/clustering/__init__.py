@@ -1,0 +1,1 @@
+"""From fields to objects: the packed fields and the clustering."""

@@ -1,1 +1,0 @@
-"""What `maskq models`, `evaluate` and `train` do, one file each."""

@@ -1,0 +1,1 @@
+"""The network: what it is shown, how it runs, and how its output comes back to the image."""

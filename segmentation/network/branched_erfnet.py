@@ -1,0 +1,149 @@
+"""Branched ERFNet: one encoder, two decoders (Neven et al. 2019, section 3.4; Romera et al. 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .shape_buckets import STRIDE
+
+_BN_EPS = 1e-3
+_Relu = Callable[[Tensor], Tensor]
+
+
+class Ends:
+    """The ReLU of a batch whose samples end before the batch's shape does: beyond a sample's end it gives 0.
+
+    So every convolution meets there what it meets beyond the border of an image that is run alone. None but those
+    that a ReLU feeds look across that end: a stride-2 convolution padded by one does not look beyond an even side.
+    """
+
+    def __init__(self, ends: Tensor, like: Tensor) -> None:
+        """`ends`: (N, 2) height and width of each sample, multiples of 8, on the device of `like` (N, C, H, W)."""
+        self._zero = like.new_zeros(())
+        #: The most that is let through, (N, 1, h, w), by the (h, w) of the features.
+        self._most: dict[torch.Size, Tensor] = {}
+        for stride in (2, 4, STRIDE):
+            down, right = (
+                torch.arange(0, side, stride, device=like.device) < ends[:, axis, None]
+                for axis, side in enumerate(like.shape[2:])
+            )
+            inside = down[:, None, :, None] & right[:, None, None, :]
+            self._most[inside.shape[2:]] = torch.where(inside, math.inf, 0.0).to(like.dtype)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) features at stride 2, 4 or 8 → their ReLU within the samples, 0 beyond."""
+        return torch.clamp(x, self._zero, self._most[x.shape[2:]])
+
+
+class Down(nn.Module):
+    """Halve the resolution: a stride-2 convolution beside a max-pool, concatenated."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out - channels_in, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(channels_out, eps=_BN_EPS)
+
+    def forward(self, x: Tensor, relu: _Relu = F.relu) -> Tensor:
+        return relu(self.norm(torch.cat([self.conv(x), F.max_pool2d(x, 2)], 1)))
+
+
+class NonBottleneck1D(nn.Module):
+    """A residual block of four one-dimensional convolutions, the last two dilated."""
+
+    def __init__(self, channels: int, dropout: float, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
+        self.conv2 = nn.Conv2d(channels, channels, (1, 3), padding=(0, 1))
+        self.norm1 = nn.BatchNorm2d(channels, eps=_BN_EPS)
+        self.conv3 = nn.Conv2d(channels, channels, (3, 1), padding=(dilation, 0), dilation=(dilation, 1))
+        self.conv4 = nn.Conv2d(channels, channels, (1, 3), padding=(0, dilation), dilation=(1, dilation))
+        self.norm2 = nn.BatchNorm2d(channels, eps=_BN_EPS)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, x: Tensor, relu: _Relu = F.relu) -> Tensor:
+        y = relu(self.norm1(self.conv2(relu(self.conv1(x)))))
+        y = self.norm2(self.conv4(relu(self.conv3(y))))
+        return relu(self.dropout(y) + x)
+
+
+class Up(nn.Module):
+    """Double the resolution by a transposed convolution."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1)
+        self.norm = nn.BatchNorm2d(channels_out, eps=_BN_EPS)
+
+    def forward(self, x: Tensor, relu: _Relu = F.relu) -> Tensor:
+        return relu(self.norm(self.conv(x)))
+
+
+class Blocks(nn.Sequential):
+    """Blocks one after another, which share a ReLU."""
+
+    def forward(self, x: Tensor, relu: _Relu = F.relu) -> Tensor:
+        for block in self:
+            x = block(x) if isinstance(block, nn.ConvTranspose2d) else block(x, relu)
+        return x
+
+
+def encoder(channels_in: int) -> Blocks:
+    """(N, channels_in, H, W) → (N, 128, H/8, W/8)."""
+    return Blocks(
+        Down(channels_in, 16),
+        Down(16, 64),
+        *(NonBottleneck1D(64, 0.03, 1) for _ in range(5)),
+        Down(64, 128),
+        *(NonBottleneck1D(128, 0.3, dilation) for _ in range(2) for dilation in (2, 4, 8, 16)),
+    )
+
+
+def decoder(channels_out: int) -> Blocks:
+    """(N, 128, H/8, W/8) → (N, channels_out, H, W)."""
+    return Blocks(
+        Up(128, 64),
+        *(NonBottleneck1D(64, 0.0, 1) for _ in range(2)),
+        Up(64, 16),
+        *(NonBottleneck1D(16, 0.0, 1) for _ in range(2)),
+        nn.ConvTranspose2d(16, channels_out, 2, stride=2),
+    )
+
+
+class BranchedERFNet(nn.Module):
+    """(N, channels, H, W) float → raw fields (N, 2 + bandwidths + 1, H, W); H and W multiples of 8.
+
+    Channels of the output, in order: the offset before its tanh (x, then y), sigma (1 or 2), the seed logit.
+    `fields` says what they mean.
+    """
+
+    def __init__(self, channels: int, bandwidths: int) -> None:
+        super().__init__()
+        if bandwidths not in (1, 2):
+            raise ValueError(f"bandwidths must be 1 or 2, not {bandwidths}")
+        self.bandwidths = bandwidths
+        self.encoder = encoder(channels)
+        self.instance = decoder(2 + bandwidths)
+        self.seed = decoder(1)
+
+    def forward(self, x: Tensor, ends: Tensor | None = None) -> Tensor:
+        """`ends`, (N, 2): where samples end, if that is before H and W; their fields are as if nothing lay beyond."""
+        relu = F.relu if ends is None else Ends(ends, x).relu
+        features = self.encoder(x, relu)
+        return torch.cat([self.instance(features, relu), self.seed(features, relu)], 1)
+
+    @torch.no_grad()
+    def start_at(self, margin: float) -> None:
+        """Begin training with zero offsets and every object's margin at `margin` (grid units).
+
+        The margin is where φ = ½: margin² · exp(10 σ) = ln 2.
+        """
+        last = self.instance[-1]
+        assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
+        last.weight.zero_()
+        last.bias.zero_()
+        last.bias[2:] = math.log(math.log(2) / margin**2) / 10

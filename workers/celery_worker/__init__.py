@@ -1,0 +1,1 @@
+"""A Celery worker as maskq runs it: start, reconnect, events, shutdown."""

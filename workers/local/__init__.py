@@ -1,0 +1,1 @@
+"""The embedded stack on one machine: a private Redis and all processes."""

@@ -1,0 +1,1 @@
+"""Processes that are started, watched by a heartbeat, restarted and stopped."""
