@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from maskq.segmentation.clustering.fields import Floats
+from maskq.segmentation.arrays import Floats
 from maskq.segmentation.images import decode
 from maskq.segmentation.models import loading
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.models.spec import ModelSpec, read_spec, read_weights
 from maskq.segmentation.network.inference import Input, Started
 from maskq.segmentation.network.preprocessing import to_input
-from maskq.segmentation.network.shape_buckets import rung
+from maskq.segmentation.network.shape_buckets import bucket_shape
 from maskq.segmentation.segmenter import Precision, Segmenter
 
 from .apart import Work
@@ -76,7 +76,7 @@ def ours(shape: Shape, device: str, precision: Precision = "fp32", batch: int = 
     given = Input(planes(shape), (slice(0, shape[0]), slice(0, shape[1])), compact=True)
     if device == "cpu":
         return _side_by_side(lambda: segmenter.finish(segmenter.start([given], shape)))
-    return partial(_in_batches, segmenter, [given] * batch, rung(*shape))
+    return partial(_in_batches, segmenter, [given] * batch, bucket_shape(*shape))
 
 
 def tuned(shape: Shape, how: Tuned) -> Timer:

@@ -15,9 +15,9 @@ import numpy as np
 
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.network.inference import Input
-from maskq.segmentation.network.shape_buckets import exact, rung
+from maskq.segmentation.network.shape_buckets import aligned_shape, bucket_shape
 from maskq.segmentation.segmenter import Segmenter
-from maskq.workers.device.batching import Kind
+from maskq.workers.device.batching import BatchKey
 from maskq.workers.device.cudnn_benchmark import CudnnBenchmark
 from maskq.workers.device.metrics import Counters
 from maskq.workers.device.runners import GpuRunner
@@ -45,12 +45,12 @@ _FEWER = 16
 
 def workloads(count: int) -> dict[str, list[Shape]]:
     """Shapes of `count` batches: one and the same; as images of nuclei come, on the ladder. Of fewer, each one new."""
-    sizes = [exact(256 + 8 * (n % 64), 256 + 8 * (n // 64)) for n in range(count // _FEWER)]
+    sizes = [aligned_shape(256 + 8 * (n % 64), 256 + 8 * (n // 64)) for n in range(count // _FEWER)]
     rng = np.random.default_rng(0)
     drawn = rng.choice(len(_NUCLEI), count, p=np.array([own[2] for own in _NUCLEI]) / sum(own[2] for own in _NUCLEI))
     return {
-        "one shape": [rung(512, 512)] * count,
-        "varied shapes": [rung(*_NUCLEI[n][:2]) for n in drawn],
+        "one shape": [bucket_shape(512, 512)] * count,
+        "varied shapes": [bucket_shape(*_NUCLEI[n][:2]) for n in drawn],
         "every shape new": [sizes[n] for n in rng.permutation(len(sizes))],
     }
 
@@ -89,7 +89,7 @@ def _input(shape: Shape) -> Input:
 
 def _seconds(runner: GpuRunner, segmenter: Segmenter, given: Input) -> float:
     """How long a batch of one takes, as a device process runs it."""
-    kind = Kind(segmenter, segmenter.spec.label, (given.planes.shape[1], given.planes.shape[2]))
+    kind = BatchKey(segmenter, segmenter.spec.ref, (given.planes.shape[1], given.planes.shape[2]))
     began = time.perf_counter()
     runner.finish(runner.start(kind, [given]))
     return time.perf_counter() - began

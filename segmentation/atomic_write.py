@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """The path to write to; it becomes `path` once the block has ended well, and is gone where it has not."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

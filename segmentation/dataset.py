@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .atomic_write import whole
+from .arrays import Labels, Pixels
+from .atomic_write import atomic_write
 from .errors import SegmentationError
-from .images import Pixels, decode
+from .images import decode
 
-Labels = NDArray[np.int32]
 #: A data set's own table of its splits.
 INDEX = "index.csv"
 #: A model's table of what it was trained and validated on, beside its weights; the same columns.
@@ -105,7 +104,7 @@ def divide(folder: Path, index: Path | None = None) -> tuple[list[Pair], list[Pa
 
 def write_index(path: Path, **splits: list[Pair]) -> None:
     """Write which pair is in which split, as `pairs` reads it."""
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "split"])
         rows.writerows((pair.name, split) for split, members in splits.items() for pair in members)

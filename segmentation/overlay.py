@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-#: (H, W, C) pixels, C ≥ 1: bool, integers or floats.
-Pixels = NDArray[np.generic]
+from .arrays import Pixels
+
 Picture = NDArray[np.uint8]
 
 #: Rows are drawn in bands of about this many pixels: the intermediate arrays then stay in the processor's cache.

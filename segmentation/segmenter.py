@@ -10,19 +10,19 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .clustering.cluster import Labels, cluster
-from .clustering.fields import Compact, Floats, Packer, unpack
+from .arrays import Floats, Labels, Pixels
+from .clustering.cluster import cluster
+from .clustering.fields import Compact, Packer, unpack
 from .errors import ImageTooLarge
-from .images import Pixels
 from .models import loading
 from .models import spec as model
 from .models.spec import ModelSpec
-from .models.storage import Place
+from .models.storage import Location
 from .network.branched_erfnet import NonBottleneck1D, Up
-from .network.inference import Input, Run, Runner, Started
+from .network.inference import InferenceRunner, Input, RunInput, Started
 from .network.preprocessing import to_input
 from .network.resampling import resize
-from .network.shape_buckets import exact
+from .network.shape_buckets import aligned_shape
 from .network.tiling import HALO, Bounds, stitch
 from .network.tta import augmented
 from .rescaling import clustering, factor, resized
@@ -38,13 +38,13 @@ class Segmenter:
     def __init__(self, network: nn.Module, spec: ModelSpec, device: str = "cpu", precision: Precision = "fp32") -> None:
         """`precision` is what the network computes in; a program runs as it was exported."""
         self.spec, self.device = spec, torch.device(device)
-        dtype = _DTYPES[precision] if self.masks else torch.float32
+        dtype = _DTYPES[precision] if self.supports_padding else torch.float32
         folded = _fold_norms(network.eval().requires_grad_(False))
         self._network = folded.to(self.device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._runner = Runner(self._network, self.device, dtype, masks=self.masks)
+        self._runner = InferenceRunner(self._network, self.device, dtype, supports_padding=self.supports_padding)
 
     @classmethod
-    def load(cls, folder: Place, device: str = "cpu", precision: Precision = "fp32") -> Segmenter:
+    def load(cls, folder: Location, device: str = "cpu", precision: Precision = "fp32") -> Segmenter:
         """The model in `folder`. Raises `InvalidModel` where its files are not whole or are not the network's."""
         spec = model.read_spec(folder)
         return cls(loading.network(spec, model.read_weights(folder, spec), device), spec, device, precision)
@@ -55,7 +55,7 @@ class Segmenter:
         return sum(tensor.nbytes for tensor in (*self._network.parameters(), *self._network.buffers()))
 
     @property
-    def masks(self) -> bool:
+    def supports_padding(self) -> bool:
         """Whether inputs may be padded and share a batch with others; else each runs at its exact shape."""
         return self.spec.network == "branched-erfnet"
 
@@ -85,7 +85,7 @@ class Segmenter:
         tta: bool = False,
         diameter: float | None = None,
         bounds: Bounds = Bounds(),
-        run: Run | None = None,
+        run: RunInput | None = None,
     ) -> bytes:
         """(H, W, C) pixels → their packed fields, by way of `run` where it is given (a queue for the device).
 
@@ -119,7 +119,7 @@ class Segmenter:
         """How far the network looks, where that has to be known."""
         if self.spec.halo is not None:
             return self.spec.halo
-        if self.spec.network == "program" and math.prod(exact(*size)) > most:
+        if self.spec.network == "program" and math.prod(aligned_shape(*size)) > most:
             raise ImageTooLarge(
                 f"{size[0]}×{size[1]} is over {most:,} pixels, and model {self.spec.name} can't be run in tiles: "
                 f"its model.toml does not say how far it looks (halo)"

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from maskq.producer.schema import JobStatus, MaskObject, Objects, Rle
 from maskq.producer.state.store import Payload
 from maskq.producer.state.transactions import Done
-from maskq.segmentation.clustering.cluster import Labels, cluster
-from maskq.segmentation.clustering.fields import Floats, unpack
+from maskq.segmentation.arrays import Floats, Labels
+from maskq.segmentation.clustering.cluster import cluster
+from maskq.segmentation.clustering.fields import unpack
 from maskq.segmentation.labels import encode
 from maskq.segmentation.objects import describe
 
-from .field_payload import Handover
+from .field_payload import FieldPayload
 from .trace import span
 
 
@@ -23,7 +24,7 @@ class Cluster:
 
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
         """The labels and the objects. Raises `InvalidFields` and `PayloadMissing`."""
-        handover, fields = Handover.open(read())
+        handover, fields = FieldPayload.open(read())
         with span("cluster", job=job.id):
             labels, scores = cluster(unpack(fields), handover.clustering)
         with span("describe", job=job.id):

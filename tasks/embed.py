@@ -10,11 +10,12 @@ from maskq.producer.schema import JobStatus
 from maskq.producer.state.store import Payload
 from maskq.producer.state.transactions import Done
 from maskq.segmentation import rescaling as scale
-from maskq.segmentation.images import ImageLimits, Pixels, decode
+from maskq.segmentation.arrays import Pixels
+from maskq.segmentation.images import ImageLimits, decode
 from maskq.segmentation.models.spec import ModelSpec
 
 from . import leases
-from .field_payload import Handover
+from .field_payload import FieldPayload
 from .trace import span
 
 
@@ -48,9 +49,9 @@ class Embed:
         with span("fields", job=job.id, size=pixels.shape[:2]):
             spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
         clustering = scale.clustering(spec, options.seed_threshold, options.min_pixels, options.diameter)
-        sealed = Handover(model=spec.label, clustering=clustering).seal(fields)
+        sealed = FieldPayload(model=spec.ref, clustering=clustering).seal(fields)
         height, width = pixels.shape[:2]
-        return Done(f"{height}×{width}, {spec.label}, fields of {len(fields):,} bytes", {Payload.FIELDS: sealed})
+        return Done(f"{height}×{width}, {spec.ref}, fields of {len(fields):,} bytes", {Payload.FIELDS: sealed})
 
     def _limits_of(self, job: JobStatus) -> ImageLimits:
         asked = job.spec.limits.max_pixels

@@ -11,7 +11,7 @@ from maskq.segmentation.clustering.cluster import Clustering
 from maskq.segmentation.errors import InvalidFields
 
 
-class Handover(BaseModel):
+class FieldPayload(BaseModel):
     """One line of JSON before the packed fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,7 +25,7 @@ class Handover(BaseModel):
         return b"%b\n%b" % (self.model_dump_json().encode(), fields)
 
     @classmethod
-    def open(cls, payload: bytes) -> tuple[Handover, bytes]:
+    def open(cls, payload: bytes) -> tuple[FieldPayload, bytes]:
         """The handover and the fields that `seal` put together. Raises `InvalidFields`."""
         line, _, fields = payload.partition(b"\n")
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 
-class Every:
+class PeriodicThread:
     """Does something every so many seconds, in a daemon thread of its own, from `start` to `stop`."""
 
     def __init__(self, seconds: float, do: Callable[[], None], name: str, level: int = logging.DEBUG) -> None:

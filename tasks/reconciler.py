@@ -21,7 +21,7 @@ from maskq.producer.state.keys import PREFIX
 from maskq.producer.state.ledger import Ledger
 from maskq.producer.state.store import Payload, PayloadStore
 
-from .periodic import Every
+from .periodic import PeriodicThread
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Reconciler:
         self._every_s = min(3.0, ledger.lease_s, resend_s) / 3
         #: When the last round was over, and until when leases that have run out are let be, on the monotonic clock.
         self._seen, self._patient_until = time.monotonic(), 0.0
-        self._every = Every(self._every_s, self._take_turn, "reconciler", logging.WARNING)
+        self._every = PeriodicThread(self._every_s, self._take_turn, "reconciler", logging.WARNING)
 
     def start(self) -> None:
         """Run in the background until `stop`, or until the process ends."""

@@ -20,7 +20,7 @@ from maskq.segmentation.errors import SegmentationError
 
 from . import leases
 from .leases import LeaseKeeper
-from .shared_lock import Isolation
+from .shared_lock import SharedLock
 from .trace import span
 
 _MOST_DELAY_S = 60.0
@@ -49,11 +49,11 @@ class StageReleased(Exception):
     """The worker's fault: the stage was given back, for another attempt."""
 
 
-class WorkerGone(RuntimeError):
+class DeviceUnavailable(RuntimeError):
     """The worker was broken before this job came to it."""
 
 
-class WorkerBroken(RuntimeError):
+class DeviceFailed(RuntimeError):
     """The worker can't go on, and the job may be what broke it."""
 
 
@@ -77,7 +77,7 @@ class Delivery:
         """
         self._stage, self._ledger, self._work, self._worker = stage, ledger, work, worker
         self._desk, self._retry_s = Desk(ledger, store), retry_s
-        self._leases, self._isolation = LeaseKeeper(ledger, kill=kill), Isolation()
+        self._leases, self._isolation = LeaseKeeper(ledger, kill=kill), SharedLock()
 
     def __call__(self, job_id: str) -> str:
         """Run the stage if it can be claimed; returns a line for Flower.
@@ -123,7 +123,7 @@ class Delivery:
             failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
             self._ledger.fail(job.id, owner, failure)
             raise StageFailed(f"{failure.type}: {failure.message}") from error
-        except WorkerGone as error:
+        except DeviceUnavailable as error:
             self._ledger.hand_back(job.id, owner, 1.0)
             raise StageReleased(str(error)) from error
         except StoreFull as error:  # no attempt of this job's, however often, makes room
@@ -133,7 +133,7 @@ class Delivery:
             # Celery ends a process whose time is over so; one that is to leave is asked to hand back before.
             ended = isinstance(error, SystemExit)
             said = "it took longer than it may" if ended else f"{type(error).__name__}: {error}"
-            broken = isinstance(error, WorkerBroken)
+            broken = isinstance(error, DeviceFailed)
             self._ledger.release(job.id, owner, said, self._delay(job), suspect=broken)
             raise StageReleased(said) from error
 

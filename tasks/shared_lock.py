@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Isolation:
+class SharedLock:
     """Threads that run together, and those that run alone. Who wants to run alone goes before who comes later."""
 
     def __init__(self) -> None:

@@ -24,13 +24,13 @@ from maskq.tasks.runner import Delivery
 
 from .celery_worker.shutdown import hand_back_when_asked
 from .celery_worker.start import hostname, start
-from .supervision.heartbeat import Link, die_with_parent
+from .supervision.heartbeat import Heartbeat, die_with_parent
 
 
 def main() -> None:
     """Serve the cluster queue until told to stop."""
     settings = Settings()
-    link = Link(settings.grace_s)
+    link = Heartbeat(settings.grace_s)
     to = Connections.open(settings)
     compile_kernels()
     if settings.trace:

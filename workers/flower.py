@@ -10,13 +10,13 @@ import sys
 from maskq.producer.settings import Settings
 from maskq.tasks.celery_app import create_app
 
-from .supervision.heartbeat import Link
+from .supervision.heartbeat import Heartbeat
 
 
 def main(address: str, port: str) -> None:
     """Serve Flower until told to stop."""
     settings = Settings()
-    link = Link(settings.grace_s)
+    link = Heartbeat(settings.grace_s)
     app = create_app(settings)
     link.ready()
     options = [f"--address={address}", f"--port={port}", "--read_only=True", "--purge_offline_workers=60"]

@@ -10,7 +10,7 @@ import sys
 from maskq.producer.gateway.server import Server, serve
 from maskq.producer.settings import Settings
 
-from .supervision.heartbeat import Link
+from .supervision.heartbeat import Heartbeat
 
 
 class LoopWatch:
@@ -32,7 +32,7 @@ class LoopWatch:
 def main(address: str, port: str) -> None:
     """Answer until told to stop."""
     settings = Settings()
-    link = Link(settings.grace_s)
+    link = Heartbeat(settings.grace_s)
     serve(
         address,
         int(port),

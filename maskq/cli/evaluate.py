@@ -21,7 +21,7 @@ from maskq.segmentation.evaluation.reading import SegmenterReader
 from maskq.segmentation.evaluation.scores import Evaluation, Method, evaluate_with, picture_worst
 from maskq.segmentation.evaluation.tuning import Kept, Tuning, tune
 from maskq.segmentation.models.registry import find
-from maskq.segmentation.models.storage import Place
+from maskq.segmentation.models.storage import Location
 from maskq.segmentation.network.preprocessing import to_input
 from maskq.segmentation.network.tiling import Bounds
 from maskq.segmentation.segmenter import Precision, Segmenter
@@ -43,7 +43,7 @@ class Request:
 
     data: Path
     #: The model's folder.
-    folder: Place
+    folder: Location
     split: str | None
     device: str
     precision: Precision
@@ -88,7 +88,7 @@ def evaluate(
     reader = SegmenterReader(segmenter, tta, diameter, Bounds(tile_pixels, max_pixels))
     tuning = _tune(asked, reader, found) if tune else None
     parameters = tuning.after.parameters if tuning else reader.parameters
-    label = segmenter.spec.label
+    label = segmenter.spec.ref
     methods = _methods(label, reader, parameters, baseline)
     results = _results(methods, found, label, tuning)
     if as_json:

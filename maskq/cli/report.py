@@ -12,7 +12,7 @@ from maskq.segmentation.evaluation.metrics import Rates
 from maskq.segmentation.evaluation.scores import Evaluation, aps, at, entry, mean_ap
 from maskq.segmentation.evaluation.tuning import Trial, Tuning
 from maskq.segmentation.models.spec import SPEC
-from maskq.segmentation.models.storage import Place
+from maskq.segmentation.models.storage import Location
 
 # Without markup and emoji: images and folders may be named `img[a]`, `[/b]` or `:cat:`.
 console = Console(highlight=False, markup=False, emoji=False)
@@ -41,7 +41,7 @@ def show(results: dict[str, Evaluation], tuning: Tuning | None = None, every: bo
         console.print(_tuned(tuning))
 
 
-def show_stored(folder: Place | None) -> None:
+def show_stored(folder: Location | None) -> None:
     """Where the parameters went."""
     if folder:
         console.print(f"stored in {folder / SPEC}")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from maskq.producer.client.job import Result
 from maskq.producer.errors import JobUnfinished
-from maskq.segmentation.atomic_write import whole
+from maskq.segmentation.atomic_write import atomic_write
 from maskq.segmentation.images import ImageLimits, decode
 from maskq.segmentation.labels import suffix
 from maskq.segmentation.overlay import draw
@@ -54,7 +54,7 @@ def failure_kind(error: Exception) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(data)
 
 

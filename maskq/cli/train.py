@@ -14,9 +14,9 @@ from maskq.segmentation.dataset import SPLITS, Pair, divide, write_index
 from maskq.segmentation.errors import InvalidModel, ModelExists
 from maskq.segmentation.models import loading
 from maskq.segmentation.models import spec as models_
-from maskq.segmentation.models.registry import Model, Repository, refuse_existing
+from maskq.segmentation.models.registry import ModelRegistry, RegisteredModel, refuse_existing
 from maskq.segmentation.models.spec import ModelSpec
-from maskq.segmentation.training.augmentation import Crops
+from maskq.segmentation.training.augmentation import CropSampler
 from maskq.segmentation.training.curves import Curves, Row
 from maskq.segmentation.training.object_sizes import USUAL, areas, median_diameter, scale_for, smallest
 from maskq.segmentation.training.trainer import Progress, Schedule, Trainer
@@ -58,7 +58,7 @@ def train(
         trainer.resume(checkpoint)
     elif base:
         trainer.start_from(loading.network(base.spec, models_.read_weights(base.place, base.spec)))
-    crops, validation = Crops(learned, spec, trainer.schedule.crop), Validation(held)
+    crops, validation = CropSampler(learned, spec, trainer.schedule.crop), Validation(held)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     write_index(folder / SPLITS, train=learned, val=held)
     stderr.print(
@@ -76,11 +76,11 @@ def train(
     return 0
 
 
-def _base(start: str, folders: Iterable[str | Path]) -> Model:
+def _base(start: str, folders: Iterable[str | Path]) -> RegisteredModel:
     """The model to start from. Raises `UnknownModel`, and `InvalidModel` where it is none that can be trained on."""
-    found = Repository(folders).find(start)
+    found = ModelRegistry(folders).find(start)
     if found.spec.network != "branched-erfnet":
-        raise InvalidModel(f"{found.spec.label} is a {found.spec.network}, which can't be trained further")
+        raise InvalidModel(f"{found.spec.ref} is a {found.spec.network}, which can't be trained further")
     return found
 
 
@@ -100,7 +100,7 @@ def _spec(name: str, source: str, data: list[Pair], start: ModelSpec | None, sca
         "version": 1,
         "summary": f"trained on {source}",
         "trained_on": f"{len(data)} images of {source}",
-        "source": f"trained with maskq, starting from {start.label}" if start else "trained with maskq",
+        "source": f"trained with maskq, starting from {start.ref}" if start else "trained with maskq",
         "licence": "",
         "sha256": "",
         "diameter": diameter,
@@ -111,7 +111,7 @@ def _spec(name: str, source: str, data: list[Pair], start: ModelSpec | None, sca
     return ModelSpec.model_validate(base.model_dump() | mine)
 
 
-def _train(trainer: Trainer, folder: Path, crops: Crops, validation: Validation, every: int) -> Row | None:
+def _train(trainer: Trainer, folder: Path, crops: CropSampler, validation: Validation, every: int) -> Row | None:
     """Run to the end; every so many steps validate, keep the model if it is the best, draw, write the checkpoint."""
     curves = Curves(folder / _TRAINING, trainer.step)
     last = trainer.schedule.steps

@@ -14,7 +14,7 @@ from ..client.client import Client
 from ..state.connections import broker_there
 from .limits.downloads import Results
 from .limits.uploads import Uploads
-from .subscriptions import News
+from .subscriptions import Subscriptions
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Gateway:
     """One gateway's client of the broker, and what is open towards it."""
 
     client: Client
-    news: News
+    news: Subscriptions
     uploads: Uploads
     results: Results
     #: Threads of its own for the question whether the broker is there: those of the routes may all be waiting for it.

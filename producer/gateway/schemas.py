@@ -28,7 +28,7 @@ def _as_json(kind: type[Options | Limits]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "contentMediaType": "application/json", "description": said})
 
 
-class Asked(JobSpec):
+class SubmitRequest(JobSpec):
     """A job, as a query or a form asks for it: `options` and `limits` are JSON there."""
 
     options: Annotated[Options, BeforeValidator(_of_text), _as_json(Options)] = Options()
@@ -36,18 +36,18 @@ class Asked(JobSpec):
     reuse: bool | None = None
     """Whether a job that another one like it computes or has computed takes that one's result; default MASKQ_REUSE."""
 
-    def also(self, fields: dict[str, str], name: str | None) -> Asked:
+    def also(self, fields: dict[str, str], name: str | None) -> SubmitRequest:
         """With a form's fields, which go before the query's, and the file's name where there is no other. Raises
         `InvalidJob`.
         """
         asked = self.model_dump(exclude_unset=True)
         try:
-            return Asked.model_validate(({"name": name[:255]} if name else {}) | asked | fields)
+            return SubmitRequest.model_validate(({"name": name[:255]} if name else {}) | asked | fields)
         except ValidationError as error:
             raise invalid(error) from error
 
 
-class Wait(BaseModel):
+class WaitQuery(BaseModel):
     """How long a result is waited for."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)

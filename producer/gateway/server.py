@@ -18,8 +18,8 @@ from ..errors import MaskqError
 from ..settings import Settings
 from ..signals import handled
 from .app import create_app
-from .limits.idle_protocol import Connection
-from .subscriptions import News
+from .limits.idle_protocol import IdleTimeoutProtocol
+from .subscriptions import Subscriptions
 
 console = Console(highlight=False)
 
@@ -34,7 +34,7 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=IdleTimeoutProtocol,
         log_config=None,
         access_log=settings.log_level in ("DEBUG", "INFO"),
         server_header=False,
@@ -46,7 +46,7 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
 class Server(uvicorn.Server):
     """Uvicorn, which on a signal lets requests finish, ends streams, and returns; on a second one at once."""
 
-    def __init__(self, app: FastAPI, news: News, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, news: Subscriptions, settings: Settings) -> None:
         self._news = news
         #: How often the event loop has come round to it: about ten times a second, until it is to end.
         self.ticks = 0
@@ -84,7 +84,7 @@ def serve(address: str, port: int, listening: Callable[[str, Server], None] = _s
     client = Client(settings=settings)
     if ask_first:
         client.check()
-    news = News(settings.broker_url or "")
+    news = Subscriptions(settings.broker_url or "")
     server = Server(create_app(client, news, settings), news, settings)
     with _socket(address, port) as listener:
         host, taken, *_ = listener.getsockname()

@@ -21,7 +21,7 @@ _CONFIRM_S = 10.0
 _NOTICE_S = 1.0
 
 
-class News:
+class Subscriptions:
     """The ledger's published news of jobs, for `most` listeners at once, each on a connection of its own."""
 
     def __init__(self, broker_url: str, most: int = 256) -> None:

@@ -19,9 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .fields import Floats, Foreground
-
-Labels = NDArray[np.int32]
+from ..arrays import Floats, Labels
+from .fields import Foreground
 
 #: The largest float32 x for which exp(-x) > ½ in float32: two steps below the float32 nearest ln 2.
 MARGIN = np.float32(0.69314706)

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Floats
 from ..errors import InvalidFields
-
-Floats = NDArray[np.float32]
 
 _HEADER = struct.Struct("<4sBxxxfII")  # magic, bandwidths, unit, height, width
 _MAGIC = b"MQF1"

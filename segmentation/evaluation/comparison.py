@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ..clustering.cluster import Labels
-from ..images import Pixels
+from ..arrays import Labels, Pixels
 from ..overlay import Picture, draw, outline, resized, side_by_side
 from .metrics import assign, overlaps
 

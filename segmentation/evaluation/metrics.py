@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 #: IoU thresholds .5, .55, ... .95.
 THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 
-Labels = NDArray[np.integer[Any]]
+AnyLabels = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Summary:
     mean: tuple[Rates, ...]
 
 
-def overlaps(truth: Labels, found: Labels) -> Overlaps:
+def overlaps(truth: AnyLabels, found: AnyLabels) -> Overlaps:
     """The IoU of every pair of objects that share a pixel.
 
     Both maps are (H, W), 0 for background; labels need not be consecutive. Raises `ValueError` on different shapes
@@ -149,7 +149,7 @@ def match(pairs: Overlaps, threshold: float) -> Matches:
     return Matches(threshold, tp, pairs.found - tp, pairs.truths - tp, float(matched.sum()))
 
 
-def score(truth: Labels, found: Labels, thresholds: Sequence[float] = THRESHOLDS) -> ImageScore:
+def score(truth: AnyLabels, found: AnyLabels, thresholds: Sequence[float] = THRESHOLDS) -> ImageScore:
     """Compare one image's (H, W) label maps. Raises `ValueError` as `overlaps` and `match` do."""
     pairs = overlaps(truth, found)
     return ImageScore(pairs.truths, pairs.found, tuple(match(pairs, threshold) for threshold in thresholds))
@@ -172,14 +172,14 @@ def summarise(scores: Sequence[ImageScore]) -> Summary:
     )
 
 
-def _runs(first: Labels, second: Labels) -> NDArray[np.intp]:
+def _runs(first: AnyLabels, second: AnyLabels) -> NDArray[np.intp]:
     """Where, in two flat maps, a run of pixels begins that are equal in both: far fewer to sort than the pixels."""
     begins = np.ones(first.size, np.bool_)
     begins[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
     return np.flatnonzero(begins)
 
 
-def _compact(labels: Labels) -> tuple[Labels, NDArray[np.intp]]:
+def _compact(labels: AnyLabels) -> tuple[AnyLabels, NDArray[np.intp]]:
     """The labels that occur, ascending, and the index among them of each that was given."""
     if labels.size and labels.min() < 0:
         raise ValueError(f"labels are 0 or more, not {labels.min()}")

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..atomic_write import whole
+from ..atomic_write import atomic_write
 from ..clustering.cluster import Clustering
 from ..errors import InvalidModel, ModelNotWritable
 from ..models.registry import SHIPPED
 from ..models.spec import SPEC, ModelSpec
-from ..models.storage import Place
+from ..models.storage import Location
 
 _ADVICE = "to change it, copy the model's folder into one of your own, and name that one in MASKQ_MODELS"
 
 
-def check_writable(folder: Place) -> Path:
+def check_writable(folder: Location) -> Path:
     """The folder, if `store` may write there.
 
     Raises `ModelNotWritable`, also for any place that a URL names and for the package's own models: in a virtual
@@ -51,7 +51,7 @@ def store(folder: Path, parameters: Clustering) -> None:
     except (OSError, ValueError) as error:  # not UTF-8, not TOML, and what pydantic says are ValueErrors
         raise InvalidModel(f"{path}: {error}") from error
     try:
-        with whole(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(text.encode())
     except OSError as error:
         raise _not_writable(folder, error) from error

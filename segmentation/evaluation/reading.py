@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..clustering.cluster import Clustering, Labels, cluster
+from ..arrays import Labels, Pixels
+from ..clustering.cluster import Clustering, cluster
 from ..clustering.fields import Foreground, unpack
-from ..images import Pixels
 from ..network.tiling import Bounds
 from ..rescaling import clustering
 

@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ..clustering.cluster import Labels
+from ..arrays import Labels, Pixels
 from ..dataset import Pair
-from ..images import Pixels
 from .comparison import compare
 from .metrics import ImageScore, Matches, Rates, Summary, score, summarise
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clustering.cluster import Clustering, Labels
+from ..arrays import Labels
+from ..clustering.cluster import Clustering
 from ..dataset import Pair
 from .metrics import THRESHOLDS, ImageScore, Summary, score, summarise
 from .reading import Reader

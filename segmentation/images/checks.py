@@ -7,13 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from ..arrays import Pixels
 from ..errors import EmptyImage, ImageTooLarge, NonFiniteImage, NotAnImage, TruncatedImage
-
-#: (H, W, C) pixels, C ≥ 1: bool, integers or floats as the file holds them, in the machine's byte order.
-Pixels = NDArray[np.generic]
 
 # The limit is ours, checked on the header; Pillow's own is one global number that warns first.
 Image.MAX_IMAGE_PIXELS = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, TruncatedImage
 from . import npy, pillow, tiff
-from .checks import ImageLimits, Pixels, checked, reason
+from .checks import ImageLimits, checked, reason
 
 
 def decode(data: bytes, name: str = "image", limits: ImageLimits = ImageLimits()) -> Pixels:

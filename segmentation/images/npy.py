@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
+from ..arrays import Pixels
 from ..errors import NotAnImage, TruncatedImage
-from .checks import ImageLimits, Pixels, check_channels, check_present, check_size
+from .checks import ImageLimits, check_channels, check_present, check_size
 
 MAGIC = b"\x93NUMPY"
 #: Bytes of the header, which is parsed as Python: numpy writes 118, and a deep nest is a trap for the parser.

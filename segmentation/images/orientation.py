@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .checks import Pixels
+from ..arrays import Pixels
 
 #: The tag's number, the same in Exif and TIFF.
 EXIF_ORIENTATION = 0x112

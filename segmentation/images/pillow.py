@@ -7,9 +7,10 @@ import io
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..arrays import Pixels
 from ..errors import MultiPageImage, NotAnImage, TruncatedImage
 from . import jpeg, png
-from .checks import ImageLimits, Pixels, check_size, reason
+from .checks import ImageLimits, check_size, reason
 from .orientation import EXIF_ORIENTATION, upright
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")

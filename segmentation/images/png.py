@@ -10,8 +10,9 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import Pixels
 from ..errors import ImageTooLarge, NotAnImage, TruncatedImage
-from .checks import Pixels, bands, check_present
+from .checks import bands, check_present
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 #: Of 16-bit RGB, grey with alpha, RGB with alpha, by the header's colour type.

@@ -11,10 +11,11 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
+from ..arrays import Pixels
 from ..errors import ImageTooLarge, MultiPageImage, NotAnImage, TruncatedImage
 from . import jpeg
 from . import tiff_directory as directory
-from .checks import ImageLimits, Pixels, bands, check_channels, check_size
+from .checks import ImageLimits, bands, check_channels, check_size
 from .orientation import EXIF_ORIENTATION, upright
 
 MAGIC = directory.MAGIC

@@ -25,9 +25,9 @@ def _branched_erfnet(spec: ModelSpec, weights: bytes) -> BranchedERFNet:
         tensors = {name: tensor.float() for name, tensor in load_tensors(weights).items()}
         found = made.load_state_dict(tensors, strict=False)
     except (SafetensorError, RuntimeError, KeyError) as error:  # KeyError: a type that torch does not have
-        raise InvalidModel(f"{spec.label}: weights that don't fit the network: {error}") from error
+        raise InvalidModel(f"{spec.ref}: weights that don't fit the network: {error}") from error
     missing = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
     if missing or found.unexpected_keys:
         unknown = found.unexpected_keys[:3]
-        raise InvalidModel(f"{spec.label}: weights without {missing[:3]} or with unknown {unknown}")
+        raise InvalidModel(f"{spec.ref}: weights without {missing[:3]} or with unknown {unknown}")
     return made

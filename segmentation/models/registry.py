@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import InvalidModel, ModelExists, SegmentationError, UnknownModel
 from .spec import SPEC, ModelSpec, read_spec
-from .storage import Place, names, place
+from .storage import Location, names, place
 
 log = logging.getLogger(__name__)
 
@@ -27,25 +27,25 @@ _NAME, _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}"), re.compile(r"[1-9][0
 
 
 @dataclass(frozen=True)
-class Model:
+class RegisteredModel:
     """A model's folder that can be read."""
 
     spec: ModelSpec
-    place: Place
+    place: Location
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenModel:
     """A model's folder that can't."""
 
     name: str
     #: None where only the folder's unread spec could tell.
     version: int | None
-    place: Place
+    place: Location
     reason: str
 
 
-class Repository:
+class ModelRegistry:
     """Looks models up. What it found counts for `again_s` seconds; then it looks again, so new versions are seen.
 
     Raises `InvalidLocation` for a folder that can't be, and what fsspec raises where a URL can't be reached; through
@@ -55,9 +55,9 @@ class Repository:
     def __init__(self, folders: Iterable[str | Path] = (), again_s: float = 2.0) -> None:
         self._locations = [*map(place, folders), SHIPPED]
         self._again_s = again_s
-        self._found: dict[str, tuple[float, Model]] = {}
+        self._found: dict[str, tuple[float, RegisteredModel]] = {}
 
-    def find(self, asked: str) -> Model:
+    def find(self, asked: str) -> RegisteredModel:
         """The model that `NAME` or `NAME@VERSION` means. Raises `UnknownModel`, `InvalidModel`.
 
         A version that is broken is passed over where another one answers to what was asked.
@@ -77,28 +77,28 @@ class Repository:
             self._found[asked] = now, found
         return found
 
-    def everything(self) -> list[Model | Broken]:
+    def everything(self) -> list[RegisteredModel | BrokenModel]:
         """Every version that can be asked for, and every folder that is broken, by name and version."""
-        found: dict[tuple[str, int, str], Model | Broken] = {}
+        found: dict[tuple[str, int, str], RegisteredModel | BrokenModel] = {}
         for location in self._locations:
             for name in _names(location):
                 for one in _versions(location / name):
-                    if isinstance(one, Broken):
+                    if isinstance(one, BrokenModel):
                         found[name, one.version or 0, str(one.place)] = one
                     else:
                         found.setdefault((name, one.spec.version, ""), one)
         return [found[key] for key in sorted(found)]
 
-    def _look(self, asked: str) -> Model:
+    def _look(self, asked: str) -> RegisteredModel:
         name, at, tail = asked.partition("@")
         version = int(tail) if _VERSION.fullmatch(tail) else None
-        broken: list[Broken] = []
+        broken: list[BrokenModel] = []
         for location in self._locations if bool(at) == (version is not None) else ():
             if name not in _names(location):
                 continue
             fitting = [one for one in _versions(location / name) if version in (None, _version(one))]
-            whole = [one for one in fitting if isinstance(one, Model)]
-            broken += [one for one in fitting if isinstance(one, Broken)]
+            whole = [one for one in fitting if isinstance(one, RegisteredModel)]
+            broken += [one for one in fitting if isinstance(one, BrokenModel)]
             if whole:
                 return max(whole, key=lambda one: one.spec.version)
             if broken and version is None:
@@ -109,25 +109,25 @@ class Repository:
 
     def _known(self, name: str) -> str:
         """The versions of the name if it has any, else all names."""
-        specs = [found.spec for found in self.everything() if isinstance(found, Model)]
-        versions = [spec.label for spec in specs if spec.name == name]
+        specs = [found.spec for found in self.everything() if isinstance(found, RegisteredModel)]
+        versions = [spec.ref for spec in specs if spec.name == name]
         return ", ".join(versions or sorted({spec.name for spec in specs}))
 
 
-def _names(location: Place) -> list[str]:
+def _names(location: Location) -> list[str]:
     return sorted(filter(_NAME.fullmatch, names(location)))
 
 
-def _version(one: Model | Broken) -> int | None:
-    return one.spec.version if isinstance(one, Model) else one.version
+def _version(one: RegisteredModel | BrokenModel) -> int | None:
+    return one.spec.version if isinstance(one, RegisteredModel) else one.version
 
 
-def _versions(folder: Place) -> Iterator[Model | Broken]:
+def _versions(folder: Location) -> Iterator[RegisteredModel | BrokenModel]:
     """What stands in the folder of one name: `model.toml` itself, and numbered folders."""
     try:
         inside = names(folder)
     except InvalidModel as error:
-        yield Broken(folder.name, None, folder, str(error))
+        yield BrokenModel(folder.name, None, folder, str(error))
         return
     if SPEC in inside:
         yield _at(folder, folder.name, None)
@@ -135,15 +135,15 @@ def _versions(folder: Place) -> Iterator[Model | Broken]:
         yield _at(folder / str(number), folder.name, number)
 
 
-def _at(folder: Place, name: str, version: int | None) -> Model | Broken:
+def _at(folder: Location, name: str, version: int | None) -> RegisteredModel | BrokenModel:
     try:
         spec = read_spec(folder)
     except InvalidModel as error:
-        return Broken(name, version, folder, str(error))
+        return BrokenModel(name, version, folder, str(error))
     if spec.name != name or version not in (None, spec.version):
         wanted = name if version is None else f"{name}@{version}"
-        return Broken(name, version, folder, f"{folder / SPEC} says {spec.label} where {wanted} stands")
-    return Model(spec, folder)
+        return BrokenModel(name, version, folder, f"{folder / SPEC} says {spec.ref} where {wanted} stands")
+    return RegisteredModel(spec, folder)
 
 
 def refuse_existing(folder: Path, name: str, version: int, own: Path | None = None) -> None:
@@ -159,6 +159,6 @@ def refuse_existing(folder: Path, name: str, version: int, own: Path | None = No
             )
 
 
-def find(name: str, folders: Iterable[str | Path] = ()) -> Place:
+def find(name: str, folders: Iterable[str | Path] = ()) -> Location:
     """The folder that a name means. Raises `UnknownModel`, `InvalidModel`."""
-    return Repository(folders).find(name).place
+    return ModelRegistry(folders).find(name).place

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..atomic_write import whole
+from ..atomic_write import atomic_write
 from ..clustering.cluster import Clustering
 from ..errors import InvalidModel
 from ..network.preprocessing import Channels, Normalisation
-from .storage import Place, names, read
+from .storage import Location, names, read
 
 SPEC, _CARD = "model.toml", "README.md"
 _WEIGHTS = {"branched-erfnet": "weights.safetensors", "program": "program.pt2"}
@@ -66,7 +66,7 @@ class ModelSpec(BaseModel):
     sha256: str = ""
 
     @property
-    def label(self) -> str:
+    def ref(self) -> str:
         """The name with its version, `nuclei@1`: what a job may ask for and what a result says."""
         return f"{self.name}@{self.version}"
 
@@ -85,7 +85,7 @@ class ModelSpec(BaseModel):
         return Clustering(self.seed_threshold, self.min_pixels, self.min_unclustered)
 
 
-def read_spec(folder: Place) -> ModelSpec:
+def read_spec(folder: Location) -> ModelSpec:
     """The spec of the model in `folder`. Raises `InvalidModel`."""
     data = read(folder / SPEC, _MOST_TEXT)
     try:
@@ -96,7 +96,7 @@ def read_spec(folder: Place) -> ModelSpec:
         raise InvalidModel(f"{folder / SPEC}: {error}") from error
 
 
-def read_weights(folder: Place, spec: ModelSpec | None = None) -> bytes:
+def read_weights(folder: Location, spec: ModelSpec | None = None) -> bytes:
     """The weights' bytes, if they are those that the spec names. Raises `InvalidModel`."""
     spec = spec or read_spec(folder)
     file = folder / spec.weights_file
@@ -107,7 +107,7 @@ def read_weights(folder: Place, spec: ModelSpec | None = None) -> bytes:
     return data
 
 
-def read_card(folder: Place) -> str:
+def read_card(folder: Location) -> str:
     """What the model's README.md says; empty where it has none."""
     if _CARD not in names(folder):
         return ""
@@ -123,7 +123,7 @@ def write(folder: Path, spec: ModelSpec, weights: bytes) -> ModelSpec:
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(f"{key} = {_toml(value)}\n" for key, value in spec.model_dump(exclude_none=True).items())
     for name, data in ((spec.weights_file, weights), (SPEC, lines.encode())):
-        with whole(folder / name) as part:
+        with atomic_write(folder / name) as part:
             part.write_bytes(data)
     return spec
 

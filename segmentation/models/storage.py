@@ -57,16 +57,16 @@ class Remote:
         return cast(bytes, self._fs.cat_file(self._path, start=0, end=most))
 
 
-Place: TypeAlias = Path | Remote
+Location: TypeAlias = Path | Remote
 
 
-def place(where: str | Path) -> Place:
+def place(where: str | Path) -> Location:
     """The place that a path or a URL names. Raises `InvalidLocation`."""
     text = str(where)
     return Remote.at(text) if "://" in text or "::" in text else Path(where)
 
 
-def names(folder: Place) -> set[str]:
+def names(folder: Location) -> set[str]:
     """What is in the folder, by name; nothing where there is no such folder. Raises as `read` does."""
     with _reading(folder):
         try:
@@ -75,7 +75,7 @@ def names(folder: Place) -> set[str]:
             return set()
 
 
-def read(file: Place, most: int) -> bytes:
+def read(file: Location, most: int) -> bytes:
     """The file's bytes. Raises `InvalidModel` where it can't be read or they are more than `most`.
 
     Where the network or the disk failed, which is no fault of the model's, it raises what was raised there.
@@ -92,7 +92,7 @@ def read(file: Place, most: int) -> bytes:
 
 
 @contextmanager
-def _reading(place: Place) -> Iterator[None]:
+def _reading(place: Location) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..clustering.fields import HALF_MAX, NOT_A_NUMBER, Compact, Floats, compact
+from ..arrays import Floats
+from ..clustering.fields import HALF_MAX, NOT_A_NUMBER, Compact, compact
 from ..errors import InvalidFields
 
 Shape: TypeAlias = tuple[int, int]
@@ -35,7 +36,7 @@ class Input:
 
 
 #: The answer to an input: by its own process, or by way of a queue for the device.
-Run: TypeAlias = Callable[[Input], Compact | Floats]
+RunInput: TypeAlias = Callable[[Input], Compact | Floats]
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,12 @@ class Started:
         return self.began.elapsed_time(self.done) / 1000 if self.began and self.done else None
 
 
-class Runner:
+class InferenceRunner:
     """A network on its device. Threads may share it."""
 
-    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype, *, masks: bool) -> None:
-        """`masks`: whether the network can be told where samples end, as `network.BranchedERFNet` can."""
-        self._network, self._device, self._dtype, self._masks = network, device, dtype, masks
+    def __init__(self, network: nn.Module, device: torch.device, dtype: torch.dtype, *, supports_padding: bool) -> None:
+        """`supports_padding`: whether the network can be told where samples end, as `network.BranchedERFNet` can."""
+        self._network, self._device, self._dtype, self._supports_padding = network, device, dtype, supports_padding
         self._there: torch.cuda.Stream | None = None
         self._back: torch.cuda.Stream | None = None
         if device.type == "cuda":
@@ -76,7 +77,7 @@ class Runner:
         Raises `ValueError` where an input would be padded and the network can't be told.
         """
         padded = any(one.planes.shape[1:] != shape for one in batch)
-        if padded and not self._masks:
+        if padded and not self._supports_padding:
             raise ValueError(f"this network runs inputs at their own shape alone, and not all are {shape}")
         planes, rectangles = self._sent(batch, shape)
         began = self._now()

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import Pixels
-from .shape_buckets import exact
+from ..arrays import Pixels
+from .shape_buckets import aligned_shape
 
 Channels = Literal["grey", "rgb"]
 Normalisation = Literal["percentile", "unit"]
@@ -37,14 +37,14 @@ _TINY = 1e-30
 #: The largest float32.
 _MOST = float(np.finfo(np.float32).max)
 
-Floats = NDArray[np.floating[Any]]
+AnyFloats = NDArray[np.floating[Any]]
 
 
 def to_input(pixels: Pixels, channels: Channels, normalisation: Normalisation) -> NDArray[np.float32]:
     """(H, W, C) finite pixels of any type → (channels, H, W) float32, finite, normalised."""
     if normalisation == "percentile" and _few_values(pixels, channels):
         return np.stack([_looked_up(plane) for plane in np.moveaxis(_select(pixels, channels), -1, 0)])
-    planes: Floats = np.ascontiguousarray(np.moveaxis(_select(_workable(pixels, normalisation), channels), -1, 0))
+    planes: AnyFloats = np.ascontiguousarray(np.moveaxis(_select(_workable(pixels, normalisation), channels), -1, 0))
     if normalisation == "percentile":
         for plane in planes:
             _stretch(plane, _ROUNDING if pixels.dtype.kind == "f" else 0)
@@ -53,7 +53,7 @@ def to_input(pixels: Pixels, channels: Channels, normalisation: Normalisation) -
     return (planes / planes.dtype.type(most)).clip(-_MOST, _MOST).astype(np.float32, copy=False)
 
 
-def _workable(pixels: Pixels, normalisation: Normalisation) -> Floats:
+def _workable(pixels: Pixels, normalisation: Normalisation) -> AnyFloats:
     """The pixels as floats that neither lose digits nor overflow in what follows."""
     if pixels.dtype.itemsize <= 2:
         return pixels.astype(np.float32)
@@ -81,7 +81,7 @@ def _select(pixels: NDArray[Any], channels: Channels) -> NDArray[Any]:
     return mixed[..., None]
 
 
-def _stretch(plane: Floats, rounding: float) -> None:
+def _stretch(plane: AnyFloats, rounding: float) -> None:
     """Bring the plane's 1st and 99.8th percentiles to 0 and 1, in place; one flat but for `rounding` becomes 0."""
     low, high = np.percentile(_sample(plane), _PERCENTILES)
     _scale(plane, low, high, rounding)
@@ -108,7 +108,7 @@ def _sample(plane: NDArray[Any]) -> NDArray[Any]:
     return plane[::step, ::step]
 
 
-def _scale(plane: Floats, low: float, high: float, rounding: float) -> None:
+def _scale(plane: AnyFloats, low: float, high: float, rounding: float) -> None:
     span = max(high - low, rounding * max(abs(low), abs(high)), _TINY)
     plane -= plane.dtype.type(low)
     plane /= plane.dtype.type(span)
@@ -118,7 +118,7 @@ def _scale(plane: Floats, low: float, high: float, rounding: float) -> None:
 def pad(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """(C, H, W) → the same with both sides multiples of 8, grown at the bottom and right by repeating the edge."""
     _, height, width = image.shape
-    rows, columns = exact(height, width)
+    rows, columns = aligned_shape(height, width)
     if (rows, columns) == (height, width):
         return image
     return np.pad(image, ((0, 0), (0, rows - height), (0, columns - width)), mode="edge")

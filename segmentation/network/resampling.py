@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ..clustering.fields import Floats
-from .inference import Input, Run
+from ..arrays import Floats
+from .inference import Input, RunInput
 
 
 def resize(planes: Floats, size: tuple[int, int]) -> Floats:
@@ -40,7 +40,7 @@ def _between(raw: Floats, at: NDArray[np.float64], axis: int) -> Floats:
     return np.asarray(raw.take(lower, axis) * (1 - weight) + raw.take(upper, axis) * weight, np.float32)
 
 
-def whole(run: Run, planes: Floats) -> Floats:
+def run_whole(run: RunInput, planes: Floats) -> Floats:
     """The raw fields (2 + bandwidths + 1, h, w) of all of an input (channels, h, w), sides multiples of 8."""
     raw = run(Input(planes, (slice(0, planes.shape[1]), slice(0, planes.shape[2])), compact=False))
     assert isinstance(raw, np.ndarray)

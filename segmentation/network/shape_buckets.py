@@ -23,17 +23,17 @@ _SHAPES = sorted(
 )
 
 
-def up(side: int, step: int = STRIDE) -> int:
+def round_up(side: int, step: int = STRIDE) -> int:
     """The next multiple of `step`, or `side` where it is one."""
     return -(-side // step) * step
 
 
-def exact(height: int, width: int) -> tuple[int, int]:
+def aligned_shape(height: int, width: int) -> tuple[int, int]:
     """The shape of an image that is run at its own: both sides the next multiples of 8."""
-    return up(height), up(width)
+    return round_up(height), round_up(width)
 
 
-def rung(height: int, width: int) -> tuple[int, int]:
+def bucket_shape(height: int, width: int) -> tuple[int, int]:
     """The shape on the ladder that an image is padded to: the one of least area that holds it.
 
     Beyond the ladder there are sixteen rungs to every doubling of a side.
@@ -43,4 +43,4 @@ def rung(height: int, width: int) -> tuple[int, int]:
 
 
 def _fine(side: int) -> int:
-    return up(side, max(STRIDE, 1 << max(0, (side - 1).bit_length() - 5)))
+    return round_up(side, max(STRIDE, 1 << max(0, (side - 1).bit_length() - 5)))

@@ -16,12 +16,13 @@ from itertools import product
 
 import numpy as np
 
-from ..clustering.fields import Floats, Packer
+from ..arrays import Floats
+from ..clustering.fields import Packer
 from ..errors import ImageTooLarge
-from .inference import Input, Run
+from .inference import Input, RunInput
 from .preprocessing import pad
-from .resampling import places, sample, whole
-from .shape_buckets import STRIDE, exact, up
+from .resampling import places, run_whole, sample
+from .shape_buckets import STRIDE, aligned_shape, round_up
 
 #: How far `network.BranchedERFNet` looks beyond the cells of 8×8 pixels in which its coarsest features lie, pixels:
 #: 68 cells in the dilated blocks, 3 in the decoders, and 47 pixels, so 48, in the encoder before them.
@@ -59,10 +60,10 @@ def layout(size: tuple[int, int], halo: int, most: int) -> tuple[list[Span], lis
     Raises `ImageTooLarge` where a wide halo makes a tile of more than twice `most`, or twice what `HALO` makes of it.
     """
     height, width = size
-    down, right = exact(height, width)
+    down, right = aligned_shape(height, width)
     if down * right <= most:
         return [Span(slice(0, height), slice(0, down))], [Span(slice(0, width), slice(0, right))]
-    halo = up(halo)
+    halo = round_up(halo)
 
     def work(counts: tuple[int, int]) -> int:
         return counts[0] * _length(down, halo, counts[0]) * counts[1] * _length(right, halo, counts[1])
@@ -77,7 +78,7 @@ def layout(size: tuple[int, int], halo: int, most: int) -> tuple[list[Span], lis
     return _spans(height, down, halo, rows), _spans(width, right, halo, columns)
 
 
-def stitch(planes: Floats, run: Run, packer: Packer, halo: int, most: int) -> None:
+def stitch(planes: Floats, run: RunInput, packer: Packer, halo: int, most: int) -> None:
     """Run the network over an input (C, h, w) and pack its fields; in tiles where it has more than `most` pixels.
 
     Where the packer's image has another size than the input, the fields are resized to that, tile by tile. Raises
@@ -89,7 +90,7 @@ def stitch(planes: Floats, run: Run, packer: Packer, halo: int, most: int) -> No
     for row, column in product(rows, columns):
         seen = pad(planes[:, row.seen, column.seen])
         if resized:
-            _pack_resized(whole(run, seen), row, column, size, packer)
+            _pack_resized(run_whole(run, seen), row, column, size, packer)
         else:
             part = run(Input(seen, (_within(row), _within(column)), compact=True))
             packer.add(part, row.core.start, column.core.start)
@@ -116,7 +117,7 @@ def _within(span: Span) -> slice:
 
 def _length(end: int, halo: int, count: int) -> int:
     """How long each of `count` tiles is that together reach `end`, overlapping by two halos."""
-    return up(-(-(end + 2 * halo * (count - 1)) // count))
+    return round_up(-(-(end + 2 * halo * (count - 1)) // count))
 
 
 def _counts(down: int, right: int, halo: int, most: int) -> Iterator[tuple[int, int]]:

@@ -6,12 +6,12 @@ from itertools import product
 
 import numpy as np
 
-from ..clustering.fields import Floats
-from .inference import Input, Run
-from .resampling import whole
+from ..arrays import Floats
+from .inference import Input, RunInput
+from .resampling import run_whole
 
 
-def augmented(run: Run) -> Run:
+def augmented(run: RunInput) -> RunInput:
     """Test-time augmentation: the mean of the raw fields over the eight symmetries of the square.
 
     The raw values are averaged, not what becomes of them: tanh is odd, so a mirrored offset is the negative of the
@@ -23,7 +23,7 @@ def augmented(run: Run) -> Run:
         total: Floats | None = None
         for transposed, down, right in product((False, True), (1, -1), (1, -1)):
             seen = planes.swapaxes(1, 2) if transposed else planes
-            raw = whole(run, np.ascontiguousarray(seen[:, ::down, ::right]))[:, ::down, ::right]
+            raw = run_whole(run, np.ascontiguousarray(seen[:, ::down, ::right]))[:, ::down, ::right]
             if total is None:
                 total = np.zeros((len(raw), *planes.shape[1:]), np.float32)
             _add(total, raw, transposed, down, right)

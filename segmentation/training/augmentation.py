@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..dataset import InvalidDataset, Labels, Pair
+from ..arrays import Labels
+from ..dataset import InvalidDataset, Pair
 from ..models.spec import ModelSpec
 from ..network.preprocessing import to_input
 from ..network.resampling import places, resize, sample
@@ -27,7 +28,7 @@ def _worth_learning(labels: Labels, min_pixels: int) -> Labels:
     return np.where(keep[labels], labels, 0)
 
 
-class Crops:
+class CropSampler:
     """Endless augmented crops, each centred on some object; every image is read once."""
 
     def __init__(self, data: list[Pair], spec: ModelSpec, size: int) -> None:

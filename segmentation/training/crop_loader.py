@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
 
-from .augmentation import Crops
+from .augmentation import CropSampler
 from .loss import boxes
 
 #: Batches that are cut or being cut: the one in hand and those of the steps after it.
@@ -45,10 +45,10 @@ class Batch:
     objects: torch.Tensor
 
 
-class Cutter:
+class CropLoader:
     """Cuts batches of `count` crops, which depend on the seed and the step alone. A context manager."""
 
-    def __init__(self, crops: Crops, count: int, seed: int, processes: int) -> None:
+    def __init__(self, crops: CropSampler, count: int, seed: int, processes: int) -> None:
         """With no `processes`, a thread does it."""
         self._crops, self._count, self._seed = crops, count, seed
         side = (crops.size, crops.size)

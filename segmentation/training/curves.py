@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic_write import whole
+from ..atomic_write import atomic_write
 from .trainer import Progress
 
 _TABLE, _PICTURE = "log.csv", "curves.png"
@@ -61,7 +61,7 @@ class Curves:
     def save(self) -> None:
         """Write the table and draw the picture."""
         names = [field.name for field in fields(Row)]
-        with whole(self._folder / _TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(self._folder / _TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(names)
             table.writerows([getattr(row, name) for name in names] for row in self.rows)

@@ -16,13 +16,13 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .. import torch_devices as hardware
-from ..atomic_write import whole
+from ..atomic_write import atomic_write
 from ..errors import InvalidModel, InvalidSchedule, StaleCheckpoint
 from ..models.spec import ModelSpec
 from ..network.branched_erfnet import BranchedERFNet
 from ..network.shape_buckets import STRIDE
-from .augmentation import Crops
-from .crop_loader import Batch, Cutter, processes_beside
+from .augmentation import CropSampler
+from .crop_loader import Batch, CropLoader, processes_beside
 from .loss import Terms, batch_loss
 
 _EMA = 0.999
@@ -108,10 +108,10 @@ class Trainer:
             except RuntimeError as error:
                 raise InvalidModel(f"these weights are another network's: {error}") from error
 
-    def run(self, crops: Crops) -> Iterator[Progress]:
+    def run(self, crops: CropSampler) -> Iterator[Progress]:
         """Train to the schedule's last step, reporting each. The crops of the next steps are cut meanwhile."""
         self._network.train()
-        with Cutter(crops, self.schedule.batch, self.schedule.seed, self._processes) as cutter:
+        with CropLoader(crops, self.schedule.batch, self.schedule.seed, self._processes) as cutter:
             began = time.perf_counter()
             for batch in cutter.batches(range(self.step, self.schedule.steps)):
                 terms = self._advance(batch)
@@ -159,7 +159,7 @@ class Trainer:
             "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as part:
+        with atomic_write(path) as part:
             torch.save(state, part)
 
     def weights(self) -> bytes:

@@ -134,7 +134,9 @@ def test_metrics_have_the_device_and_its_cudnn_setting(gateway: Serve, tmp_path:
     (piece, _), *_ = ten_pieces(tmp_path)
     links = gateway.submit(piece.read_bytes())["links"]
     assert gateway.http.get(f"{links['result']}?wait=60").status_code == 200
-    until(lambda: re.search(r'maskq_device_images_total\{node="cpu@[^"]+"\} [1-9]', gateway.http.get("/metrics").text), 20)
+    until(
+        lambda: re.search(r'maskq_device_images_total\{node="cpu@[^"]+"\} [1-9]', gateway.http.get("/metrics").text), 20
+    )
     metrics = gateway.http.get("/metrics").text
     assert 'cudnn_benchmark="off"' in metrics
     assert "maskq_device_cudnn_searches_total{" in metrics

@@ -27,7 +27,7 @@ from maskq.segmentation.clustering.fields import pack
 from maskq.segmentation.errors import NotAnImage
 from maskq.tasks import leases
 from maskq.tasks.cluster import Cluster
-from maskq.tasks.field_payload import Handover
+from maskq.tasks.field_payload import FieldPayload
 from maskq.tasks.runner import Delivery, StageFailed, StageReleased
 from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import until
@@ -344,7 +344,7 @@ def fields_of_one_object() -> bytes:
     raw = np.full((5, 12, 10), -3, np.float32)
     raw[2:4] = 0.3
     raw[4, 3:9, 2:8] = 5
-    return Handover(model="nuclei@3", clustering=Clustering(min_pixels=1)).seal(pack(raw, unit=64))
+    return FieldPayload(model="nuclei@3", clustering=Clustering(min_pixels=1)).seal(pack(raw, unit=64))
 
 
 def embedded(ledger: Ledger, store: PayloadStore) -> Delivery:

@@ -13,7 +13,7 @@ from redis import Redis
 from maskq import Client, Settings
 from maskq.producer.state.connections import Connections
 from maskq.tasks.celery_app import create_app
-from maskq.workers.device.lane_failover import LaneKeeper
+from maskq.workers.device.lane_failover import LaneFailover
 from maskq.workers.device.metrics import DEVICES, Counters, Publisher
 from maskq.workers.device.spec import DeviceSpec, InvalidDevices
 from maskq.workers.local import stack as stacks
@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 def test_a_lane_that_no_one_serves_is_taken_in_time_and_given_back(redis: Redis, clock: list[int]) -> None:
     told = {name: Consumer() for name in ("one", "two", "other")}
     lanes = {"one": ["fixed"], "two": ["fixed"], "other": ["varied"]}
-    keepers = {name: LaneKeeper(redis, name, lanes[name], told[name], unserved_s=6) for name in told}
+    keepers = {name: LaneFailover(redis, name, lanes[name], told[name], unserved_s=6) for name in told}
 
     def after(seconds: int, *alive: str) -> list[set[str]]:
         clock[0] += seconds
@@ -74,7 +74,7 @@ def test_a_lane_that_no_one_serves_is_taken_in_time_and_given_back(redis: Redis,
 
 def test_what_the_worker_did_not_understand_is_said_again(redis: Redis, clock: list[int]) -> None:
     told = Consumer()
-    keeper = LaneKeeper(redis, "one", ["fixed"], told, unserved_s=6)
+    keeper = LaneFailover(redis, "one", ["fixed"], told, unserved_s=6)
     told.understands = False
     for _ in range(2):
         keeper.look()

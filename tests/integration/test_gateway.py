@@ -23,7 +23,7 @@ from maskq import Client, Failure, Settings, State
 from maskq.producer.gateway.app import create_app
 from maskq.producer.gateway.limits.downloads import Results
 from maskq.producer.gateway.server import configured
-from maskq.producer.gateway.subscriptions import News
+from maskq.producer.gateway.subscriptions import Subscriptions
 from maskq.producer.schema import Objects, Stage
 from maskq.producer.state.connections import Connections
 from maskq.producer.state.store import Payload
@@ -39,7 +39,7 @@ LISTENERS = 3
 class Served:
     """A gateway on a port of its own, and what a worker would do behind it."""
 
-    def __init__(self, port: int, app: FastAPI, news: News, settings: Settings) -> None:
+    def __init__(self, port: int, app: FastAPI, news: Subscriptions, settings: Settings) -> None:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20)
         self.port, self.app, self.news, self.to = port, app, news, Connections.open(settings)
 
@@ -69,7 +69,7 @@ class Served:
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Served]:
-    news = News(settings.broker_url or "", most=LISTENERS)
+    news = Subscriptions(settings.broker_url or "", most=LISTENERS)
     app = create_app(Client(settings=settings), news, settings)
     server = uvicorn.Server(configured(app, settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:

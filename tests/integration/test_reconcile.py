@@ -72,14 +72,14 @@ def test_what_others_put_on_the_queue_loses_no_job(redis: Redis, ledger: Ledger)
 
 
 def test_it_outlives_a_broker_that_is_away(redis: Redis) -> None:
-    class Broken(Ledger):
+    class BrokenModel(Ledger):
         tries = 0
 
         def resend_lost(self, older_s: float) -> Iterator[str]:
             self.tries += 1
             raise ConnectionError("refused")
 
-    ledger = Broken(redis, retention_s=100, max_queued=10, lease_s=1, max_attempts=3)
+    ledger = BrokenModel(redis, retention_s=100, max_queued=10, lease_s=1, max_attempts=3)
     reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0.02)
     reconciler.start()
     until(lambda: ledger.tries >= 3)

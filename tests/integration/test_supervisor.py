@@ -15,7 +15,7 @@ from tests.conftest import processes, until
 #: Says that it is ready; half a second after SIGTERM it says whether a `sleep` beside it lives, and ends.
 LEANING = """
 import psutil, signal, sys, threading
-from maskq.workers.supervision.heartbeat import Link
+from maskq.workers.supervision.heartbeat import Heartbeat
 
 def leave(*_):
     threading.Event().wait(0.5)
@@ -25,7 +25,7 @@ def leave(*_):
     sys.exit()
 
 signal.signal(signal.SIGTERM, leave)
-link = Link(5)
+link = Heartbeat(5)
 link.ready()
 while True:
     signal.pause()
@@ -34,9 +34,9 @@ while True:
 #: Says that it is ready, and then that it is well, or, with an argument, nothing more.
 BEATING = """
 import sys, signal
-from maskq.workers.supervision.heartbeat import Link
+from maskq.workers.supervision.heartbeat import Heartbeat
 
-Link(5).ready(lambda: "stuck" if sys.argv[1:] else None)
+Heartbeat(5).ready(lambda: "stuck" if sys.argv[1:] else None)
 while True:
     signal.pause()
 """

@@ -8,28 +8,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskq.workers.device.batching import Batcher, Kind, Limits
+from maskq.workers.device.batching import Batcher, BatchKey, BatchLimits
 
 SMALL, WIDE, LARGE = (8, 8), (8, 16), (32, 32)
 
 
-def kind(shape: tuple[int, int], model: str = "m") -> Kind[str]:
-    return Kind(model, model, shape)
+def kind(shape: tuple[int, int], model: str = "m") -> BatchKey[str]:
+    return BatchKey(model, model, shape)
 
 
 @dataclass
 class Simulation:
     """A device that takes a second for each batch and a hundredth for each input, and what it was given when."""
 
-    limits: Limits
+    limits: BatchLimits
     batcher: Batcher[str, int] = field(init=False)
     #: Of each batch: when it was taken, its kind, its items, and those that waited on.
-    batches: list[tuple[float, Kind[str], list[int], set[int]]] = field(default_factory=list)
+    batches: list[tuple[float, BatchKey[str], list[int], set[int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.limits)
 
-    def run(self, arrivals: list[tuple[float, Kind[str]]]) -> None:
+    def run(self, arrivals: list[tuple[float, BatchKey[str]]]) -> None:
         """Items numbered in the order of their arrival; the device takes what is due as soon as it is free."""
         coming = list(enumerate(arrivals))[::-1]
         waiting: set[int] = set()
@@ -53,7 +53,7 @@ class Simulation:
 kinds = st.sampled_from([kind(SMALL), kind(SMALL, "n"), kind(WIDE), kind(LARGE)])
 gaps = st.one_of(st.just(0.0), st.floats(0, 0.2), st.floats(0, 20))
 limits = st.builds(
-    Limits,
+    BatchLimits,
     st.integers(1, 9),
     st.sampled_from([1, 128, 400, 2048, 10**9]),
     st.sampled_from([0.0, 0.5, 5.0]),
@@ -64,7 +64,7 @@ limits = st.builds(
 @settings(deadline=None)
 @given(limits, st.lists(st.tuples(gaps, kinds), max_size=60))
 def test_whatever_arrives_when_runs_once_in_order_within_the_bounds_and_none_is_starved(
-    bounds: Limits, sent: list[tuple[float, Kind[str]]]
+    bounds: BatchLimits, sent: list[tuple[float, BatchKey[str]]]
 ) -> None:
     arrivals, now = [], 0.0
     for gap, own in sent:
@@ -86,13 +86,13 @@ def test_whatever_arrives_when_runs_once_in_order_within_the_bounds_and_none_is_
         assert all(min(items) < number for number in overdue)
 
 
-def filled(batcher: Batcher[str, int], own: Kind[str], count: int, now: float = 0.0) -> None:
+def filled(batcher: Batcher[str, int], own: BatchKey[str], count: int, now: float = 0.0) -> None:
     for number in range(count):
         batcher.add(own, number, now)
 
 
 def test_where_nothing_is_on_its_way_nothing_waits() -> None:
-    batcher = Batcher[str, int](Limits(count=8, wait_s=5))
+    batcher = Batcher[str, int](BatchLimits(count=8, wait_s=5))
     for tenth in range(6):
         batcher.add(kind(SMALL), tenth, tenth / 10)
     assert batcher.due_at(coming=0) == 0.0
@@ -100,7 +100,7 @@ def test_where_nothing_is_on_its_way_nothing_waits() -> None:
 
 
 def test_one_that_comes_after_a_rest_goes_at_once_whatever_may_be_on_its_way() -> None:
-    batcher = Batcher[str, int](Limits(count=8, wait_s=5))
+    batcher = Batcher[str, int](BatchLimits(count=8, wait_s=5))
     filled(batcher, kind(SMALL), 6)
     assert batcher.take(0.0, coming=0)
     batcher.add(kind(SMALL), 7, 1000.0)
@@ -108,7 +108,7 @@ def test_one_that_comes_after_a_rest_goes_at_once_whatever_may_be_on_its_way() -
 
 
 def test_where_others_come_fast_it_waits_as_long_as_they_take_and_no_longer_than_it_may() -> None:
-    batcher = Batcher[str, int](Limits(count=64, wait_s=5))
+    batcher = Batcher[str, int](BatchLimits(count=64, wait_s=5))
     for number in range(20):
         batcher.add(kind(SMALL), number, number / 10)
     due = batcher.due_at(coming=10)
@@ -120,7 +120,7 @@ def test_where_others_come_fast_it_waits_as_long_as_they_take_and_no_longer_than
 
 
 def test_a_full_batch_goes_before_an_older_one_that_waits_and_not_before_one_that_is_due() -> None:
-    batcher = Batcher[str, int](Limits(count=8, wait_s=5))
+    batcher = Batcher[str, int](BatchLimits(count=8, wait_s=5))
     for number in range(5):
         batcher.add(kind(WIDE), number, number / 10)
     assert batcher.take(0.4, coming=9) is None
@@ -130,7 +130,7 @@ def test_a_full_batch_goes_before_an_older_one_that_waits_and_not_before_one_tha
 
 
 def test_batches_of_powers_of_two_leave_the_rest_for_the_next() -> None:
-    batcher = Batcher[str, int](Limits(count=12, powers=True))
+    batcher = Batcher[str, int](BatchLimits(count=12, powers=True))
     filled(batcher, kind(SMALL), 15)
     sizes = []
     while taken := batcher.take(0.0, coming=0):
@@ -139,7 +139,7 @@ def test_batches_of_powers_of_two_leave_the_rest_for_the_next() -> None:
 
 
 def test_a_kind_that_was_too_large_for_the_memory_comes_in_halves_from_then_on_and_others_do_not() -> None:
-    batcher = Batcher[str, int](Limits(count=8))
+    batcher = Batcher[str, int](BatchLimits(count=8))
     batcher.halve(kind(SMALL), 8)
     for shape, most in ((SMALL, 4), (WIDE, 8)):
         filled(batcher, kind(shape), 8)
@@ -147,11 +147,11 @@ def test_a_kind_that_was_too_large_for_the_memory_comes_in_halves_from_then_on_a
         assert taken and len(taken[1]) == most
         batcher.empty()
     batcher.halve(kind(SMALL), 1)
-    filled(batcher, Kind("loaded anew", "m", SMALL), 2)
-    assert batcher.take(0.0, coming=0) == (Kind("loaded anew", "m", SMALL), [0])
+    filled(batcher, BatchKey("loaded anew", "m", SMALL), 2)
+    assert batcher.take(0.0, coming=0) == (BatchKey("loaded anew", "m", SMALL), [0])
 
 
 def test_what_is_emptied_waits_no_more() -> None:
-    batcher = Batcher[str, int](Limits(count=2))
+    batcher = Batcher[str, int](BatchLimits(count=2))
     filled(batcher, kind(SMALL), 3)
     assert (len(batcher), batcher.empty(), len(batcher), batcher.due_at(0)) == (3, [0, 1, 2], 0, None)

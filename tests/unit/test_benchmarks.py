@@ -29,7 +29,7 @@ from maskq.segmentation.errors import ModelExists
 from maskq.segmentation.images import decode
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
-from maskq.segmentation.network.shape_buckets import rung
+from maskq.segmentation.network.shape_buckets import bucket_shape
 from maskq.segmentation.segmenter import Segmenter
 from maskq.workers.device import cudnn_benchmark as cudnn
 from maskq.workers.device.spec import DeviceSpec
@@ -249,7 +249,7 @@ def test_on_a_gpu_a_batch_is_padded_to_the_ladder_as_a_device_process_does(monke
 
     monkeypatch.setattr(Segmenter, "load", lambda *_: on_cpu)
     monkeypatch.setattr(Segmenter, "start", start)
-    assert rung(88, 96) == (128, 128)
+    assert bucket_shape(88, 96) == (128, 128)
     assert ours((88, 96), "cuda", batch=2)(3) > 0
     assert seen == [(2, (88, 96), (128, 128))] * 2
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskq.workers.device.cudnn_benchmark import SEARCH, TRIALS, CudnnBenchmark, Run
+from maskq.workers.device.cudnn_benchmark import SEARCH, TRIALS, CudnnBenchmark, SearchMode
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Simulated:
     def plain(self, shape: float) -> float:
         return self.fixed + shape
 
-    def seconds(self, shape: float, run: Run) -> float:
+    def seconds(self, shape: float, run: SearchMode) -> float:
         plain = self.plain(shape)
-        if run is Run.OFF:
+        if run is SearchMode.OFF:
             return plain
-        return plain * (1 - self.gain) + (self.search * plain if run is Run.SEARCH else 0)
+        return plain * (1 - self.gain) + (self.search * plain if run is SearchMode.SEARCH else 0)
 
 
 def spent(device: Simulated, benchmark: CudnnBenchmark, shapes: Iterable[float], noise: float = 0) -> float:
@@ -109,8 +109,10 @@ def runs(benchmark: CudnnBenchmark, shape: Hashable, times: int, off_s: float = 
     said = ""
     for _ in range(times):
         run = benchmark.next(shape)
-        benchmark.ran(shape, run, {Run.OFF: off_s, Run.SEARCH: on_s + 10 * off_s, Run.ON: on_s}[run])
-        said += {Run.OFF: "o", Run.SEARCH: "s", Run.ON: "b"}[run]
+        benchmark.ran(
+            shape, run, {SearchMode.OFF: off_s, SearchMode.SEARCH: on_s + 10 * off_s, SearchMode.ON: on_s}[run]
+        )
+        said += {SearchMode.OFF: "o", SearchMode.SEARCH: "s", SearchMode.ON: "b"}[run]
     return said
 
 
@@ -142,7 +144,7 @@ def test_no_more_shapes_are_remembered_than_may_be_and_a_forgotten_one_starts_an
 
 def test_a_search_that_never_came_to_its_end_is_made_again() -> None:
     on = CudnnBenchmark("on")
-    assert (on.next("a"), on.next("a")) == (Run.SEARCH, Run.SEARCH)
+    assert (on.next("a"), on.next("a")) == (SearchMode.SEARCH, SearchMode.SEARCH)
 
 
 def test_the_counters_tell_what_was_run_how_and_what_the_searches_took() -> None:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from maskq.segmentation.dataset import InvalidDataset, Pair, divide, pairs, write_index
 from maskq.segmentation.errors import NotAnImage
 from maskq.segmentation.models.spec import ModelSpec
-from maskq.segmentation.training.augmentation import Crops
+from maskq.segmentation.training.augmentation import CropSampler
 
 Array = NDArray[Any]
 
@@ -44,8 +44,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def crops(folder: Path, size: int = 64) -> Crops:
-    return Crops(pairs(folder), ModelSpec(name="any", min_pixels=0), size)
+def crops(folder: Path, size: int = 64) -> CropSampler:
+    return CropSampler(pairs(folder), ModelSpec(name="any", min_pixels=0), size)
 
 
 # Folders
@@ -208,7 +208,9 @@ def test_a_data_set_without_a_single_object_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_batch_has_the_shapes_and_types_that_training_wants(folder: Path) -> None:
-    images, labels = Crops(pairs(folder), ModelSpec(name="any", channels="rgb"), 40).batch(3, np.random.default_rng(0))
+    images, labels = CropSampler(pairs(folder), ModelSpec(name="any", channels="rgb"), 40).batch(
+        3, np.random.default_rng(0)
+    )
     assert images.shape == (3, 3, 40, 40) and images.dtype == np.float32 and images.flags.c_contiguous
     assert labels.shape == (3, 40, 40) and labels.dtype == np.int32 and labels.flags.c_contiguous
     assert np.isfinite(images).all()
@@ -290,8 +292,8 @@ def test_labels_with_huge_numbers_make_crops_like_any_others(tmp_path: Path) -> 
 
 def test_a_model_that_sees_images_smaller_is_trained_on_smaller_ones(folder: Path) -> None:
     rng = np.random.default_rng
-    _, full = Crops(pairs(folder), ModelSpec(name="any"), 64).batch(8, rng(0))
-    _, half = Crops(pairs(folder), ModelSpec(name="any", scale=0.5), 64).batch(8, rng(0))
+    _, full = CropSampler(pairs(folder), ModelSpec(name="any"), 64).batch(8, rng(0))
+    _, half = CropSampler(pairs(folder), ModelSpec(name="any", scale=0.5), 64).batch(8, rng(0))
 
     def largest(labels: Array) -> float:
         return float(np.median([np.bincount(one[one > 0]).max() for one in labels]))
@@ -305,7 +307,7 @@ def test_what_the_model_would_never_report_is_background(tmp_path: Path, min_pix
     labels[10:30, 10:30], labels[40:43, 40:43] = 1, 2
     write(tmp_path, "a", labels)
     spec = ModelSpec(name="any", min_pixels=min_pixels)
-    _, truths = Crops(pairs(tmp_path), spec, 64).batch(20, np.random.default_rng(0))
+    _, truths = CropSampler(pairs(tmp_path), spec, 64).batch(20, np.random.default_rng(0))
     assert truths.max() == objects
 
 

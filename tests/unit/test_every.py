@@ -7,13 +7,13 @@ import threading
 
 import pytest
 
-from maskq.tasks.periodic import Every
+from maskq.tasks.periodic import PeriodicThread
 from tests.conftest import until
 
 
 def test_the_first_round_is_at_once_and_the_others_follow() -> None:
     rounds: list[str] = []
-    every = Every(0.01, lambda: rounds.append(threading.current_thread().name), "rounds")
+    every = PeriodicThread(0.01, lambda: rounds.append(threading.current_thread().name), "rounds")
     every.start()
     until(lambda: len(rounds) >= 3)
     every.stop()
@@ -27,7 +27,7 @@ def test_a_round_that_raises_is_told_and_the_next_one_tries_again(caplog: pytest
         rounds.append(1)
         raise OSError("the broker is away")
 
-    every = Every(0.01, fail, "rounds", logging.WARNING)
+    every = PeriodicThread(0.01, fail, "rounds", logging.WARNING)
     every.start()
     until(lambda: len(rounds) >= 2)
     every.stop()
@@ -44,7 +44,7 @@ def test_it_stops_when_the_round_under_way_is_over_however_long_the_pause() -> N
         go_on.wait(20)
         done.append(1)
 
-    every = Every(3600, once, "rounds")
+    every = PeriodicThread(3600, once, "rounds")
     every.start()
     assert begun.wait(20)
     stopping = threading.Thread(target=every.stop)
@@ -57,4 +57,4 @@ def test_it_stops_when_the_round_under_way_is_over_however_long_the_pause() -> N
 
 
 def test_what_was_never_started_can_be_stopped() -> None:
-    Every(3600, lambda: None, "rounds").stop()
+    PeriodicThread(3600, lambda: None, "rounds").stop()

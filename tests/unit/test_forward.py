@@ -19,11 +19,11 @@ from maskq.segmentation.clustering.fields import unpack
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.segmenter import Segmenter
 from maskq.segmentation.torch_devices import at_fault
-from maskq.workers.device.batching import Kind
+from maskq.workers.device.batching import BatchKey
 from maskq.workers.device.cudnn_benchmark import SEARCH, CudnnBenchmark
 from maskq.workers.device.executor import DeviceLost, DeviceMemoryExhausted
 from maskq.workers.device.metrics import Counters
-from maskq.workers.device.model_cache import LoadedModels
+from maskq.workers.device.model_cache import ModelCache
 from maskq.workers.device.process import Device, main
 from maskq.workers.device.runners import CpuRunner, GpuRunner
 from maskq.workers.device.spec import DeviceSpec
@@ -65,8 +65,8 @@ class Model:
         return started
 
 
-def kind(model: Any) -> Kind[Any]:
-    return Kind(model, "cells@1", (64, 96))
+def kind(model: Any) -> BatchKey[Any]:
+    return BatchKey(model, "cells@1", (64, 96))
 
 
 def run(runner: Any, model: Model, count: int = 2) -> bool:
@@ -188,8 +188,8 @@ def test_a_gpu_that_can_not_be_used_ends_its_process_before_any_job_comes(monkey
 def batching(monkeypatch: pytest.MonkeyPatch) -> Device:
     """A device that batches as a GPU does, on the CPU."""
     monkeypatch.setattr(
-        "maskq.workers.device.process.LoadedModels",
-        lambda repository, _, *others: LoadedModels(repository, "cpu", *others),
+        "maskq.workers.device.process.ModelCache",
+        lambda repository, _, *others: ModelCache(repository, "cpu", *others),
     )
     return Device(DeviceSpec("cuda:0", "on", batch=4), Settings(batch_wait_ms=50))
 

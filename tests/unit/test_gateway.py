@@ -43,11 +43,11 @@ from maskq.producer.errors import MaskqError
 from maskq.producer.gateway.app import create_app
 from maskq.producer.gateway.errors import GatewayBusy, OtherFormat, UnsupportedMedia, UploadTooSlow
 from maskq.producer.gateway.limits.downloads import LOADING, Results
-from maskq.producer.gateway.limits.throughput import LEAST_RATE, Pace
+from maskq.producer.gateway.limits.throughput import LEAST_RATE, MinThroughput
 from maskq.producer.gateway.limits.uploads import Uploads
 from maskq.producer.gateway.problems import type_of
-from maskq.producer.gateway.routes.events import Story
-from maskq.producer.gateway.schemas import Asked
+from maskq.producer.gateway.routes.events import StateHistory
+from maskq.producer.gateway.schemas import SubmitRequest
 from maskq.producer.gateway.server import Server
 from maskq.producer.schema import JobSpec, MaskObject, Objects, Rle, Stage
 from maskq.producer.state.stats import Stats
@@ -242,7 +242,7 @@ def test_a_form_has_the_image_in_file_and_its_fields_go_before_the_querys(http: 
 
 
 def test_all_that_a_job_can_be_asked_has_a_field() -> None:
-    assert set(Asked.model_fields) == {*JobSpec.model_fields, "reuse"}
+    assert set(SubmitRequest.model_fields) == {*JobSpec.model_fields, "reuse"}
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_a_body_may_take_long_that_comes_fast_enough(http: Http) -> None:
 
 def test_what_the_gateway_itself_takes_is_not_charged_to_who_sends() -> None:
     async def paced(*waits: float) -> None:
-        pace = Pace(0.2)
+        pace = MinThroughput(0.2)
         for count, seconds in enumerate(waits):
             async with pace.after(count):
                 await asyncio.sleep(seconds)
@@ -452,7 +452,7 @@ def test_what_the_gateway_itself_takes_is_not_charged_to_who_sends() -> None:
 
 def test_who_sends_fast_enough_has_as_long_as_that_takes() -> None:
     async def paced(count: int) -> None:
-        pace = Pace(0.2)
+        pace = MinThroughput(0.2)
         for number in range(3):
             async with pace.after(number * count):
                 await asyncio.sleep(0.1)
@@ -754,7 +754,7 @@ def test_where_nothing_happens_comments_keep_the_stream_alive(http: Http, monkey
 
 
 def test_a_second_attempt_is_told_and_so_is_the_waiting_for_it() -> None:
-    story = Story()
+    story = StateHistory()
     seen = [
         story.new(at(State.EMBEDDING, queued=1, embedding=2)),
         story.new(at(State.QUEUED, queued=1, embedding=2)),
@@ -771,7 +771,7 @@ def test_a_second_attempt_is_told_and_so_is_the_waiting_for_it() -> None:
 
 @given(looks=st.lists(st.integers(1, 5), min_size=1))
 def test_however_often_one_looks_every_state_is_told_once_and_in_order(looks: list[int]) -> None:
-    story, order = Story(), list(STATUS.times)
+    story, order = StateHistory(), list(STATUS.times)
     told = []
     for number in [*sorted(looks), len(order)]:
         times = {state: STATUS.times[state] for state in order[:number]}
@@ -806,7 +806,7 @@ def test_a_broker_that_hangs_is_not_waited_for(http: Http, monkeypatch: pytest.M
 def test_openapi_tells_of_the_fields_and_the_errors(http: Http) -> None:
     post = http("GET", "/openapi.json").json()["paths"]["/v1/jobs"]["post"]
     assert {"413", "415", "422", "429", "503", "507"} <= set(post["responses"])
-    assert {"Idempotency-Key", *Asked.model_fields} == {parameter["name"] for parameter in post["parameters"]}
+    assert {"Idempotency-Key", *SubmitRequest.model_fields} == {parameter["name"] for parameter in post["parameters"]}
     assert set(post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]) >= {"file", "model"}
     assert http("GET", "/docs").status_code == 200
 

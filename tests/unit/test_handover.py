@@ -6,14 +6,14 @@ import pytest
 
 from maskq.segmentation.clustering.cluster import Clustering
 from maskq.segmentation.errors import InvalidFields
-from maskq.tasks.field_payload import Handover
+from maskq.tasks.field_payload import FieldPayload
 
-HANDOVER = Handover(model="nuclei@3", clustering=Clustering(0.93, 24, 5))
+HANDOVER = FieldPayload(model="nuclei@3", clustering=Clustering(0.93, 24, 5))
 
 
 @pytest.mark.parametrize("fields", [b"", b"\n", b"MQF1\n\x00{}\n", bytes(range(256))], ids=str)
 def test_fields_arrive_as_they_were(fields: bytes) -> None:
-    assert Handover.open(HANDOVER.seal(fields)) == (HANDOVER, fields)
+    assert FieldPayload.open(HANDOVER.seal(fields)) == (HANDOVER, fields)
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ def test_fields_arrive_as_they_were(fields: bytes) -> None:
 )
 def test_what_does_not_begin_with_a_handover_is_refused(payload: bytes) -> None:
     with pytest.raises(InvalidFields, match="do not begin with a handover"):
-        Handover.open(payload)
+        FieldPayload.open(payload)

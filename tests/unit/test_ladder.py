@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskq.segmentation.network.shape_buckets import STRIDE, exact, rung
+from maskq.segmentation.network.shape_buckets import STRIDE, aligned_shape, bucket_shape
 
 #: The images of the two sets that the models were trained and measured on: (height, width) and how many.
 NUCLEI = {
@@ -29,7 +29,7 @@ sides = st.integers(1, 20_000)
 
 def waste(size: tuple[int, int]) -> float:
     """The part of the pixels that the network sees that is no image."""
-    return 1 - math.prod(size) / math.prod(rung(*size))
+    return 1 - math.prod(size) / math.prod(bucket_shape(*size))
 
 
 def mean_waste(images: dict[tuple[int, int], int]) -> float:
@@ -38,29 +38,29 @@ def mean_waste(images: dict[tuple[int, int], int]) -> float:
 
 @given(sides, sides)
 def test_a_rung_holds_the_image_and_suits_the_network(height: int, width: int) -> None:
-    shape = rung(height, width)
+    shape = bucket_shape(height, width)
     assert shape[0] >= height and shape[1] >= width
     assert shape[0] % STRIDE == shape[1] % STRIDE == 0
-    assert rung(*shape) == shape
+    assert bucket_shape(*shape) == shape
 
 
 @given(sides, sides)
 def test_a_turned_image_has_the_turned_rung(height: int, width: int) -> None:
-    assert rung(width, height) == rung(height, width)[::-1]
+    assert bucket_shape(width, height) == bucket_shape(height, width)[::-1]
 
 
 @given(sides, sides, st.integers(0, 3000), st.integers(0, 3000))
 def test_what_fits_into_an_image_on_the_ladder_has_no_larger_a_rung(
     height: int, width: int, less: int, cut: int
 ) -> None:
-    smaller = rung(max(1, height - less), max(1, width - cut))
+    smaller = bucket_shape(max(1, height - less), max(1, width - cut))
     if max(height, width) <= 2048:
-        assert math.prod(smaller) <= math.prod(rung(height, width))
+        assert math.prod(smaller) <= math.prod(bucket_shape(height, width))
 
 
 def test_there_are_at_most_40_shapes_up_to_2048_x_2048() -> None:
     tried = range(STRIDE, 2048 + 1, STRIDE)
-    shapes = {rung(height, width) for height in tried for width in tried}
+    shapes = {bucket_shape(height, width) for height in tried for width in tried}
     assert len(shapes) == 39
     assert {(256, 256), (360, 360), (1040, 1040), (1040, 1392), (1040, 2048), (2048, 2048)} < shapes
     assert all(max(shape) <= 2048 for shape in shapes)
@@ -85,6 +85,6 @@ def test_beyond_the_ladder_little_is_wasted(height: int, width: int) -> None:
 
 @given(sides, sides)
 def test_an_image_that_is_run_at_its_own_shape_grows_to_whole_cells(height: int, width: int) -> None:
-    shape = exact(height, width)
+    shape = aligned_shape(height, width)
     assert shape[0] % STRIDE == shape[1] % STRIDE == 0
     assert 0 <= shape[0] - height < STRIDE and 0 <= shape[1] - width < STRIDE

@@ -22,11 +22,11 @@ from maskq.segmentation.errors import InvalidModel, UnknownModel
 from maskq.segmentation.models import spec as model
 from maskq.segmentation.models.exported_program import Program, inspect
 from maskq.segmentation.models.importing import read_file, write_new
-from maskq.segmentation.models.registry import Repository
+from maskq.segmentation.models.registry import ModelRegistry
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 from maskq.segmentation.segmenter import Segmenter
-from maskq.workers.device.model_cache import LoadedModels
+from maskq.workers.device.model_cache import ModelCache
 from maskq.workers.device.process import Device
 from maskq.workers.device.spec import DeviceSpec
 
@@ -218,8 +218,8 @@ def put(folder: Path, version: int, seed: int = 0, **spec: object) -> None:
     model.write(folder / "cells" / str(version), written, weights)
 
 
-def loaded(folder: Path, most_bytes: int = 1 << 30) -> LoadedModels:
-    return LoadedModels(Repository([folder], again_s=0), "cpu", most_bytes)
+def loaded(folder: Path, most_bytes: int = 1 << 30) -> ModelCache:
+    return ModelCache(ModelRegistry([folder], again_s=0), "cpu", most_bytes)
 
 
 def test_a_model_is_loaded_once_however_it_is_named(models):
@@ -268,7 +268,7 @@ def test_past_the_bound_the_least_recently_used_go_and_the_last_one_stays(models
 @pytest.fixture
 def device(models, monkeypatch) -> Device:
     """A CPU that keeps one model loaded and sees every change of one at once."""
-    monkeypatch.setattr("maskq.workers.device.process.Repository", partial(Repository, again_s=0))
+    monkeypatch.setattr("maskq.workers.device.process.ModelRegistry", partial(ModelRegistry, again_s=0))
     settings = Settings(models=str(models), model_memory=0, torch_threads=1, tile_pixels=1024, max_pixels=100_000)
     return Device(DeviceSpec("cpu"), settings)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from maskq.segmentation.errors import InvalidModel, UnknownModel
-from maskq.segmentation.models.registry import Model, Repository, find
+from maskq.segmentation.models.registry import RegisteredModel, ModelRegistry, find
 from maskq.segmentation.models.spec import ModelSpec, read_spec, read_weights, write
 
 WEIGHTS = b"weights, as far as a folder can tell"
@@ -152,7 +152,7 @@ def test_the_first_folder_that_has_the_name_wins(models: Path, tmp_path: Path) -
 def test_what_is_there_is_listed_by_name(models: Path) -> None:
     (models / "notes").mkdir()
     (models / "cells.txt").touch()
-    listed = [found.spec.name for found in Repository((models,)).everything() if isinstance(found, Model)]
+    listed = [found.spec.name for found in ModelRegistry((models,)).everything() if isinstance(found, RegisteredModel)]
     assert listed == sorted(listed) and {"cells", "worms"} <= set(listed) and "secret" not in listed
 
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskq.tasks.runner import WorkerGone
-from maskq.workers.device.batching import Kind, Limits
-from maskq.workers.device.executor import DeviceLost, DeviceMemoryExhausted, DeviceOwner, InPlace, Runner
+from maskq.tasks.runner import DeviceUnavailable
+from maskq.workers.device.batching import BatchKey, BatchLimits
+from maskq.workers.device.executor import BatchExecutor, BatchRunner, DeviceLost, DeviceMemoryExhausted, InlineExecutor
 from tests.conftest import until
 
 SHAPE = (8, 8)
 
 
-class Device(Runner[str, float, float]):
+class Device(BatchRunner[str, float, float]):
     """Adds one to what it is given; stands still while `free` is not set, and notes what was begun and ended."""
 
     def __init__(self, depth: int = 1, memory: int = 100) -> None:
@@ -35,10 +35,10 @@ class Device(Runner[str, float, float]):
         self.deaths = self.halvings = 0
         self.solitary: set[float] = set()
 
-    def alone(self, kind: Kind[str], count: int) -> bool:
+    def alone(self, kind: BatchKey[str], count: int) -> bool:
         return kind.shape == (99, 99)
 
-    def start(self, kind: Kind[str], batch: list[float]) -> list[float]:
+    def start(self, kind: BatchKey[str], batch: list[float]) -> list[float]:
         self.begun.append((kind.model, kind.shape, batch))
         flying = len(self.begun) - len(self.ended)
         self.most_at_once = max(self.most_at_once, flying)
@@ -87,17 +87,19 @@ def call(what: Callable[..., Any], *arguments: Any) -> Future[Any]:
     return answer
 
 
-def own(device: Device, limits: Limits = Limits(count=4), in_hand: int = 0) -> DeviceOwner[str, float, float]:
-    return DeviceOwner(
+def own(
+    device: Device, limits: BatchLimits = BatchLimits(count=4), in_hand: int = 0
+) -> BatchExecutor[str, float, float]:
+    return BatchExecutor(
         device, limits, in_hand=lambda: in_hand, on_death=device.died, on_halving=device.halved, parting_s=0.1
     )
 
 
-def kind(shape: tuple[int, int] = SHAPE, model: str = "m") -> Kind[str]:
-    return Kind(model, model, shape)
+def kind(shape: tuple[int, int] = SHAPE, model: str = "m") -> BatchKey[str]:
+    return BatchKey(model, model, shape)
 
 
-def queue(owner: Any, values: list[float], of: Kind[str] = kind()) -> list[Future[float]]:
+def queue(owner: Any, values: list[float], of: BatchKey[str] = kind()) -> list[Future[float]]:
     """Hand the values in, in this order, while the device is held."""
     answers = []
     for value in values:
@@ -146,7 +148,7 @@ def test_inputs_of_one_shape_and_model_run_together_up_to_the_batch_size(device:
 
 
 def test_a_batch_waits_for_more_while_more_is_on_its_way_and_goes_as_soon_as_it_is_full(device: Device) -> None:
-    owner = own(device, Limits(count=16, wait_s=600), in_hand=99)
+    owner = own(device, BatchLimits(count=16, wait_s=600), in_hand=99)
     held = hold(owner, device)
     answers = queue(owner, [float(n) for n in range(20, 35)])  # they come fast, so the device waits for one more
     device.free.set()
@@ -158,7 +160,7 @@ def test_a_batch_waits_for_more_while_more_is_on_its_way_and_goes_as_soon_as_it_
 
 
 def test_what_comes_alone_does_not_wait_for_what_may_never_come(device: Device) -> None:
-    owner = own(device, Limits(count=9, wait_s=600), in_hand=99)
+    owner = own(device, BatchLimits(count=9, wait_s=600), in_hand=99)
     assert call(owner.run, kind(), 1).result(20) == 2
 
 
@@ -175,7 +177,7 @@ def test_the_next_batch_is_begun_before_the_last_one_is_finished() -> None:
 
 def test_a_batch_that_has_to_have_the_device_to_itself_has_it() -> None:
     device = Device(depth=2)
-    owner = own(device, Limits(count=1))
+    owner = own(device, BatchLimits(count=1))
     hold(owner, device)
     answers = queue(owner, [1, 2]) + queue(owner, [3], kind((99, 99))) + queue(owner, [4, 5])
     device.free.set()
@@ -201,7 +203,7 @@ def test_one_bad_input_fails_alone(depth: int) -> None:
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_batch_that_is_too_large_for_the_memory_runs_in_halves_and_that_is_remembered(depth: int) -> None:
     device = Device(depth, memory=3)
-    owner = own(device, Limits(count=8, powers=True))
+    owner = own(device, BatchLimits(count=8, powers=True))
     hold(owner, device)
     answers = queue(owner, [float(n) for n in range(14, 30)])
     device.free.set()
@@ -234,7 +236,7 @@ class Hoarder(Device):
         self.where, self.taken, self.errors, self.alive = where, list[Any](), list[Any](), list[int]()
         self._launcher = ThreadPoolExecutor(1)
 
-    def start(self, kind: Kind[str], batch: list[float]) -> Any:
+    def start(self, kind: BatchKey[str], batch: list[float]) -> Any:
         if kind.shape != SHAPE:  # the one that is held
             return super().start(kind, batch)
         return self._launcher.submit(self._attempt, batch).result() if self.where == "start" else batch
@@ -286,7 +288,7 @@ def test_what_failed_holds_no_memory_neither_at_the_next_attempt_nor_once_its_ca
     depth: int, where: str
 ) -> None:
     device = Hoarder(depth, where)
-    owner: Any = own(device, Limits(count=4))
+    owner: Any = own(device, BatchLimits(count=4))
     hold(owner, device)
     answers = [call(failed_at, owner, value) for value in (1.0, 2.0, 3.0, 4.0)]
     until(lambda: len(owner._waiting) == 4)
@@ -301,14 +303,14 @@ def test_what_failed_holds_no_memory_neither_at_the_next_attempt_nor_once_its_ca
 @pytest.mark.parametrize("poison", [66, 77])
 def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(depth: int, poison: float) -> None:
     device = Device(depth)
-    owner = own(device, Limits(count=2))
+    owner = own(device, BatchLimits(count=2))
     hold(owner, device)
     answers = queue(owner, [1, poison, 2]) + queue(owner, [3], kind((16, 16)))
     device.free.set()
     for answer in answers:
         with pytest.raises(DeviceLost, match="driver is gone|illegal memory access"):
             answer.result(20)
-    with pytest.raises(WorkerGone):
+    with pytest.raises(DeviceUnavailable):
         owner.run(kind(), 4)
     assert device.deaths == 1
     assert "gone" in str(owner.trouble(limit_s=600))
@@ -317,8 +319,8 @@ def test_when_the_device_is_lost_all_who_wait_are_told_and_all_who_come(depth: i
 def test_who_waits_is_told_of_the_loss_only_after_the_process_was(device: Device) -> None:
     answers: list[Future[float]] = []
     told: list[bool] = []
-    owner = DeviceOwner(
-        device, Limits(), in_hand=lambda: 0, on_death=lambda: told.append(answers[0].done()), parting_s=0.1
+    owner = BatchExecutor(
+        device, BatchLimits(), in_hand=lambda: 0, on_death=lambda: told.append(answers[0].done()), parting_s=0.1
     )
     device.free.clear()
     answers.append(call(owner.run, kind(), 66))
@@ -340,7 +342,7 @@ def test_a_device_is_in_trouble_while_one_batch_is_on_it_for_too_long(device: De
 
 
 def test_in_place_each_thread_runs_its_own_input_and_they_run_side_by_side(device: Device) -> None:
-    here = InPlace(device, on_death=device.died)
+    here = InlineExecutor(device, on_death=device.died)
     assert here.run(kind(), 1) == 2
     with pytest.raises(ValueError, match="thirteen"):
         here.run(kind(), 13)
@@ -357,10 +359,10 @@ def test_in_place_each_thread_runs_its_own_input_and_they_run_side_by_side(devic
 
 @pytest.mark.parametrize("poison", [66, 77])
 def test_a_device_that_is_lost_in_place_is_told_of_and_takes_no_more(device: Device, poison: float) -> None:
-    here = InPlace(device, on_death=device.died, parting_s=0.1)
+    here = InlineExecutor(device, on_death=device.died, parting_s=0.1)
     with pytest.raises(DeviceLost, match="driver is gone|illegal memory access"):
         here.run(kind(), poison)
-    with pytest.raises(WorkerGone):
+    with pytest.raises(DeviceUnavailable):
         here.run(kind(), 1)
     assert device.deaths == 1
     assert here.trouble(limit_s=600) == "the device is gone"
@@ -375,5 +377,5 @@ def test_closing_finishes_what_waits_and_takes_no_more(device: Device) -> None:
     closed.result(20)
     assert begun(device) == [("m", SHAPE, [0, 1, 2])]
     assert [answer.result(20) for answer in (held, *answers)] == [1, 1, 2, 3]
-    with pytest.raises(WorkerGone):
+    with pytest.raises(DeviceUnavailable):
         owner.run(kind(), 4)

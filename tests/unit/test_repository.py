@@ -10,9 +10,9 @@ import fsspec
 import pytest
 
 from maskq.segmentation.errors import InvalidLocation, InvalidModel, ModelExists, UnknownModel
-from maskq.segmentation.models.registry import Broken, Repository, refuse_existing
+from maskq.segmentation.models.registry import BrokenModel, ModelRegistry, refuse_existing
 from maskq.segmentation.models.spec import ModelSpec, read_card, read_weights, write
-from maskq.segmentation.models.storage import Place, names
+from maskq.segmentation.models.storage import Location, names
 
 #: What comes with the package.
 NUCLEI, PHASE = "nuclei@3", "phase-contrast@1"
@@ -27,8 +27,8 @@ def put(folder: Path, label: str, *, version_folder: bool = True, weights: bytes
     return place
 
 
-def labels(repository: Repository) -> list[str]:
-    return [f"{one.name} broken" if isinstance(one, Broken) else one.spec.label for one in repository.everything()]
+def labels(repository: ModelRegistry) -> list[str]:
+    return [f"{one.name} broken" if isinstance(one, BrokenModel) else one.spec.ref for one in repository.everything()]
 
 
 # What a name means
@@ -38,7 +38,7 @@ def test_a_name_means_its_highest_version_and_a_label_that_one(tmp_path: Path) -
     put(tmp_path, "cells@1", version_folder=False)
     for version in (2, 10, 9):
         put(tmp_path, f"cells@{version}")
-    repository = Repository([tmp_path])
+    repository = ModelRegistry([tmp_path])
     assert repository.find("cells").spec.version == 10
     assert [repository.find(f"cells@{n}").spec.version for n in (1, 2, 9)] == [1, 2, 9]
     assert repository.find("cells@2").place == tmp_path / "cells" / "2"
@@ -47,14 +47,14 @@ def test_a_name_means_its_highest_version_and_a_label_that_one(tmp_path: Path) -
 def test_a_users_model_goes_before_the_packages_even_where_that_is_newer(tmp_path: Path) -> None:
     put(tmp_path / "mine", "cells@1")
     put(tmp_path / "theirs", "cells@3")
-    repository = Repository([tmp_path / "mine", tmp_path / "theirs"])
+    repository = ModelRegistry([tmp_path / "mine", tmp_path / "theirs"])
     assert repository.find("cells").spec.version == 1
     assert repository.find("cells@3").place == tmp_path / "theirs" / "cells" / "3"
 
 
 def test_the_shipped_version_can_be_asked_for_beside_a_users_own(tmp_path: Path) -> None:
     put(tmp_path, "nuclei@7")
-    repository = Repository([tmp_path])
+    repository = ModelRegistry([tmp_path])
     assert repository.find("nuclei").spec.version == 7
     assert repository.find(NUCLEI).spec.licence == "Apache-2.0"
     assert labels(repository) == [NUCLEI, "nuclei@7", PHASE]
@@ -63,7 +63,7 @@ def test_the_shipped_version_can_be_asked_for_beside_a_users_own(tmp_path: Path)
 def test_what_is_only_on_its_way_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "nuclei").mkdir()
     (tmp_path / "nuclei" / "checkpoint.pt").touch()
-    assert Repository([tmp_path]).find("nuclei").spec.label == NUCLEI
+    assert ModelRegistry([tmp_path]).find("nuclei").spec.ref == NUCLEI
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_what_is_only_on_its_way_is_no_model(tmp_path: Path) -> None:
 def test_an_odd_version_is_an_unknown_model(tmp_path: Path, label: str) -> None:
     put(tmp_path, "cells@1")
     with pytest.raises(UnknownModel, match="there are: "):
-        Repository([tmp_path]).find(label)
+        ModelRegistry([tmp_path]).find(label)
 
 
 def test_an_unknown_version_is_answered_with_those_there_are(tmp_path: Path) -> None:
     for version in (1, 2):
         put(tmp_path, f"cells@{version}")
     with pytest.raises(UnknownModel, match="no model 'cells@3'; there are: cells@1, cells@2$"):
-        Repository([tmp_path]).find("cells@3")
+        ModelRegistry([tmp_path]).find("cells@3")
 
 
 @pytest.mark.parametrize("label", ["../secret@1", "cells/../../secret", "cells/1", "../secret", "cells@../1", "."])
@@ -87,14 +87,14 @@ def test_a_name_is_never_a_path(tmp_path: Path, label: str) -> None:
     put(tmp_path / "mine", "cells@1")
     put(tmp_path, "secret@1")
     with pytest.raises(UnknownModel):
-        Repository([tmp_path / "mine"]).find(label)
+        ModelRegistry([tmp_path / "mine"]).find(label)
 
 
 # As time goes by
 
 
 def test_a_new_version_is_seen_without_a_new_repository(tmp_path: Path) -> None:
-    repository = Repository([tmp_path], again_s=0)
+    repository = ModelRegistry([tmp_path], again_s=0)
     put(tmp_path, "cells@1")
     assert repository.find("cells").spec.version == 1
     put(tmp_path, "cells@2")
@@ -103,7 +103,7 @@ def test_a_new_version_is_seen_without_a_new_repository(tmp_path: Path) -> None:
 
 
 def test_a_version_whose_weights_change_has_another_spec(tmp_path: Path) -> None:
-    repository = Repository([tmp_path], again_s=0)
+    repository = ModelRegistry([tmp_path], again_s=0)
     put(tmp_path, "cells@1")
     before = repository.find("cells").spec
     put(tmp_path, "cells@1", weights=b"better")
@@ -111,7 +111,7 @@ def test_a_version_whose_weights_change_has_another_spec(tmp_path: Path) -> None
 
 
 def test_what_was_found_is_not_looked_for_again_at_once(tmp_path: Path) -> None:
-    repository = Repository([tmp_path], again_s=1000)
+    repository = ModelRegistry([tmp_path], again_s=1000)
     put(tmp_path, "cells@1")
     repository.find("cells")
     put(tmp_path, "cells@2")
@@ -129,7 +129,7 @@ class Away:
         self.error: Exception | None = None
         monkeypatch.setattr("maskq.segmentation.models.registry.names", self._names)
 
-    def _names(self, folder: Place) -> set[str]:
+    def _names(self, folder: Location) -> set[str]:
         if self.error:
             raise self.error
         return names(folder)
@@ -139,7 +139,7 @@ class Away:
 def test_through_an_outage_what_was_found_stays_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    repository, away = Repository([tmp_path], again_s=0), Away(monkeypatch)
+    repository, away = ModelRegistry([tmp_path], again_s=0), Away(monkeypatch)
     put(tmp_path, "cells@1")
     repository.find("cells")
     away.error = error
@@ -152,7 +152,7 @@ def test_through_an_outage_what_was_found_stays_found(
 
 
 def test_what_was_taken_away_does_not_come_back_in_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository, away = Repository([tmp_path], again_s=0), Away(monkeypatch)
+    repository, away = ModelRegistry([tmp_path], again_s=0), Away(monkeypatch)
     place = put(tmp_path, "cells@1")
     repository.find("cells")
     place.rename(tmp_path / "GONE")
@@ -174,7 +174,7 @@ def test_a_disk_that_fails_for_a_while_does_not_make_a_model_broken(
 
     monkeypatch.setattr(Path, "open", fail)
     with pytest.raises(OSError, match="for a while"):
-        Repository([tmp_path]).find("cells")
+        ModelRegistry([tmp_path]).find("cells")
 
 
 # What is broken
@@ -185,7 +185,7 @@ def test_a_broken_folder_hides_no_other(tmp_path: Path) -> None:
     for name in ("algae", "zebra"):
         (put(tmp_path, f"{name}@1", version_folder=False) / "model.toml").write_text("name = ")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    repository = Repository([tmp_path])
+    repository = ModelRegistry([tmp_path])
     assert labels(repository) == ["algae broken", "cells@1", "loop broken", NUCLEI, PHASE, "zebra broken"]
     with pytest.raises(InvalidModel, match=r"zebra: .*zebra/model\.toml: Invalid value"):
         repository.find("zebra")
@@ -194,7 +194,7 @@ def test_a_broken_folder_hides_no_other(tmp_path: Path) -> None:
 def test_a_broken_version_is_passed_over_until_it_is_asked_for(tmp_path: Path) -> None:
     put(tmp_path, "cells@1")
     (tmp_path / "cells" / "2").mkdir()
-    repository = Repository([tmp_path])
+    repository = ModelRegistry([tmp_path])
     assert repository.find("cells").spec.version == 1
     with pytest.raises(InvalidModel, match=r"cells@2: .*cells/2/model\.toml: .*No such file"):
         repository.find("cells@2")
@@ -203,15 +203,15 @@ def test_a_broken_version_is_passed_over_until_it_is_asked_for(tmp_path: Path) -
 def test_a_users_broken_model_is_not_replaced_by_the_packages(tmp_path: Path) -> None:
     (put(tmp_path, "nuclei@7", version_folder=False) / "model.toml").write_text("")
     with pytest.raises(InvalidModel, match="nuclei"):
-        Repository([tmp_path]).find("nuclei")
-    assert Repository([tmp_path]).find(NUCLEI).spec.licence == "Apache-2.0"
+        ModelRegistry([tmp_path]).find("nuclei")
+    assert ModelRegistry([tmp_path]).find(NUCLEI).spec.licence == "Apache-2.0"
 
 
 def test_a_spec_of_another_name_or_version_than_its_folders_is_broken(tmp_path: Path) -> None:
     put(tmp_path, "cells@1", version_folder=False).rename(tmp_path / "worms")
     (tmp_path / "mites").mkdir()
     put(tmp_path, "mites@3").rename(tmp_path / "mites" / "4")
-    broken = [one.reason for one in Repository([tmp_path]).everything() if isinstance(one, Broken)]
+    broken = [one.reason for one in ModelRegistry([tmp_path]).everything() if isinstance(one, BrokenModel)]
     assert broken == [
         f"{tmp_path}/mites/4/model.toml says mites@3 where mites@4 stands",
         f"{tmp_path}/worms/model.toml says cells@1 where worms stands",
@@ -221,7 +221,7 @@ def test_a_spec_of_another_name_or_version_than_its_folders_is_broken(tmp_path: 
 def test_a_spec_without_end_is_not_read(tmp_path: Path) -> None:
     (put(tmp_path, "cells@1") / "model.toml").write_bytes(b"#" * (1 << 20) + b"\n")
     with pytest.raises(InvalidModel, match="over the limit of 1,048,576 bytes"):
-        Repository([tmp_path]).find("cells")
+        ModelRegistry([tmp_path]).find("cells")
 
 
 # Elsewhere
@@ -240,7 +240,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_a_url_is_as_good_as_a_folder(url: str) -> None:
-    repository = Repository([url])
+    repository = ModelRegistry([url])
     found = repository.find("cells")
     assert labels(repository) == ["cells@1", "cells@2", NUCLEI, PHASE]
     assert read_weights(found.place) == WEIGHTS and read_card(found.place) == "# cells"
@@ -255,11 +255,11 @@ def test_weights_behind_a_url_are_checked(url: str) -> None:
     fs, root = fsspec.core.url_to_fs(url)
     fs.pipe_file(f"{root}/cells/2/weights.safetensors", b"others")
     with pytest.raises(InvalidModel, match=r"cells/2/weights\.safetensors: its sha256 is"):
-        read_weights(Repository([url]).find("cells").place)
+        read_weights(ModelRegistry([url]).find("cells").place)
 
 
 def test_a_new_version_behind_a_url_is_seen(url: str, tmp_path: Path) -> None:
-    repository = Repository([url], again_s=0)
+    repository = ModelRegistry([url], again_s=0)
     assert repository.find("cells").spec.version == 2
     fs, root = fsspec.core.url_to_fs(url)
     fs.put(f"{put(tmp_path, 'cells@3')}/", f"{root}/cells/3/", recursive=True)
@@ -275,11 +275,11 @@ def test_a_url_that_nothing_here_can_open_is_told_with_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
     with pytest.raises(InvalidLocation, match=complaint):
-        Repository([url])
+        ModelRegistry([url])
 
 
 def test_a_url_that_is_not_there_has_no_models(tmp_path: Path) -> None:
-    assert labels(Repository([f"memory://{tmp_path.name}-nowhere"])) == [NUCLEI, PHASE]
+    assert labels(ModelRegistry([f"memory://{tmp_path.name}-nowhere"])) == [NUCLEI, PHASE]
 
 
 # Where one is to be written

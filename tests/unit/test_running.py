@@ -14,9 +14,9 @@ from maskq.segmentation.errors import InvalidFields
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network import inference as running
-from maskq.segmentation.network.inference import Input, Runner
+from maskq.segmentation.network.inference import InferenceRunner, Input
 from maskq.segmentation.network.preprocessing import pad, to_input
-from maskq.segmentation.network.shape_buckets import exact, rung
+from maskq.segmentation.network.shape_buckets import aligned_shape, bucket_shape
 from maskq.segmentation.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,7 +83,7 @@ def test_without_the_masks_padding_would_be_seen(nuclei):
 
 def test_an_image_on_the_ladder_has_the_foreground_that_it_has_alone(nuclei):
     one = whole(image(118, 93, 1), compact=True)
-    on_ladder, own = answers(nuclei, [one], rung(118, 93))[0], alone(nuclei, one)
+    on_ladder, own = answers(nuclei, [one], bucket_shape(118, 93))[0], alone(nuclei, one)
     np.testing.assert_array_equal(on_ladder.foreground, own.foreground)
     np.testing.assert_allclose(on_ladder.values.astype(float), own.values.astype(float), rtol=2e-3, atol=TOLERANCE)
     assert 100 < own.foreground.sum() < 118 * 93 - 100
@@ -117,7 +117,7 @@ def test_beyond_an_input_there_is_nothing_of_what_the_memory_held_before(sizes, 
 def test_a_batch_of_the_inputs_own_shape_is_what_the_network_gives(channels):
     network = nn.Conv2d(channels, 5, 3, padding=1)
     planes = np.random.default_rng(0).normal(0, 1, (2, channels, 16, 24)).astype(np.float32)
-    runner = Runner(network, torch.device("cpu"), torch.float32, masks=False)
+    runner = InferenceRunner(network, torch.device("cpu"), torch.float32, supports_padding=False)
     batch = [Input(one, (slice(2, 9), slice(0, 24)), compact=False) for one in planes]
     found = runner.finish(runner.start(batch, (16, 24)))
     np.testing.assert_allclose(np.stack(found), network(torch.from_numpy(planes)).numpy()[:, :, 2:9], atol=1e-6)
@@ -126,7 +126,7 @@ def test_a_batch_of_the_inputs_own_shape_is_what_the_network_gives(channels):
 def test_a_program_is_run_at_its_inputs_shape_alone():
     segmenter = Segmenter(nn.Conv2d(1, 5, 1), ModelSpec(name="p", network="program"))
     one = whole(np.zeros((1, 16, 16), np.float32))
-    assert not segmenter.masks and Segmenter.load(find("nuclei")).masks
+    assert not segmenter.supports_padding and Segmenter.load(find("nuclei")).supports_padding
     assert alone(segmenter, one).shape == (5, 16, 16)
     with pytest.raises(ValueError, match=r"their own shape alone, and not all are \(16, 24\)"):
         segmenter.start([one], (16, 24))
@@ -152,7 +152,7 @@ def inputs(raw, cores):
 
 def on_cpu(raw, cores):
     """What a CPU answers where its network gives `raw` (N, fields, h, w)."""
-    runner = Runner(Given(raw), torch.device("cpu"), torch.float32, masks=False)
+    runner = InferenceRunner(Given(raw), torch.device("cpu"), torch.float32, supports_padding=False)
     return runner.finish(runner.start(inputs(raw, cores), raw.shape[2:]))
 
 
@@ -234,7 +234,9 @@ def test_half_precision_is_near_and_its_answers_are_float32(precision):
     exactly, roughly = (Segmenter.load(find("nuclei"), precision=one) for one in ("fp32", precision))
     assert roughly.nbytes == pytest.approx(exactly.nbytes / 2, rel=0.01)
     batch = [whole(image(40, 48, 3)), whole(image(24, 30, 4))]
-    for near, true in zip(answers(roughly, batch, exact(40, 48)), answers(exactly, batch, (40, 48)), strict=True):
+    for near, true in zip(
+        answers(roughly, batch, aligned_shape(40, 48)), answers(exactly, batch, (40, 48)), strict=True
+    ):
         assert near.dtype == np.float32
         assert 0 < np.abs(near - true).mean() < 0.1
 

@@ -20,7 +20,7 @@ from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 from maskq.segmentation.network.inference import Input
 from maskq.segmentation.network.preprocessing import pad
-from maskq.segmentation.network.shape_buckets import exact, up
+from maskq.segmentation.network.shape_buckets import aligned_shape, round_up
 from maskq.segmentation.network.tiling import HALO, Bounds, layout, stitch
 from maskq.segmentation.network.tta import augmented
 from maskq.segmentation.segmenter import Segmenter
@@ -125,8 +125,8 @@ def test_every_pixel_is_in_one_core_and_every_tile_sees_its_halo_or_the_images_e
             assert span.core.start < span.core.stop
             assert span.core.start % 8 == span.seen.start % 8 == span.seen.stop % 8 == 0
             assert 0 <= span.seen.start <= max(0, span.core.start - halo)
-            assert span.seen.stop >= min(up(side), span.core.stop + halo)
-            assert span.seen.stop <= up(side)
+            assert span.seen.stop >= min(round_up(side), span.core.stop + halo)
+            assert span.seen.stop <= round_up(side)
 
 
 @given(st.integers(1, 30_000), st.integers(1, 30_000))
@@ -134,7 +134,7 @@ def test_tiles_keep_to_the_bound_and_the_work_is_moderate(height, width):
     rows, columns = layout((height, width), HALO, 20_000_000)
     tile = (rows[0].seen.stop - rows[0].seen.start) * (columns[0].seen.stop - columns[0].seen.start)
     assert tile <= 20_000_000
-    assert len(rows) * len(columns) * tile <= 2 * max(math.prod(exact(height, width)), 20_000_000)
+    assert len(rows) * len(columns) * tile <= 2 * max(math.prod(aligned_shape(height, width)), 20_000_000)
 
 
 def test_an_image_within_the_bound_is_one_tile_of_its_exact_shape():

@@ -17,7 +17,7 @@ from maskq.segmentation.models import spec as model
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.preprocessing import pad, to_input
 from maskq.segmentation.segmenter import Segmenter
-from maskq.segmentation.training.augmentation import Crops
+from maskq.segmentation.training.augmentation import CropSampler
 from maskq.segmentation.training.crop_loader import AHEAD
 from maskq.segmentation.training.trainer import Progress, Schedule, Trainer
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Crops:
+def data(tmp_path_factory: pytest.TempPathFactory) -> CropSampler:
     """Two small images of bright disks."""
     folder = tmp_path_factory.mktemp("data")
     for part in ("images", "labels"):
@@ -42,17 +42,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Crops:
         noise = np.random.default_rng(shift).normal(20, 3, labels.shape)
         np.save(folder / "images" / f"{name}.npy", noise + 100 * (labels > 0))
         np.save(folder / "labels" / f"{name}.npy", labels)
-    return Crops(pairs(folder), SPEC, SCHEDULE.crop)
+    return CropSampler(pairs(folder), SPEC, SCHEDULE.crop)
 
 
 @pytest.fixture(scope="module")
-def straight(data: Crops) -> tuple[Trainer, list[Progress]]:
+def straight(data: CropSampler) -> tuple[Trainer, list[Progress]]:
     """A training to the end in one go, and its reports."""
     trainer = Trainer(SPEC, SCHEDULE)
     return trainer, list(trainer.run(data))
 
 
-def stopped_at(step: int, data: Crops, path: Path) -> list[Progress]:
+def stopped_at(step: int, data: CropSampler, path: Path) -> list[Progress]:
     """Train up to a step, write the checkpoint, and forget the rest."""
     trainer = Trainer(SPEC, SCHEDULE)
     reports = list(islice(trainer.run(data), step))
@@ -74,7 +74,7 @@ def test_every_step_is_reported_with_its_terms(straight: tuple[Trainer, list[Pro
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_training_killed_and_resumed_equals_one_that_was_not(
-    straight: tuple[Trainer, list[Progress]], data: Crops, tmp_path: Path, step: int
+    straight: tuple[Trainer, list[Progress]], data: CropSampler, tmp_path: Path, step: int
 ) -> None:
     first = stopped_at(step, data, tmp_path / "checkpoint.pt")
     torch.rand(100)  # the next process's random numbers stand elsewhere
@@ -85,13 +85,15 @@ def test_a_training_killed_and_resumed_equals_one_that_was_not(
     assert resumed.weights() == straight[0].weights()
 
 
-def test_it_is_the_same_training_whoever_cuts_its_crops(straight: tuple[Trainer, list[Progress]], data: Crops) -> None:
+def test_it_is_the_same_training_whoever_cuts_its_crops(
+    straight: tuple[Trainer, list[Progress]], data: CropSampler
+) -> None:
     trainer = Trainer(SPEC, SCHEDULE, processes=2)
     assert without_time(list(trainer.run(data))) == without_time(straight[1])
     assert trainer.weights() == straight[0].weights()
 
 
-def test_a_training_longer_than_its_crops_are_cut_ahead_can_be_resumed(data: Crops, tmp_path: Path) -> None:
+def test_a_training_longer_than_its_crops_are_cut_ahead_can_be_resumed(data: CropSampler, tmp_path: Path) -> None:
     schedule = dataclasses.replace(SCHEDULE, steps=AHEAD + 6, batch=1)
     wanted = list(Trainer(SPEC, schedule).run(data))
     stopped = Trainer(SPEC, schedule)
@@ -103,7 +105,7 @@ def test_a_training_longer_than_its_crops_are_cut_ahead_can_be_resumed(data: Cro
 
 
 def test_a_training_that_had_ended_has_nothing_left_to_do(
-    straight: tuple[Trainer, list[Progress]], data: Crops, tmp_path: Path
+    straight: tuple[Trainer, list[Progress]], data: CropSampler, tmp_path: Path
 ) -> None:
     straight[0].checkpoint(tmp_path / "checkpoint.pt")
     resumed = Trainer(SPEC, SCHEDULE)
@@ -111,7 +113,7 @@ def test_a_training_that_had_ended_has_nothing_left_to_do(
     assert list(resumed.run(data)) == [] and resumed.weights() == straight[0].weights()
 
 
-def test_the_seed_decides_where_a_training_starts_and_goes(data: Crops) -> None:
+def test_the_seed_decides_where_a_training_starts_and_goes(data: CropSampler) -> None:
     losses = [
         [report.loss for report in Trainer(SPEC, dataclasses.replace(SCHEDULE, steps=2, seed=seed)).run(data)]
         for seed in (1, 1, 2)
@@ -121,7 +123,7 @@ def test_the_seed_decides_where_a_training_starts_and_goes(data: Crops) -> None:
 
 @pytest.mark.parametrize("other", [{"steps": 6}, {"rate": 2e-3}, {"seed": 1}, {"batch": 3}], ids=str)
 def test_a_checkpoint_of_another_schedule_is_refused_and_named(
-    data: Crops, tmp_path: Path, other: dict[str, float]
+    data: CropSampler, tmp_path: Path, other: dict[str, float]
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
     trainer = Trainer(SPEC, dataclasses.replace(SCHEDULE, **other))  # type: ignore[arg-type]
@@ -132,7 +134,7 @@ def test_a_checkpoint_of_another_schedule_is_refused_and_named(
 
 @pytest.mark.parametrize("other", [{"unit": 64.0}, {"channels": "rgb"}, {"bandwidths": 1}], ids=str)
 def test_a_checkpoint_of_another_model_is_refused_and_named(
-    data: Crops, tmp_path: Path, other: dict[str, object]
+    data: CropSampler, tmp_path: Path, other: dict[str, object]
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
     with pytest.raises(StaleCheckpoint, match=r"made for another model or other data, .*\"unit\": 32"):
@@ -140,7 +142,7 @@ def test_a_checkpoint_of_another_model_is_refused_and_named(
 
 
 def test_a_checkpoint_stays_what_it_was_when_writing_the_next_fails(
-    data: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: CropSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -174,7 +176,7 @@ def test_what_has_no_gradient_is_not_decayed_away() -> None:
         torch.testing.assert_close(parameter, before[name], rtol=2e-3, atol=0)
 
 
-def test_a_training_learns(data: Crops) -> None:
+def test_a_training_learns(data: CropSampler) -> None:
     schedule = dataclasses.replace(SCHEDULE, steps=30)
     losses = [report.loss for report in Trainer(SPEC, schedule).run(data)]
     assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
@@ -188,7 +190,7 @@ def test_a_training_that_starts_from_another_model_starts_there(straight: tuple[
         Trainer(SPEC.model_copy(update={"bandwidths": 1}), SCHEDULE).start_from(straight[0].average)
 
 
-def test_a_checkpoint_of_other_data_is_refused(data: Crops, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_data_is_refused(data: CropSampler, tmp_path: Path) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
     with pytest.raises(StaleCheckpoint, match="other data"):
         Trainer(SPEC, SCHEDULE, origin="elsewhere").resume(tmp_path / "checkpoint.pt")

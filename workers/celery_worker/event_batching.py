@@ -14,7 +14,7 @@ from celery.worker.consumer import Consumer
 _BUNCH_S = 0.2
 
 
-class BunchingConsumer(Consumer):  # type: ignore[misc]
+class EventBatchingConsumer(Consumer):  # type: ignore[misc]
     """Celery's consumer, but for when it sends events."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

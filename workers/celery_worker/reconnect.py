@@ -8,7 +8,7 @@ import threading
 from functools import partial
 from typing import Any
 
-from .event_batching import BunchingConsumer
+from .event_batching import EventBatchingConsumer
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _FIRST_S, _STEP_S, _MOST_S = 0.25, 0.25, 2.0
 _PARTING_S = 15.0
 
 
-class ReconnectingConsumer(BunchingConsumer):
+class ReconnectingConsumer(EventBatchingConsumer):
     """Connects again soon, and as often as it takes; where that is no help, its process ends."""
 
     connection_errors: tuple[type[BaseException], ...]

@@ -1,6 +1,6 @@
 """Which inputs run together, and when: the rules by which a device forms batches, apart from threads and clocks.
 
-Only inputs of one `Kind` share a batch. The kind whose oldest input has waited longest goes first, once it is due: its
+Only inputs of one `BatchKey` share a batch. The key whose oldest input waited longest goes first, once it is due: its
 batch is full, or it has waited long enough, or nothing is on its way that could fill it. Until it is due, a batch of
 another kind that is full may go. So an input that has waited `wait_s` seconds sees no batch go before it but those of
 inputs that are older.
@@ -22,7 +22,7 @@ _REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
-class Kind(Generic[Model]):
+class BatchKey(Generic[Model]):
     """What the inputs of a batch have in common."""
 
     #: The loaded model: the job's own, so that no other is put in its place while the job runs.
@@ -39,7 +39,7 @@ class Kind(Generic[Model]):
 
 
 @dataclass(frozen=True)
-class Limits:
+class BatchLimits:
     """What bounds a batch; one input is always let through."""
 
     #: Inputs.
@@ -66,17 +66,17 @@ class _Known:
 class Batcher(Generic[Model, Item]):
     """Items that wait for a device. Times are seconds of any clock that does not go back."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         #: In each kind's line, when an item came, the how manieth it was, and the item.
-        self._lines: dict[Kind[Model], deque[tuple[float, int, Item]]] = {}
+        self._lines: dict[BatchKey[Model], deque[tuple[float, int, Item]]] = {}
         self._arrivals = count()
         self._known: OrderedDict[Hashable, _Known] = OrderedDict()
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 
-    def add(self, kind: Kind[Model], item: Item, now: float) -> None:
+    def add(self, kind: BatchKey[Model], item: Item, now: float) -> None:
         """An item has come."""
         self._lines.setdefault(kind, deque()).append((now, next(self._arrivals), item))
         known, rest = self._of(kind), 4 * self._limits.wait_s
@@ -84,7 +84,7 @@ class Batcher(Generic[Model, Item]):
         known.gap_s = (known.gap_s + min(rest, now - known.last if known.last is not None else rest)) / 2
         known.last = now
 
-    def take(self, now: float, coming: int) -> tuple[Kind[Model], list[Item]] | None:
+    def take(self, now: float, coming: int) -> tuple[BatchKey[Model], list[Item]] | None:
         """The batch to run now, where there is one. `coming`: how many more items could come soon."""
         chosen = next((kind for kind in self._by_age() if self._due_at(kind, coming) <= now), None)
         if chosen is None:
@@ -99,7 +99,7 @@ class Batcher(Generic[Model, Item]):
         """When `take` has a batch if nothing else comes; None where nothing waits."""
         return min((self._due_at(kind, coming) for kind in self._lines), default=None)
 
-    def halve(self, kind: Kind[Model], count: int) -> None:
+    def halve(self, kind: BatchKey[Model], count: int) -> None:
         """`count` inputs of this kind were too many for the memory: from now on half as many run together."""
         known = self._of(kind)
         known.most = max(1, min(known.most, count // 2))
@@ -110,10 +110,10 @@ class Batcher(Generic[Model, Item]):
         self._lines.clear()
         return items
 
-    def _by_age(self) -> list[Kind[Model]]:
+    def _by_age(self) -> list[BatchKey[Model]]:
         return sorted(self._lines, key=lambda kind: self._lines[kind][0][:2])
 
-    def _due_at(self, kind: Kind[Model], coming: int) -> float:
+    def _due_at(self, kind: BatchKey[Model], coming: int) -> float:
         """When the kind's batch is to go: at once where it is full or where no more of it is to be expected in time."""
         line, known = self._lines[kind], self._of(kind)
         missing = min(self._most(kind) - len(line), coming)
@@ -121,14 +121,14 @@ class Batcher(Generic[Model, Item]):
             return line[0][0]
         return line[0][0] + min(self._limits.wait_s, known.gap_s * missing)
 
-    def _most(self, kind: Kind[Model]) -> int:
+    def _most(self, kind: BatchKey[Model]) -> int:
         limits = self._limits
         return self._rounded(max(1, min(limits.count, limits.pixels // kind.pixels, self._of(kind).most)))
 
     def _rounded(self, count: int) -> int:
         return 1 << (count.bit_length() - 1) if self._limits.powers else count
 
-    def _of(self, kind: Kind[Model]) -> _Known:
+    def _of(self, kind: BatchKey[Model]) -> _Known:
         key = (kind.name, kind.shape)
         known = self._known.setdefault(key, _Known(self._limits.count, 4 * self._limits.wait_s))
         self._known.move_to_end(key)

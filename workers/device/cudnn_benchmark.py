@@ -37,7 +37,7 @@ TRIALS = 3
 _REMEMBERED = 16
 
 
-class Run(Enum):
+class SearchMode(Enum):
     """How a batch is run."""
 
     OFF = "off"
@@ -74,27 +74,27 @@ class CudnnBenchmark:
         self._costs, self._gains = deque[float](maxlen=_REMEMBERED), deque[float](maxlen=_REMEMBERED)
         #: Seconds of all batches while there was no search yet.
         self._off_s = 0.0
-        self._runs = {Run.OFF: 0, Run.SEARCH: 0, Run.ON: 0}
+        self._runs = {SearchMode.OFF: 0, SearchMode.SEARCH: 0, SearchMode.ON: 0}
         self._search_s = 0.0
 
-    def next(self, shape: Hashable) -> Run:
+    def next(self, shape: Hashable) -> SearchMode:
         """How a batch of this shape is run now. `shape` is whatever makes cudnn search anew: model, count, sides."""
         if self.setting == "off":
-            return Run.OFF
+            return SearchMode.OFF
         known = self._shapes.get(shape, _Shape())
         if known.searched:
-            return Run.OFF if known.refused else Run.ON
-        return Run.SEARCH if self.setting == "on" or self._pays(known) else Run.OFF
+            return SearchMode.OFF if known.refused else SearchMode.ON
+        return SearchMode.SEARCH if self.setting == "on" or self._pays(known) else SearchMode.OFF
 
-    def ran(self, shape: Hashable, run: Run, seconds: float) -> None:
+    def ran(self, shape: Hashable, run: SearchMode, seconds: float) -> None:
         """A batch was run so and took so long."""
         self._runs[run] += 1
         known = self._remember(shape)
-        if run is Run.OFF:
+        if run is SearchMode.OFF:
             known.off_s += seconds
             known.least_off_s = min(known.least_off_s, seconds)
             self._off_s += seconds
-        elif run is Run.SEARCH:
+        elif run is SearchMode.SEARCH:
             known.searched = True
             self._search_s += seconds
             if known.off_s:
@@ -106,10 +106,10 @@ class CudnnBenchmark:
         """What it has done, as people see it: seconds rounded to milliseconds."""
         return {
             "cudnn_benchmark": self.setting,
-            "cudnn_searches": self._runs[Run.SEARCH],
+            "cudnn_searches": self._runs[SearchMode.SEARCH],
             "cudnn_search_s": round(self._search_s, 3),
-            "cudnn_batches_on": self._runs[Run.SEARCH] + self._runs[Run.ON],
-            "cudnn_batches_off": self._runs[Run.OFF],
+            "cudnn_batches_on": self._runs[SearchMode.SEARCH] + self._runs[SearchMode.ON],
+            "cudnn_batches_off": self._runs[SearchMode.OFF],
             "cudnn_shapes": len(self._shapes),
         }
 

@@ -13,9 +13,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from maskq.tasks.runner import WorkerBroken, WorkerGone
+from maskq.tasks.runner import DeviceFailed, DeviceUnavailable
 
-from .batching import Batcher, Kind, Limits, Model
+from .batching import Batcher, BatchKey, BatchLimits, Model
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 Made = TypeVar("Made")
 
 
-class DeviceLost(WorkerBroken):
+class DeviceLost(DeviceFailed):
     """The thread that owned the device is gone; the job has to run elsewhere."""
 
 
@@ -35,7 +35,7 @@ class DeviceMemoryExhausted(RuntimeError):
     """The device's memory is too small for what was to run; for one input alone, a larger device may do."""
 
 
-class Runner(ABC, Generic[Model, Given, Answer]):
+class BatchRunner(ABC, Generic[Model, Given, Answer]):
     """How batches run on a device. Only its owner's thread calls it.
 
     Its methods raise `DeviceMemoryExhausted`, and `DeviceLost` where no later call can succeed; any other error is
@@ -45,12 +45,12 @@ class Runner(ABC, Generic[Model, Given, Answer]):
     #: Batches that are on the device at once, the next one started before the last one is finished.
     depth = 1
 
-    def alone(self, kind: Kind[Model], count: int) -> bool:
+    def alone(self, kind: BatchKey[Model], count: int) -> bool:
         """Whether the next batch, of this kind and size, has to have the device to itself."""
         return False
 
     @abstractmethod
-    def start(self, kind: Kind[Model], batch: list[Given]) -> Any:
+    def start(self, kind: BatchKey[Model], batch: list[Given]) -> Any:
         """Begin a batch."""
 
     @abstractmethod
@@ -62,7 +62,7 @@ class Runner(ABC, Generic[Model, Given, Answer]):
 class _Batch(Generic[Model, Given, Answer]):
     """Inputs on the device, and who waits for them."""
 
-    kind: Kind[Model]
+    kind: BatchKey[Model]
     given: list[Given]
     answers: list[Future[Answer]]
     started: Any = None
@@ -71,7 +71,7 @@ class _Batch(Generic[Model, Given, Answer]):
         return _Batch(self.kind, self.given[of], self.answers[of])
 
 
-class DeviceOwner(Generic[Model, Given, Answer]):
+class BatchExecutor(Generic[Model, Given, Answer]):
     """Runs what threads hand in, in the batches that `Batcher` makes of it within `limits`.
 
     `in_hand` says how many jobs the process has, those that wait here among them: the others may come soon. Where a
@@ -85,8 +85,8 @@ class DeviceOwner(Generic[Model, Given, Answer]):
 
     def __init__(
         self,
-        runner: Runner[Model, Given, Answer],
-        limits: Limits,
+        runner: BatchRunner[Model, Given, Answer],
+        limits: BatchLimits,
         *,
         in_hand: Callable[[], int],
         on_death: Callable[[], None],
@@ -104,12 +104,12 @@ class DeviceOwner(Generic[Model, Given, Answer]):
         self._thread = threading.Thread(target=self._live, name="device-owner", daemon=True)
         self._thread.start()
 
-    def run(self, kind: Kind[Model], given: Given) -> Answer:
-        """The answer to one input, once it is there. Raises `DeviceLost`, `WorkerGone`, and what the runner raises."""
+    def run(self, kind: BatchKey[Model], given: Given) -> Answer:
+        """The answer to one input. Raises `DeviceLost`, `DeviceUnavailable`, and what the runner raises."""
         answer: Future[Answer] = Future()
         with self._changed:
             if self._dead or self._stopping:
-                raise WorkerGone("the device's thread is gone")
+                raise DeviceUnavailable("the device's thread is gone")
             self._waiting.add(kind, (given, answer), time.monotonic())
             self._changed.notify()
         try:
@@ -241,25 +241,25 @@ class DeviceOwner(Generic[Model, Given, Answer]):
                 answer.set_exception(DeviceLost(f"the device's thread died: {error!r}"))
 
 
-class InPlace(Generic[Model, Given, Answer]):
+class InlineExecutor(Generic[Model, Given, Answer]):
     """Runs single inputs in the threads that bring them, side by side: to wake another thread, and be woken by it, may
     take longer than a small network.
 
-    A loss is dealt with as by `DeviceOwner`.
+    A loss is dealt with as by `BatchExecutor`.
     """
 
     def __init__(
-        self, runner: Runner[Model, Given, Answer], *, on_death: Callable[[], None], parting_s: float = _PARTING_S
+        self, runner: BatchRunner[Model, Given, Answer], *, on_death: Callable[[], None], parting_s: float = _PARTING_S
     ) -> None:
         self._runner, self._on_death, self._parting_s = runner, on_death, parting_s
         #: Since when each thread has been at it, on the monotonic clock.
         self._since: dict[int, float] = {}
         self._dead = False
 
-    def run(self, kind: Kind[Model], given: Given) -> Answer:
-        """The answer to one input. Raises `DeviceLost`, `WorkerGone`, and what the runner raises."""
+    def run(self, kind: BatchKey[Model], given: Given) -> Answer:
+        """The answer to one input. Raises `DeviceLost`, `DeviceUnavailable`, and what the runner raises."""
         if self._dead:
-            raise WorkerGone("the device is gone")
+            raise DeviceUnavailable("the device is gone")
         thread = threading.get_ident()
         self._since[thread] = time.monotonic()
         try:

@@ -16,7 +16,7 @@ from redis import Redis
 from maskq.producer.schema import Stage
 from maskq.producer.state.keys import PREFIX
 from maskq.producer.state.routing import LANES, queue_of
-from maskq.tasks.periodic import Every
+from maskq.tasks.periodic import PeriodicThread
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class WorkerConsumer:
         return any("ok" in answer.get(self._hostname, ()) for answer in answers or ())
 
 
-class LaneKeeper:
+class LaneFailover:
     """Notes which lanes a process serves, and has it serve those that no one does. A thread of its own looks."""
 
     def __init__(self, redis: Redis, node: str, own: Sequence[str], consumer: Consumer, unserved_s: float) -> None:
@@ -69,7 +69,7 @@ class LaneKeeper:
         self._unserved_s = unserved_s
         self._began: float | None = None
         self._taken: set[str] = set()
-        self._every = Every(unserved_s / _ROUNDS, self.look, "lanes")
+        self._every = PeriodicThread(unserved_s / _ROUNDS, self.look, "lanes")
 
     @property
     def served(self) -> tuple[str, ...]:

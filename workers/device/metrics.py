@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from maskq.producer.state.keys import DEVICES
-from maskq.tasks.periodic import Every
+from maskq.tasks.periodic import PeriodicThread
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Publisher:
 
     def __init__(self, redis: Redis, node: str, entries: Callable[[], Entries]) -> None:
         self._redis, self._node, self._entries = redis, node, entries
-        self._every = Every(EVERY_S, self.publish, "counters")
+        self._every = PeriodicThread(EVERY_S, self.publish, "counters")
 
     def start(self) -> None:
         """Publish from now on, in a thread."""

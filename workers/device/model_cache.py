@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from maskq.segmentation.models.registry import Repository
+from maskq.segmentation.models.registry import ModelRegistry
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.segmenter import Precision, Segmenter
 
 
-class LoadedModels:
+class ModelCache:
     """Loads models at their first use. Threads may share it; there is one load at a time.
 
     A new version, or another spec or other weights under the same, is taken as it appears: what is loaded is known by
@@ -18,7 +18,7 @@ class LoadedModels:
     one; who still runs one keeps it alive.
     """
 
-    def __init__(self, repository: Repository, device: str, most_bytes: int, precision: Precision = "fp32") -> None:
+    def __init__(self, repository: ModelRegistry, device: str, most_bytes: int, precision: Precision = "fp32") -> None:
         self._repository, self._device, self._most_bytes = repository, device, most_bytes
         self._precision = precision
         self._kept: OrderedDict[ModelSpec, Segmenter] = OrderedDict()

@@ -26,11 +26,12 @@ from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
 from maskq.producer.state.connections import Connections
 from maskq.producer.state.routing import LANES, queue_of
-from maskq.segmentation.images import ImageLimits, Pixels
-from maskq.segmentation.models.registry import Repository
+from maskq.segmentation.arrays import Pixels
+from maskq.segmentation.images import ImageLimits
+from maskq.segmentation.models.registry import ModelRegistry
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.inference import Input
-from maskq.segmentation.network.shape_buckets import exact, rung
+from maskq.segmentation.network.shape_buckets import aligned_shape, bucket_shape
 from maskq.segmentation.network.tiling import Bounds
 from maskq.segmentation.rescaling import factor, resized
 from maskq.segmentation.segmenter import Segmenter
@@ -41,19 +42,19 @@ from maskq.tasks.reconciler import Reconciler
 from maskq.tasks.runner import Delivery
 
 from ..celery_worker.start import hostname, start
-from ..supervision.heartbeat import LOST, Link
-from .batching import Kind, Limits
+from ..supervision.heartbeat import LOST, Heartbeat
+from .batching import BatchKey, BatchLimits
 from .cudnn_benchmark import CudnnBenchmark
-from .executor import DeviceOwner, InPlace
+from .executor import BatchExecutor, InlineExecutor
 from .flower_pool import showing
 from .hardware import cores
-from .lane_failover import LaneKeeper, WorkerConsumer
+from .lane_failover import LaneFailover, WorkerConsumer
 from .metrics import Counters, Entries, Publisher
-from .model_cache import LoadedModels
+from .model_cache import ModelCache
 from .runners import Answer, CpuRunner, GpuRunner
 from .spec import DeviceSpec
 
-Owner: TypeAlias = DeviceOwner[Segmenter, Input, Answer]
+Owner: TypeAlias = BatchExecutor[Segmenter, Input, Answer]
 
 
 class Device:
@@ -71,14 +72,14 @@ class Device:
         self._cores = settings.torch_threads or cores()
         self._batch = spec.batch or settings.batch_size
         self.counters, self._benchmark = Counters(), CudnnBenchmark(spec.benchmark)
-        self._models = LoadedModels(
-            Repository(settings.model_folders), self._where, settings.model_memory, spec.precision
+        self._models = ModelCache(
+            ModelRegistry(settings.model_folders), self._where, settings.model_memory, spec.precision
         )
         self._bounds = Bounds(settings.tile_pixels, settings.max_pixels)
         #: Images that are run in tiles take turns: their memory is that of one, and side by side none were faster.
         self._one_large = threading.Lock()
         self._owners = [self._gpu_owner()] if spec.index else [self._cpu_owner(n) for n in range(self._cores)]
-        self._in_place = InPlace(CpuRunner(self.counters, lambda: 1), on_death=_end_process)
+        self._in_place = InlineExecutor(CpuRunner(self.counters, lambda: 1), on_death=_end_process)
         #: Whoever takes a turn may run one input, or hand it to the turn's owner. The first owner that is free goes
         #: first, so an image that is alone always has the same: were there a second team of threads for all cores, both
         #: would sleep while they wait for one another (133 ms an image at 256² against 90).
@@ -128,13 +129,13 @@ class Device:
         """Whether an image takes the memory of one in tiles: as it is, or resized for its diameter."""
         shape = pixels.shape[0], pixels.shape[1]
         seen = resized(shape, factor(spec, diameter), self._bounds.max_pixels)
-        return any(prod(exact(*size)) > self._bounds.tile_pixels for size in (shape, seen))
+        return any(prod(aligned_shape(*size)) > self._bounds.tile_pixels for size in (shape, seen))
 
     def _run(self, segmenter: Segmenter, given: Input) -> Answer:
         """What the network says of one input: here, or by whichever owner is free."""
         height, width = given.planes.shape[1:]
-        ladder = rung if self._spec.index and segmenter.masks else exact
-        kind = Kind(segmenter, segmenter.spec.label, ladder(height, width))
+        ladder = bucket_shape if self._spec.index and segmenter.supports_padding else aligned_shape
+        kind = BatchKey(segmenter, segmenter.spec.ref, ladder(height, width))
         leases.check()
         with trace.span("wait"):
             turn = self._turns.get()
@@ -148,15 +149,15 @@ class Device:
 
     def _cpu_owner(self, number: int) -> Owner:
         most = self._cores if number == 0 else max(1, self._cores // 2)
-        return self._owner(CpuRunner(self.counters, lambda: min(most, self._share())), Limits())
+        return self._owner(CpuRunner(self.counters, lambda: min(most, self._share())), BatchLimits())
 
     def _gpu_owner(self) -> Owner:
         wait_s = self._settings.batch_wait_ms / 1000
-        limits = Limits(self._batch, self._settings.tile_pixels, wait_s, powers=True)
+        limits = BatchLimits(self._batch, self._settings.tile_pixels, wait_s, powers=True)
         return self._owner(GpuRunner(self.counters, self._benchmark), limits)
 
-    def _owner(self, runner: CpuRunner | GpuRunner, limits: Limits) -> Owner:
-        return DeviceOwner(
+    def _owner(self, runner: CpuRunner | GpuRunner, limits: BatchLimits) -> Owner:
+        return BatchExecutor(
             runner,
             limits,
             in_hand=self.counters.in_hand,
@@ -184,7 +185,7 @@ def _end_process() -> None:
 def main(argument: str) -> None:
     """Serve one device until told to stop."""
     settings, spec = Settings(), DeviceSpec.read(argument)
-    link = Link(settings.grace_s)
+    link = Heartbeat(settings.grace_s)
     if settings.trace:
         trace.begin(settings.trace, spec.node)
     if spec.index:  # a GPU that can't be used ends the process here; later it would only fail job after job
@@ -213,13 +214,13 @@ def _serve(
     settings: Settings,
     spec: DeviceSpec,
     device: Device,
-    link: Link,
+    link: Heartbeat,
     redis: Redis,
     hand_back: Callable[[], None],
 ) -> None:
     """Run the worker, and beside it what tells of it: its beats, its lanes, its counters."""
     name, own = hostname(spec.node), LANES if spec.lanes == "both" else (spec.lanes,)
-    lanes = LaneKeeper(redis, name, own, WorkerConsumer(app, name), settings.lane_s)
+    lanes = LaneFailover(redis, name, own, WorkerConsumer(app, name), settings.lane_s)
 
     def entries() -> Entries:
         return {**device.entries(), "lanes": " ".join(lanes.served)}

@@ -16,27 +16,28 @@ from typing import TypeAlias
 
 import torch
 
-from maskq.segmentation.clustering.fields import Compact, Floats
+from maskq.segmentation.arrays import Floats
+from maskq.segmentation.clustering.fields import Compact
 from maskq.segmentation.network.inference import Input, Started
 from maskq.segmentation.segmenter import Segmenter
 from maskq.segmentation.torch_devices import at_fault, short_of_memory
 from maskq.tasks import trace
 
-from .batching import Kind
-from .cudnn_benchmark import CudnnBenchmark, Run
-from .executor import DeviceLost, DeviceMemoryExhausted, Runner
+from .batching import BatchKey
+from .cudnn_benchmark import CudnnBenchmark, SearchMode
+from .executor import BatchRunner, DeviceLost, DeviceMemoryExhausted
 from .metrics import Counters
 
 Answer: TypeAlias = Compact | Floats
 
 
-class CpuRunner(Runner[Segmenter, Input, Answer]):
+class CpuRunner(BatchRunner[Segmenter, Input, Answer]):
     """One input at a time, on `threads()` threads."""
 
     def __init__(self, counters: Counters, threads: Callable[[], int]) -> None:
         self._counters, self._threads = counters, threads
 
-    def start(self, kind: Kind[Segmenter], batch: list[Input]) -> tuple[Segmenter, float, Started]:
+    def start(self, kind: BatchKey[Segmenter], batch: list[Input]) -> tuple[Segmenter, float, Started]:
         """Compute the batch."""
         began = time.perf_counter()
         torch.set_num_threads(self._threads())  # of the calling thread
@@ -58,14 +59,14 @@ class CpuRunner(Runner[Segmenter, Input, Answer]):
 class _Launched:
     """A batch on a GPU."""
 
-    kind: Kind[Segmenter]
-    run: Run
+    kind: BatchKey[Segmenter]
+    run: SearchMode
     #: On `time.perf_counter`'s clock.
     began: float
     started: Started
 
 
-class GpuRunner(Runner[Segmenter, Input, Answer]):
+class GpuRunner(BatchRunner[Segmenter, Input, Answer]):
     """Two batches at once: while one is computed, the next is copied there and the last one's answers come back.
 
     torch keeps the plan that it has for a convolution and a shape, found by search or not, and looks at
@@ -79,16 +80,16 @@ class GpuRunner(Runner[Segmenter, Input, Answer]):
         self._counters, self._benchmark = counters, benchmark
         self._off, self._on = (ThreadPoolExecutor(1, f"launch-{name}") for name in ("off", "on"))
 
-    def alone(self, kind: Kind[Segmenter], count: int) -> bool:
+    def alone(self, kind: BatchKey[Segmenter], count: int) -> bool:
         """While cudnn searches, it times: nothing else may run, and what it took is to be known."""
-        return self._benchmark.next(_shape(kind, count)) is Run.SEARCH
+        return self._benchmark.next(_shape(kind, count)) is SearchMode.SEARCH
 
-    def start(self, kind: Kind[Segmenter], batch: list[Input]) -> _Launched:
+    def start(self, kind: BatchKey[Segmenter], batch: list[Input]) -> _Launched:
         """Have the batch launched; returns before it is done."""
         run = self._benchmark.next(_shape(kind, len(batch)))
         began = time.perf_counter()
         with _typed_errors():
-            launcher = self._off if run is Run.OFF else self._on
+            launcher = self._off if run is SearchMode.OFF else self._on
             return _Launched(kind, run, began, launcher.submit(_launch, kind, batch, run).result())
 
     def finish(self, started: _Launched) -> list[Answer]:
@@ -104,12 +105,12 @@ class GpuRunner(Runner[Segmenter, Input, Answer]):
         return answers
 
 
-def _launch(kind: Kind[Segmenter], batch: list[Input], run: Run) -> Started:
-    torch.backends.cudnn.benchmark = run is not Run.OFF
+def _launch(kind: BatchKey[Segmenter], batch: list[Input], run: SearchMode) -> Started:
+    torch.backends.cudnn.benchmark = run is not SearchMode.OFF
     return kind.model.start(batch, kind.shape)
 
 
-def _shape(kind: Kind[Segmenter], count: int) -> tuple[str, int, int, int]:
+def _shape(kind: BatchKey[Segmenter], count: int) -> tuple[str, int, int, int]:
     """What cudnn searches anew for."""
     return (kind.name, count, *kind.shape)
 

@@ -26,7 +26,7 @@ _EVERY_S = 1.0
 LOST = 70
 
 
-class Link:
+class Heartbeat:
     """The process's end of the link; without a supervisor, it only sees to it that a process in trouble ends."""
 
     def __init__(self, grace_s: float) -> None:
@@ -67,7 +67,7 @@ class Link:
         os._exit(1)
 
 
-class Ear:
+class HeartbeatMonitor:
     """The supervisor's end: what the process has said, and for how long it has said nothing."""
 
     def __init__(self, link: socket.socket) -> None:

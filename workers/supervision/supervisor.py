@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from .heartbeat import LINK_FD, Ear, die_with_parent
+from .heartbeat import LINK_FD, HeartbeatMonitor, die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class _Process:
             theirs.close()
             if output:
                 output.close()
-        self.ear = Ear(ours)
+        self.ear = HeartbeatMonitor(ours)
 
     @property
     def ready(self) -> bool:

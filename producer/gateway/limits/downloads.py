@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import GatewayBusy
 from .idle_protocol import abort
-from .throughput import IDLE_S, Pace
+from .throughput import IDLE_S, MinThroughput
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredResult:
     """What is answered."""
 
     body: bytes
@@ -44,7 +44,7 @@ class Results:
         self._loading = CapacityLimiter(LOADING)
 
     @asynccontextmanager
-    async def hold(self, load: Callable[[], Awaitable[Found]]) -> AsyncIterator[Found]:
+    async def hold(self, load: Callable[[], Awaitable[StoredResult]]) -> AsyncIterator[StoredResult]:
         """What `load` finds, for the length of the block. Raises what it raises, and `GatewayBusy`."""
         async with self._loading:
             found = await load()
@@ -63,7 +63,7 @@ class ResultAnswer(Response):
     connection is ended.
     """
 
-    def __init__(self, results: Results, load: Callable[[], Awaitable[Found]]) -> None:
+    def __init__(self, results: Results, load: Callable[[], Awaitable[StoredResult]]) -> None:
         super().__init__()
         self._results, self._load = results, load
 
@@ -71,13 +71,13 @@ class ResultAnswer(Response):
         """Load and send it. Raises what `Results.hold` does, before anything is sent."""
         async with self._results.hold(self._load) as found:
             try:
-                await _send(found, send, Pace(self._results.idle_s))
+                await _send(found, send, MinThroughput(self._results.idle_s))
             except TimeoutError:  # to close it would be to wait until the rest is read
                 abort(scope)
                 log.warning("%s: its reader takes it too slowly, and is given up", scope["path"])
 
 
-async def _send(found: Found, send: Send, pace: Pace) -> None:
+async def _send(found: StoredResult, send: Send, pace: MinThroughput) -> None:
     body, size = memoryview(found.body), len(found.body)
     headers = [(b"content-length", b"%d" % size), (b"content-type", found.media_type.encode())]
     async with pace.after(0):

@@ -11,7 +11,7 @@ _MOST_S = 2.0
 _REFUSALS = range(400, 600)
 
 
-class HearOut:
+class DrainBody:
     """ASGI middleware: before a refusal is sent, the rest of the body is received and dropped, for 2 s at most."""
 
     def __init__(self, app: ASGIApp) -> None:

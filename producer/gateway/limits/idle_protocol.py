@@ -15,7 +15,7 @@ from .throughput import IDLE_S
 _ABORT = "abort"
 
 
-class Connection(H11Protocol):
+class IdleTimeoutProtocol(H11Protocol):
     """Uvicorn's, which is looked at every `IDLE_S` seconds, and ended where it has waited for the other side since the
     last look and nothing has come of it.
     """

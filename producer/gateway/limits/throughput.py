@@ -13,7 +13,7 @@ LEAST_RATE = 100_000
 IDLE_S = 30.0
 
 
-class Pace:
+class MinThroughput:
     """One body's."""
 
     def __init__(self, idle_s: float) -> None:

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ...errors import InvalidJob, PayloadTooLarge
 from ..errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
-from .throughput import IDLE_S, LEAST_RATE, Pace
+from .throughput import IDLE_S, LEAST_RATE, MinThroughput
 
 #: What a raw body may be called, beside `image/…`.
 _RAW = ("", "application/octet-stream", "application/x-npy")
@@ -85,7 +85,7 @@ class Uploads:
     @asynccontextmanager
     async def _counted(self, request: Request, most: int) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """The body's chunks; they count as held until the block ends."""
-        count, pace = 0, Pace(self._idle_s)
+        count, pace = 0, MinThroughput(self._idle_s)
 
         async def chunks() -> AsyncGenerator[bytes, None]:
             nonlocal count
@@ -108,7 +108,7 @@ class Uploads:
         return PayloadTooLarge(f"the image is over the limit of {self._max_bytes:,} bytes")
 
 
-async def _next(body: AsyncIterator[bytes], pace: Pace, count: int) -> bytes:
+async def _next(body: AsyncIterator[bytes], pace: MinThroughput, count: int) -> bytes:
     """The chunk after `count` bytes; an empty one is the end."""
     try:
         async with pace.after(count):

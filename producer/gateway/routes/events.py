@@ -21,7 +21,7 @@ HEARTBEAT_S = 15.0
 _ORDER = {state: number for number, state in enumerate(State)}
 
 
-class Story:
+class StateHistory:
     """What has been told of one job."""
 
     def __init__(self) -> None:
@@ -50,8 +50,8 @@ def event(job: JobStatus, state: State, when: float | None) -> str:
 
 
 async def stream(gateway: Gateway, job_id: str) -> AsyncGenerator[str, None]:
-    """The events, and comments between them. Raises what `News.of` does, and `UnknownJob`, before the first."""
-    story, spoke = Story(), time.monotonic()
+    """The events, and comments between them. Raises as `Subscriptions.of`, and `UnknownJob`, before the first."""
+    story, spoke = StateHistory(), time.monotonic()
     async with gateway.news.of(job_id, MOST_S) as moments:
         async for _ in moments:
             job = await gateway.ask(gateway.client.job(job_id).status)

@@ -24,9 +24,9 @@ from ...errors import (
 from ...schema import JobStatus, State
 from ..dependencies import Gateway, TheGateway
 from ..errors import GatewayBusy, OtherFormat, UnsupportedMedia, UploadTooSlow
-from ..limits.downloads import Found, ResultAnswer
+from ..limits.downloads import ResultAnswer, StoredResult
 from ..problems import documented
-from ..schemas import Asked, IdempotencyKey, Wait, known_shape, nothing
+from ..schemas import IdempotencyKey, SubmitRequest, WaitQuery, known_shape, nothing
 from .events import EventStream, stream
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -41,7 +41,7 @@ _MEDIA = {"png": "image/png", "tif": "image/tiff"}
 _JSON = TypeAdapter(dict[str, Any])
 
 _IMAGE = {"type": "string", "format": "binary"}
-_FIELDS = {name: {"type": "string"} for name in Asked.model_fields} | {"file": _IMAGE}
+_FIELDS = {name: {"type": "string"} for name in SubmitRequest.model_fields} | {"file": _IMAGE}
 _BODY = {
     "required": True,
     "content": {
@@ -62,7 +62,7 @@ async def submit(
     request: Request,
     response: Response,
     gateway: TheGateway,
-    asked: Annotated[Asked, Query()],
+    asked: Annotated[SubmitRequest, Query()],
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Queue an image: the multipart field `file`, or the raw body. Other fields may stand in the query or the form."""
@@ -70,7 +70,7 @@ async def submit(
         job_asked = asked.also(upload.fields, upload.name)
 
         def submitted() -> tuple[Job, State]:
-            wanted = {name: getattr(job_asked, name) for name in Asked.model_fields}
+            wanted = {name: getattr(job_asked, name) for name in SubmitRequest.model_fields}
             job = gateway.client.submit(upload.image(), idempotency_key=idempotency_key, **wanted)
             return job, job.state
 
@@ -94,7 +94,9 @@ async def status(gateway: TheGateway, job_id: JobId) -> dict[str, Any]:
 
 
 @router.get("/{job_id}/result", responses=_NO_RESULT)
-async def result(request: Request, gateway: TheGateway, job_id: JobId, asked: Annotated[Wait, Query()]) -> Response:
+async def result(
+    request: Request, gateway: TheGateway, job_id: JobId, asked: Annotated[WaitQuery, Query()]
+) -> Response:
     """The objects of a job that is done: box, area, centroid, score, COCO mask."""
     if asked.wait:
         await _ended(request, gateway, job_id, asked.wait)
@@ -110,14 +112,14 @@ async def _ended(request: Request, gateway: Gateway, job_id: str, seconds: float
                 return
 
 
-def _objects(job: Job) -> Found:
+def _objects(job: Job) -> StoredResult:
     """The objects as they are stored, which may be many megabytes: what is said of the job is put before, unparsed."""
     stored = job.objects_json()
     if not stored.startswith(b'{"'):
         raise ValueError(f"the stored objects of job {job.id} are none: they begin with {stored[:20]!r}")
     told = job.status()
     added = _JSON.dump_json({"job_id": job.id, "image": told.spec.name, "timings": told.timings})
-    return Found(b"".join((added[:-1], b",", memoryview(stored)[1:])), "application/json")
+    return StoredResult(b"".join((added[:-1], b",", memoryview(stored)[1:])), "application/json")
 
 
 @router.get("/{job_id}/labels", dependencies=_NO_QUERY, responses=_NO_RESULT, response_class=Response)
@@ -138,12 +140,12 @@ def _answer(gateway: Gateway, job_id: str, *kinds: str) -> ResultAnswer:
     return ResultAnswer(gateway.results, partial(gateway.ask, partial(_labels, gateway.client.job(job_id), kinds)))
 
 
-def _labels(job: Job, kinds: tuple[str, ...]) -> Found:
+def _labels(job: Job, kinds: tuple[str, ...]) -> StoredResult:
     file = job.labels_file()
     kind = "png" if file.startswith(b"\x89PNG") else "tif"
     if kind not in kinds:
         raise OtherFormat(f"the labels of job {job.id} are at {router.prefix}/{job.id}/labels.{kind}")
-    return Found(file, _MEDIA[kind])
+    return StoredResult(file, _MEDIA[kind])
 
 
 @router.get("/{job_id}/events", dependencies=_NO_QUERY, responses=_LISTENING, response_class=Response)

@@ -19,7 +19,7 @@ _JOB, _PAYLOAD = b"maskq:job:", b"maskq:payload:"
 
 
 @dataclass
-class Story:
+class StateHistory:
     """What the file has of one job."""
 
     #: The states it entered and when (seconds since 1970), in order.
@@ -47,9 +47,9 @@ class Story:
         return sum(max(0, self.entered(stage) - 1) for stage in (State.EMBEDDING, State.CLUSTERING))
 
 
-def read(folder: Path) -> dict[str, Story]:
+def read(folder: Path) -> dict[str, StateHistory]:
     """The stories of all jobs, by id, from the files in Redis's data folder (in pieces since Redis 7)."""
-    stories: dict[str, Story] = defaultdict(Story)
+    stories: dict[str, StateHistory] = defaultdict(StateHistory)
     for file in _files(folder):
         for command in _commands(file):
             if len(command) < 3:
@@ -68,7 +68,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("appendonlydir/*.incr.aof")) or [folder / "appendonly.aof"]
 
 
-def _take_fields(story: Story, rest: list[bytes]) -> None:
+def _take_fields(story: StateHistory, rest: list[bytes]) -> None:
     """A transition writes the state, and then its time: under the state's name, unless it has had one."""
     for name, value in zip(rest[::2], rest[1::2], strict=True):
         if name == b"state":

@@ -12,7 +12,7 @@ from pathlib import Path
 from maskq.producer.schema import State
 
 from .faults import Struck
-from .journal import Story
+from .journal import StateHistory
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Report:
 
 
 def report(
-    seed: int, stories: Mapping[str, Story], accepted: Iterable[str], refused: int, struck: Iterable[Struck]
+    seed: int, stories: Mapping[str, StateHistory], accepted: Iterable[str], refused: int, struck: Iterable[Struck]
 ) -> Report:
     """Put together what the journal has of the accepted jobs, and what was done to them."""
-    mine = {job: stories.get(job, Story()) for job in accepted}
+    mine = {job: stories.get(job, StateHistory()) for job in accepted}
     recoveries = _recoveries(stories, sorted(struck, key=lambda fault: fault.at))
     seconds = sorted(recovery.seconds for recovery in recoveries)
     return Report(
@@ -81,7 +81,7 @@ def report(
     )
 
 
-def _recoveries(stories: Mapping[str, Story], struck: list[Struck]) -> list[Recovery]:
+def _recoveries(stories: Mapping[str, StateHistory], struck: list[Struck]) -> list[Recovery]:
     ended = sorted(story.ended_at for story in stories.values() if story.ended_at is not None)
     found = []
     for fault in struck:
@@ -94,7 +94,7 @@ def _recoveries(stories: Mapping[str, Story], struck: list[Struck]) -> list[Reco
     return found
 
 
-def unfit(stories: Mapping[str, Story]) -> list[str]:
+def unfit(stories: Mapping[str, StateHistory]) -> list[str]:
     """Jobs that did not end as done, or not once, or whose results were not all the same."""
     return [
         f"{job}: {[str(state) for state, _ in story.states]}, {len(set(story.labels))} different label files"

@@ -22,7 +22,7 @@ from maskq.producer.errors import BrokerUnavailable, StoreFull
 from tests.acceptance.pictures import ten_pieces
 from tests.conftest import until
 
-from .journal import Story, read
+from .journal import StateHistory, read
 from .load import Load, loaded, without_faults
 from .report import unfit
 from .units import Unit
@@ -101,7 +101,7 @@ def embedding(world: World) -> list[str]:
     return [job for job in world.in_hand() if Job(job, world.to).state is State.EMBEDDING]
 
 
-def begun_after(story: Story, time: float) -> float | None:
+def begun_after(story: StateHistory, time: float) -> float | None:
     """When the first stage was begun once more."""
     return next((at for state, at in story.states if state is State.EMBEDDING and at > time), None)
 

@@ -1,0 +1,13 @@
+"""The arrays that the method works on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: (H, W, C) pixels, C ≥ 1: bool, integers or floats as the file holds them, in the machine's byte order.
+Pixels = NDArray[np.generic]
+#: Any shape, float32: network inputs, fields, scores.
+Floats = NDArray[np.float32]
+#: (H, W) int32: 0 is background, 1, 2, … are objects.
+Labels = NDArray[np.int32]
