@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import tasks.cluster
+from maskq.tasks import cluster as stage
 from maskq.workers.cluster import main
 
 SLOWLY = "SLOW_CLUSTER_WHILE"
 
 
-def cluster(*arguments: Any, own: Any = tasks.cluster.cluster) -> Any:
+def cluster(*arguments: Any, own: Any = stage.cluster) -> Any:
     """`maskq.segmentation.clustering.cluster.cluster`, but slow: as code that looks at nothing until it is done."""
     while Path(os.environ[SLOWLY]).exists():
         time.sleep(0.05)
@@ -24,5 +24,5 @@ def cluster(*arguments: Any, own: Any = tasks.cluster.cluster) -> Any:
 
 
 if __name__ == "__main__":
-    tasks.cluster.cluster = cluster
+    stage.cluster = cluster
     main()

@@ -38,7 +38,7 @@ def asleep(module: str) -> Iterator[None]:
 
 def with_module(program: Program, module: str, env: dict[str, str]) -> Program:
     """The program with a module of the tests' in the place of its own, and more in its environment."""
-    python, dash_m, _, *arguments = program.argv
+    python, _, dash_m, _, *arguments = program.argv
     return replace(program, argv=(python, dash_m, module, *arguments), env={**program.env, **env})
 
 

@@ -72,7 +72,7 @@ def test_without_a_redis_it_starts_and_waits_for_one(supervisor: Supervisor, tmp
 def test_one_whose_event_loop_is_stuck_is_replaced(supervisor: Supervisor, redis_url: str) -> None:
     port = free_port()
     program = gateway_program(Settings(broker_url=redis_url, heartbeat_s=2), port)
-    argv = (sys.executable, "-c", STUCK, *program.argv[3:])
+    argv = (sys.executable, "-c", STUCK, *program.argv[4:])
     supervisor.start(replace(program, argv=argv))
     (first,) = until(lambda: processes(STUCK), 60)
     until(lambda: processes(STUCK) - {first}, 60)

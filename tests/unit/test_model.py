@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from maskq.segmentation.errors import InvalidModel, UnknownModel
-from maskq.segmentation.models.registry import RegisteredModel, ModelRegistry, find
+from maskq.segmentation.models.registry import ModelRegistry, RegisteredModel, find
 from maskq.segmentation.models.spec import ModelSpec, read_spec, read_weights, write
 
 WEIGHTS = b"weights, as far as a folder can tell"
