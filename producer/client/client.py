@@ -104,6 +104,21 @@ class Client:
             )
         except ValidationError as error:
             raise InvalidJob(readable(error)) from error
+        return self.enqueue(image, spec, idempotency_key=idempotency_key, reuse=reuse, timeout=timeout)
+
+    def enqueue(
+        self,
+        image: bytes,
+        spec: JobSpec,
+        *,
+        idempotency_key: str | None = None,
+        reuse: bool | None = None,
+        timeout: float = 0.0,
+    ) -> Job:
+        """Queue an image file's bytes with a validated job specification. `submit` describes the parameters.
+
+        Raises `QueueFull`, `StoreFull`, `BrokerUnavailable`.
+        """
         same = _meaning(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
         deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image)
         pause = _FULL_PAUSE_S
