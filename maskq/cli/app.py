@@ -1,19 +1,63 @@
-"""The command line. Here stand the commands, their options and their help; what they do is imported when they run.
+"""The command line: puts the commands together, and turns what they return or raise into an exit status.
 
-So `maskq submit` needs no torch, and `maskq --help` is there at once.
+Commands import what they need inside their functions, so `maskq submit` needs no torch and `maskq --help` is fast.
 """
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated, Any
+
 import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from maskq import __version__
+from maskq.producer.schema import readable
 
 from . import old_jobs as jobs
 from . import old_models as models
 from . import old_operating as operating
 
+#: The modules of the extra `gateway`; every other optional module comes with the extra `worker`.
+_GATEWAY_MODULES = ("fastapi", "python_multipart", "starlette", "uvicorn")
+
+
+class CommandGroup(TyperGroup):
+    """Commands that return their exit status.
+
+    Ctrl-C becomes status 130. An invalid setting or option, an error of maskq's own types and a missing optional
+    dependency become status 2 and one line on standard error. Any other exception keeps its traceback.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command. Raises `typer.Exit` with its status."""
+        try:
+            status = super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if (message := _message(error)) is None:
+                raise
+            print(f"maskq: {message}", file=sys.stderr)
+            raise typer.Exit(2) from None
+        raise typer.Exit(status or 0)
+
+
+def _message(error: Exception) -> str | None:
+    """The line to show for an error that a user can act on; None for an unexpected one."""
+    if isinstance(error, ValidationError):
+        return readable(error)
+    root = type(error).__module__.partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "maskq").startswith("maskq"):
+        extra = "gateway" if error.name in _GATEWAY_MODULES else "worker"
+        return f"this command needs {error.name}: pip install 'maskq[{extra}]' (or, in a checkout, '.[{extra}]')"
+    return str(error) if root == "maskq" else None
+
+
 app = typer.Typer(
     name="maskq",
-    help="Queue images, get instance masks.",
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -23,6 +67,21 @@ for commands in (jobs.app, operating.app, models.app):
 app.add_typer(models.models, name="models")
 app.add_typer(operating.dead, name="dead")
 app.add_typer(operating.worker, name="worker")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"maskq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Queue images, get instance masks."""
 
 
 def main() -> None:
