@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from maskq.producer.signals import handled
 from maskq.producer.state.connections import Connections
 
 from ..device.spec import DeviceSpec, parse, visible
+from ..supervision.log_files import supervisor_log
 from ..supervision.supervisor import Program, Supervisor, python
 from .ports import loopback_port
 from .redis_server import private_redis
@@ -36,6 +37,8 @@ class Stack:
     #: The addresses of Flower and the HTTP gateway, where they were asked for.
     flower_url: str | None
     gateway_url: str | None
+    #: The folder of the log files, one per process: `NAME.log`; None if the processes log to standard error.
+    log_dir: Path | None = None
 
 
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
@@ -92,26 +95,34 @@ def running(
     folder: Path | None = None,
     flower: bool = False,
     gateway: bool = False,
+    log_dir: Path | None = None,
     logs: bool = True,
+    on_start: Callable[[tuple[str, ...]], None] = lambda names: None,
     on_crash_loop: Callable[[], None] = lambda: None,
 ) -> Iterator[Stack]:
-    """Bring a stack up, and take it down at the end of the block, whatever ends it.
+    """Start a stack, and stop it at the end of the block.
 
-    The private Redis keeps its data in `folder`, or in a temporary one that goes with the stack. With `logs` the
-    processes log to files beside it, else to this process's standard error. Raises `NoRedis`, `InvalidDevices`,
-    `PortTaken`, `CrashLoop` or `TimeoutError`.
+    `folder` holds the private Redis's data, `log_dir` the log files: one per process, and `supervisor.log`; by default
+    both are temporary and deleted with the stack. While the stack starts, `on_start` is called with the names of the
+    processes that aren't ready, each time they change; last with none. Raises `NoRedis`, `InvalidDevices`, `PortTaken`,
+    `CrashLoop` or `TimeoutError`.
     """
     devices = parse(settings.devices)
     flower_port = loopback_port("flower", settings.flower_port) if flower else None
     gateway_port = loopback_port("gateway", settings.gateway_port, others=(flower_port,)) if gateway else None
     temporary = Path(tempfile.mkdtemp(prefix="maskq-"))
-    supervisor = Supervisor(temporary if logs else None, on_crash_loop)
+    log_dir = (log_dir or temporary / "logs") if logs else None
+    supervisor = Supervisor(log_dir, on_crash_loop)
+    cleanup = ExitStack()
     try:
+        if log_dir:
+            cleanup.enter_context(supervisor_log(log_dir / "supervisor.log"))
         if settings.broker_url is None:
             redis = private_redis(folder or temporary / "redis")
             watched = settings.task_events and flower  # no one else comes to this Redis
             settings = settings.model_copy(update={"broker_url": redis.url, "task_events": watched})
             supervisor.start(redis.program)
+            on_start((redis.program.name,))
             _wait_for_broker(settings)
         supervisor.start(cluster_program(settings))
         for spec in devices:
@@ -120,11 +131,12 @@ def running(
             supervisor.start(flower_program(settings, flower_port))
         if gateway_port:
             supervisor.start(gateway_program(settings, gateway_port))
-        supervisor.wait_ready(_READY_S)
-        yield Stack(settings, supervisor, _url(flower_port), _url(gateway_port))
+        supervisor.wait_ready(_READY_S, on_start)
+        yield Stack(settings, supervisor, _url(flower_port), _url(gateway_port), log_dir)
     finally:
         with handled(signal.SIG_IGN):  # a second Ctrl-C must not leave processes behind
             supervisor.stop(settings.grace_s)
+            cleanup.close()
             shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from .heartbeat import LINK_FD, HeartbeatMonitor, die_with_parent
+from .log_files import open_log
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class _Process:
 
     def start(self) -> None:
         ours, theirs = socket.socketpair()
-        output: IO[bytes] | None = self.log_file.open("ab") if self.log_file else None
+        output: IO[bytes] | None = open_log(self.log_file) if self.log_file else None
         try:
             self.popen = subprocess.Popen(
                 self.program.argv,
@@ -124,15 +125,23 @@ class Supervisor:
             self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             self._thread.start()
 
-    def wait_ready(self, timeout_s: float) -> None:
-        """Until every program has said that it is ready. Raises `CrashLoop` or `TimeoutError`."""
+    def wait_ready(self, timeout_s: float, on_change: Callable[[tuple[str, ...]], None] = lambda names: None) -> None:
+        """Wait until every program is ready; `on_change` gets the names of those that aren't, each time they change.
+
+        Raises `CrashLoop` or `TimeoutError`.
+        """
         deadline = time.monotonic() + timeout_s
-        while not all(process.ready for process in self._processes):
+        reported: tuple[str, ...] | None = None
+        while True:
+            waiting = tuple(process.program.name for process in self._processes if not process.ready)
+            if waiting != reported:
+                on_change(reported := waiting)
+            if not waiting:
+                return
             if self.error:
                 raise self.error
             if time.monotonic() > deadline:
-                late = ", ".join(p.program.name for p in self._processes if not p.ready)
-                raise TimeoutError(f"not ready after {timeout_s:g} s: {late}")
+                raise TimeoutError(f"not ready after {timeout_s:g} s: {', '.join(waiting)}")
             time.sleep(_LOOK_S)
 
     def wait(self) -> None:
