@@ -1,22 +1,22 @@
-"""What can go wrong between a web backend and its masks.
+"""The errors of producers: everything that a web backend can get instead of masks.
 
     MaskqError
-    ├── InvalidJob             what was asked for can't be asked for
-    │   └── PayloadTooLarge    the image is over the limit of bytes
-    ├── QueueFull              too many jobs are unfinished; try again later
-    ├── StoreFull              there is no room for the image; try again later
-    ├── UnknownJob             no such job, or its retention time is over
+    ├── InvalidJob             the request is invalid
+    │   └── PayloadTooLarge    the image file is larger than the limit
+    ├── QueueFull              too many jobs are unfinished; retry later
+    ├── StoreFull              the store has no room for the image; retry later
+    ├── UnknownJob             no such job, or it was deleted after its retention time
     ├── ResultNotReady         the job is not done yet
-    ├── WaitTimeout            it was not done in the time given
-    ├── PayloadMissing         the store no longer has it
-    ├── BrokerUnavailable      nothing answers at the broker's address
-    └── JobUnfinished          the job ended without a result; knows the job's `error`
-        ├── JobFailed          its image or model can't be used
-        ├── JobCancelled       someone cancelled it
-        ├── JobExpired         its time was over before it was done
-        └── JobDead            it broke its workers, or they broke, too often
+    ├── WaitTimeout            the job was not done within the timeout
+    ├── PayloadMissing         the store no longer has the payload
+    ├── BrokerUnavailable      the broker does not answer
+    └── JobUnfinished          the job ended without a result; has the job's `error`
+        ├── JobFailed          the image or model can't be used
+        ├── JobCancelled       the job was cancelled
+        ├── JobExpired         the job's deadline passed before it was done
+        └── JobDead            all attempts failed through faults of workers, or killed them
 
-Each knows the HTTP status that a gateway answers it with.
+Each class has the HTTP `status` that a gateway responds with.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ class MaskqError(Exception):
 
 
 class InvalidJob(MaskqError):
-    """What was asked for can't be asked for."""
+    """The request is invalid."""
 
     status = 422
 
 
 class PayloadTooLarge(InvalidJob):
-    """The image is over the limit of bytes."""
+    """The image file is larger than the limit, `MASKQ_MAX_BYTES`."""
 
     status = 413
 
 
 class QueueFull(MaskqError):
-    """Too many jobs are unfinished; try again later."""
+    """Too many jobs are unfinished; retry later."""
 
     status = 429
 
     def __init__(self, message: str, retry_after_s: float = 10.0) -> None:
         super().__init__(message)
-        #: When there may be room, seconds, as far as the rate of the last minute tells.
+        #: Estimated time until there is room, seconds, from the rate of the last minute.
         self.retry_after_s = retry_after_s
 
 
 class StoreFull(MaskqError):
-    """There is no room for the image; try again later."""
+    """The store has no room for the image; retry later."""
 
     status = 507
 
 
 class UnknownJob(MaskqError):
-    """No such job, or its retention time is over."""
+    """No such job, or it was deleted after its retention time."""
 
     status = 404
 
@@ -72,19 +72,19 @@ class ResultNotReady(MaskqError):
 
 
 class WaitTimeout(MaskqError):
-    """The job was not done in the time given; it goes on."""
+    """The job was not done within the timeout; it continues."""
 
     status = 504
 
 
 class PayloadMissing(MaskqError):
-    """The store no longer has these bytes."""
+    """The store no longer has the payload."""
 
     status = 410
 
 
 class BrokerUnavailable(MaskqError):
-    """Nothing answers at the broker's address."""
+    """The broker does not answer."""
 
     status = 503
 
@@ -97,27 +97,27 @@ class JobUnfinished(MaskqError):
     def __init__(self, job_id: str, error: Failure) -> None:
         super().__init__(error.message)
         self.job_id = job_id
-        #: What went wrong: its type (such as `TruncatedImage`), message and stage.
+        #: The reason: an error type (such as `TruncatedImage`), a message and the stage.
         self.error = error
 
 
 class JobFailed(JobUnfinished):
-    """The job's image or model can't be used."""
+    """The image or model can't be used."""
 
 
 class JobCancelled(JobUnfinished):
-    """Someone cancelled the job."""
+    """The job was cancelled."""
 
     status = 410
 
 
 class JobExpired(JobUnfinished):
-    """The job's time was over before it was done."""
+    """The job's deadline (`expires_s`) passed before it was done."""
 
     status = 410
 
 
 class JobDead(JobUnfinished):
-    """The job was tried as often as is allowed, and no worker finished it."""
+    """All attempts at the job failed (`MASKQ_MAX_ATTEMPTS`), and no worker finished it."""
 
     status = 500

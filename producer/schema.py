@@ -1,4 +1,4 @@
-"""The job contract: what a producer may ask for, what it is told, and what it gets."""
+"""The job schema: what a producer submits (`JobSpec`), observes (`JobStatus`) and receives (`Objects`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}(@[1-9][0-9
 
 
 class State(StrEnum):
-    """Where a job is. `done` and what follows it are ends: a job leaves them no more."""
+    """A job's state. `done` and the states after it are final; only a dead letter can leave its state, by `requeue`."""
 
     QUEUED = "queued"
     EMBEDDING = "embedding"
@@ -26,7 +26,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job is over."""
+        """Whether the state is final."""
         return self in _ENDS
 
 
@@ -34,7 +34,7 @@ _ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED, State.EXPIRED, Sta
 
 
 class Stage(StrEnum):
-    """The two tasks of a job, by the states that they wait in, work in and lead to."""
+    """One of the two tasks of a job."""
 
     EMBED = "embed"
     CLUSTER = "cluster"
@@ -46,12 +46,12 @@ class Stage(StrEnum):
 
     @property
     def working(self) -> State:
-        """The state in which a worker has it."""
+        """The state in which a worker runs this stage."""
         return State.EMBEDDING if self is Stage.EMBED else State.CLUSTERING
 
     @property
     def finished(self) -> State:
-        """The state after it."""
+        """The state that this stage leads to."""
         return State.EMBEDDED if self is Stage.EMBED else State.DONE
 
 
@@ -60,38 +60,38 @@ class _Frozen(BaseModel):
 
 
 class Options(_Frozen):
-    """What a job may set otherwise than its model does."""
+    """Job options. An option that is None is taken from the model."""
 
     seed_threshold: float | None = Field(default=None, ge=0.5, le=1)
-    """Seediness below which no pixel becomes a seed: higher gives fewer, surer objects."""
+    """Minimum seediness of a seed pixel: a higher threshold gives fewer, more certain objects."""
     min_pixels: int | None = Field(default=None, ge=0, le=1_000_000_000)
-    """Objects have more pixels than this."""
+    """Objects of at most this many pixels are dropped."""
     tta: bool = False
-    """Test-time augmentation: the network sees the image in all eight turns and flips, for eight times the work."""
+    """Test-time augmentation: average the network's output over all eight turns and flips, at eight times the cost."""
     diameter: float | None = Field(default=None, gt=0, le=100_000)
-    """The objects' usual diameter, pixels: the image is resized so that they have that of the model's training."""
+    """Typical diameter of the objects, pixels: the image is resized so that it matches that of the training images."""
 
 
 class Limits(_Frozen):
-    """What a job may cost."""
+    """Limits of a job's cost."""
 
     max_pixels: int | None = Field(default=None, ge=1)
-    """Refuse an image of more pixels than this; the workers' own limit holds all the same."""
+    """Reject an image with more pixels than this. The workers' own limit applies as well."""
     expires_s: float | None = Field(default=None, gt=0)
-    """Seconds from submission after which the job is worth nothing and no stage of it is begun."""
+    """Deadline, seconds after submission: no stage of the job starts after it."""
 
 
 class JobSpec(_Frozen):
-    """One job: an image, named for people, and what to do with it."""
+    """What to do with a submitted image."""
 
     name: str = Field(default="image", max_length=255)
-    """What messages and Flower call the image; a file's name, most often."""
+    """The image's name in messages and in Flower, usually its file name."""
     model: ModelName = "nuclei"
-    """Which model segments it: `nuclei`, its newest version, or `nuclei@3`."""
+    """The model: `nuclei` for its newest version, or `nuclei@3`."""
     priority: int = Field(default=5, ge=0, le=9)
-    """9 goes first."""
+    """0 to 9; 9 is served first."""
     client: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
-    """Who asks, such as a user's name: clients take turns, however many jobs each has queued."""
+    """The client, such as a user's name. Clients take turns, however many jobs each has queued."""
     options: Options = Options()
     limits: Limits = Limits()
 
@@ -100,48 +100,48 @@ class Failure(_Frozen):
     """Why a job ended without a result."""
 
     type: str
-    """The error's name, such as `TruncatedImage`."""
+    """The error type, such as `TruncatedImage`."""
     message: str
-    """What happened, and what to do."""
+    """What happened and what to do."""
     stage: Stage | None = None
-    """The stage it happened in; None where no stage had begun."""
+    """The stage that failed; None if no stage had started."""
 
 
 class Attempt(_Frozen):
-    """An attempt at a stage that failed, and not by the image's fault."""
+    """A failed attempt at a stage, for a reason other than the image."""
 
     stage: Stage
     attempt: int
-    """The how manieth it was."""
+    """Its number, from 1."""
     worker: str
     """The worker's name and host."""
     error: str
-    """What went wrong."""
+    """What failed."""
     time: float
-    """When, seconds since 1970 by the broker's clock."""
+    """Time of the failure, seconds since 1970 by the broker's clock."""
 
 
 class JobStatus(_Frozen):
-    """What the ledger knows of a job."""
+    """The ledger's record of a job."""
 
     id: str
     state: State
     spec: JobSpec
     lane: str
     times: dict[State, float]
-    """When each state was entered, seconds since 1970 by the broker's clock: for the first time where it waits, for the
-    last where it is worked on."""
+    """When the job entered each state, seconds since 1970 by the broker's clock: the first entry of waiting states, the
+    last entry of working states."""
     attempts: dict[Stage, int]
-    """How often each stage was begun."""
+    """Number of started attempts per stage."""
     error: Failure | None = None
     history: tuple[Attempt, ...] = ()
-    """The attempts that failed, the oldest first."""
+    """The failed attempts, oldest first."""
     suspect: bool = False
-    """Whether a worker has died with it in hand: it may be what killed it."""
+    """Whether a worker died while it ran this job: the job may be the cause."""
 
     @property
     def timings(self) -> dict[str, float]:
-        """Seconds spent waiting and working: `queued`, `embedding`, `embedded`, `clustering`, `total`."""
+        """Seconds spent in each state (`queued`, `embedding`, `embedded`, `clustering`), and in `total`."""
         order = [s for s in State if s in self.times]
         spent = {
             str(state): round(self.times[following] - self.times[state], 6) for state, following in pairwise(order)
@@ -150,21 +150,21 @@ class JobStatus(_Frozen):
 
 
 class Rle(_Frozen):
-    """COCO run-length encoding of one object over the full frame."""
+    """COCO run-length encoding of an object's mask in the full image."""
 
     size: tuple[int, int]
-    """Height and width."""
+    """Height and width, pixels."""
     counts: str
-    """Compressed counts, column-major, as pycocotools reads them."""
+    """Compressed run lengths in column-major order, in the format of pycocotools."""
 
 
 class MaskObject(_Frozen):
-    """One object. Pixel (0, 0) is the top left; a pixel's centre has whole coordinates."""
+    """One object. The centre of the top left pixel is (0, 0)."""
 
     id: int
-    """Its value in the labels."""
+    """The object's value in the labels."""
     score: float
-    """Its seed's seediness."""
+    """Seediness of the object's seed pixel, 0 to 1."""
     bbox: tuple[int, int, int, int]
     """x, y, width, height, pixels."""
     area: int
@@ -175,15 +175,15 @@ class MaskObject(_Frozen):
 
 
 class Objects(_Frozen):
-    """What the cluster stage stores beside the labels."""
+    """The objects of an image: the cluster stage's result, next to the labels."""
 
     height: int
     width: int
     model: str
-    """The model and its version, `nuclei@1`."""
+    """The model and its version, such as `nuclei@1`."""
     objects: tuple[MaskObject, ...]
 
 
-def readable(error: ValidationError) -> str:
-    """A validation error on one line."""
+def validation_message(error: ValidationError) -> str:
+    """The validation error as one line: each field, what is wrong with it, and its value."""
     return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())

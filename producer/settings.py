@@ -1,6 +1,6 @@
-"""Every setting, once: an environment variable `MASKQ_<NAME>`, read at the edges and passed down.
+"""Every setting: an environment variable `MASKQ_<NAME>`, read at the edges and passed down.
 
-An empty variable counts as not set.
+An empty variable counts as unset.
 """
 
 from __future__ import annotations
@@ -15,121 +15,130 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Where the broker is, what workers may use, and every bound."""
+    """The settings of producers and workers: the broker, resources, limits and timeouts."""
 
     model_config = SettingsConfigDict(
         env_prefix="MASKQ_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
     )
 
     broker_url: str | None = None
-    """The Redis of jobs and messages, such as `redis://host:6379/0`. Without one, `maskq run` and `maskq up` start a
-    private Redis; the other commands and `Client()` use that of the `maskq up` which this user runs here."""
+    """The Redis of jobs and messages, such as `redis://host:6379/0`. If unset, `maskq run` and `maskq up` start a
+    private Redis; the other commands and `Client()` use the Redis of the `maskq up` that this user runs on this
+    machine."""
     store_url: str = "redis"
-    """Where images and results are kept: `redis` (the broker's own), or any fsspec URL that producers and workers
-    reach, such as `s3://bucket/maskq`."""
+    """Where images and results are stored: `redis` (the broker's Redis), or any fsspec URL that producers and workers
+    can reach, such as `s3://bucket/maskq`."""
     models: str | None = None
-    """A folder of models of your own, each in a folder of its name, or any fsspec URL of one, such as
-    `s3://bucket/models`; looked in before those that come with maskq."""
+    """A folder with models of your own, each in a subfolder of its name, or the fsspec URL of such a folder, such as
+    `s3://bucket/models`. It is searched before the models that come with maskq."""
     model_memory: int = Field(default=1024**3, ge=0)
-    """Bytes of weights that a device process keeps loaded, most recently used first; the last one stays in any case."""
+    """Size of a device process's LRU cache of model weights, bytes. The most recently used model stays loaded even if
+    it is larger."""
     devices: str = "auto"
-    """The devices to run, one process each: `cuda:0=on,cuda:1=auto`, `cuda=auto` (all of them), `cpu`, or `auto`: every
-    GPU, or the CPU where there is none. After `=` stands that process's cudnn benchmark: `on` searches the fastest
-    convolutions of every shape when it first comes, `off` never, `auto` (the default) once a shape has come so often
-    that it pays; on a `cpu` device it is accepted and does nothing. After `;` may stand `lanes=fixed` (images of common
-    shapes only), `varied` (all others) or `both`, `batch=16` and `precision=bf16` (or `fp16`, `fp32`):
-    `cuda:0=on;lanes=fixed,cuda:1=off;lanes=varied`. `maskq devices` shows what there is and what this makes of it."""
+    """The devices to run, one process each: `cuda:0=on,cuda:1=auto`, `cuda=auto` (all GPUs), `cpu`, or `auto` (every
+    GPU, or the CPU if there is none). The value after `=` is the process's cudnn benchmark mode: `on` searches the
+    fastest convolutions of every new shape, `off` never searches, `auto` (the default) searches once a shape has come
+    often enough for the search to pay; a `cpu` device accepts the mode and ignores it. Options follow after `;`:
+    `lanes=fixed` (images of common shapes only), `varied` (all others) or `both`, `batch=16`, and `precision=bf16` (or
+    `fp16`, `fp32`): `cuda:0=on;lanes=fixed,cuda:1=off;lanes=varied`. `maskq devices` shows the hardware and the devices
+    that this setting selects."""
     cluster_processes: int = Field(default=max(1, (os.cpu_count() or 2) // 2), ge=1, le=1024)
     """Processes of a CPU worker. Default: half the cores."""
     device_threads: int = Field(default=0, ge=0, le=256)
-    """Jobs that a device process has in hand at once: the others fetch, decode and store while some are on the device.
-    0 takes two more than a `cpu` device has cores (4 at least), and for a GPU as many as fill four batches."""
+    """Jobs that a device process handles concurrently: some fetch, decode and store while others are on the device. 0
+    means two more than the cores of a `cpu` device (at least 4), and enough to fill four batches for a GPU."""
     torch_threads: int = Field(default=0, ge=0, le=1024)
-    """Images that a `cpu` device runs side by side, each on one thread; one that is alone gets all of them. 0 takes
-    one per core."""
+    """Images that a `cpu` device processes in parallel, one thread each; a single image uses all threads. 0 means one
+    per core."""
     batch_size: int = Field(default=8, ge=1, le=1024)
-    """Images of one shape in a batch on a GPU at most, where the device's own `batch=` says nothing else. Batches are
-    of 1, 2, 4, 8 … images; one that is too large for the memory is halved, and that is remembered. A `cpu` device takes
-    no batches: see `MASKQ_TORCH_THREADS`."""
+    """Maximum number of images, all of one shape, in a GPU batch; a device's own `batch=` overrides it. Batches have 1,
+    2, 4, 8 … images. A batch that is too large for the GPU's memory is halved, and the device process remembers that. A
+    `cpu` device does not batch: see `MASKQ_TORCH_THREADS`."""
     batch_wait_ms: float = Field(default=3.0, ge=0, le=1000)
-    """How long an image waits on a GPU for others of its shape at most, milliseconds. It does so only while images of
-    that shape come so fast that more of the batch would be filled."""
+    """Maximum time that an image on a GPU waits for others of its shape, milliseconds. It waits only while images of
+    that shape arrive fast enough to fill more of the batch."""
     device_limit_s: float = Field(default=120.0, gt=0)
-    """Seconds that one batch may be on a device; then the device counts as stuck, and its process is replaced."""
+    """Time limit of one batch on a device, seconds. After it, the device counts as stuck and its process is
+    replaced."""
     heartbeat_s: float = Field(default=12.0, gt=1)
-    """Seconds of silence after which a process that was ready is killed and replaced. It beats once a second."""
+    """Heartbeat timeout, seconds: a process that was ready and has been silent for this long is killed and replaced.
+    Processes send a heartbeat once a second."""
     lane_s: float = Field(default=6.0, gt=0)
-    """Seconds after which a lane that no device serves is taken by the devices of the other lane, until one does."""
+    """Lane failover timeout, seconds: a lane that no device has served for this long is taken over by the devices of
+    the other lane, until a device serves it again."""
     max_bytes: int = Field(default=256 * 1024**2, ge=1)
-    """Bytes of an image file at most."""
+    """Maximum size of an image file, bytes."""
     max_pixels: int = Field(default=100_000_000, ge=1)
-    """Pixels of an image at most."""
+    """Maximum size of an image, pixels."""
     tile_pixels: int = Field(default=20_000_000, ge=1)
-    """Pixels that a network sees at once at most, and those of a batch together. A larger image is run in tiles that
-    overlap by as far as the network looks; more pixels mean less work twice and more memory (about 150 bytes each). The
-    part that a tile answers for does not shrink below that overlap: tiles of the shipped models' network may have 3.4
-    million pixels, whatever this says. Where a model's own `halo` makes tiles of more than twice that and twice this,
-    the job fails with `ImageTooLarge`."""
+    """Maximum number of pixels in one network input, and in all inputs of a batch together. A larger image is processed
+    in tiles that overlap by the network's receptive field; larger tiles mean less duplicate work and more memory (about
+    150 bytes per pixel). The part of a tile that is kept is never smaller than that overlap: tiles of the shipped
+    models' network may have 3.4 million pixels regardless of this setting. If a model's own `halo` requires tiles of
+    more than twice that size and twice this setting, the job fails with `ImageTooLarge`."""
     max_queued: int = Field(default=100_000, ge=1)
-    """Unfinished jobs at most; then submitting raises `QueueFull`."""
+    """Maximum number of unfinished jobs. Beyond it, submitting raises `QueueFull`."""
     max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
-    """Bytes of the images of unfinished jobs at most; one job is always let in."""
+    """Maximum total size of the images of unfinished jobs, bytes. If there are no unfinished jobs, one of any size is
+    accepted."""
     max_client_queued: int = Field(default=100_000, ge=1)
-    """Unfinished jobs of one client (`client` of `submit`, such as a user's name) at most."""
+    """Maximum number of unfinished jobs of one client (`client` of `submit`, such as a user's name)."""
     window: int = Field(default=16, ge=1, le=10_000)
-    """Messages that Celery's queue of a stage holds at most. The other jobs stand in line, by priority and with clients
-    taking turns: so much, and what workers have in hand, is before a job whose turn it is."""
+    """Maximum number of messages in Celery's queue of a stage. All other jobs wait in the ledger, where they are
+    ordered by priority and clients take turns. Only the window and the jobs in progress are ahead of a job whose turn
+    it is."""
     age_s: float = Field(default=60.0, gt=0)
-    """A job in line counts as one priority higher for each of these seconds that it has waited, so that jobs of
-    priority 0 are served some day."""
+    """Priority aging, seconds: a waiting job counts as one priority higher for each such interval, so that jobs of
+    priority 0 are served eventually."""
     max_attempts: int = Field(default=3, ge=1, le=100)
-    """How often a stage is begun before the job becomes a dead letter."""
+    """Maximum number of attempts at a stage. After the last one, the job becomes a dead letter."""
     retry_s: float = Field(default=1.0, ge=0)
-    """Seconds before a second attempt, give or take half; twice that before the third, and so on, up to a minute. A
-    job whose worker died is tried again at once."""
+    """Back-off before the second attempt, seconds, with a jitter of ±50 %. It doubles with each further attempt, up to
+    a minute. A job whose worker died is retried at once."""
     retention_s: int = Field(default=86_400, ge=1)
-    """Seconds that an ended job and its result are kept."""
+    """How long an ended job and its result are kept, seconds."""
     dead_retention_s: int = Field(default=604_800, ge=1)
-    """Seconds that a dead letter is kept, with its image."""
+    """How long a dead letter and its image are kept, seconds."""
     reuse: bool = True
-    """Whether a job that another one like it (the same image, model and options) computes or has computed takes that
-    one's result."""
+    """Whether a new job shares the result of an equal job (same image, model, options) that is unfinished or done."""
     lease_s: float = Field(default=8.0, gt=0)
-    """Seconds after which a stage whose worker has gone silent is given to another. Workers renew three times in it."""
+    """Lease of a stage, seconds: if its worker does not renew the lease for this long, another worker takes over.
+    Workers renew three times per lease."""
     resend_s: float = Field(default=10.0, gt=0)
-    """Seconds after which a job's message counts as lost, where it is no longer on its queue and no worker has claimed
-    the job; then it is sent again. A job that waits in a long queue is not lost, however long that takes."""
+    """Age at which a job's message counts as lost, seconds, if it is no longer on its queue and no worker has claimed
+    the job; it is then sent again. A job in a long queue does not count as lost, however long it waits."""
     stage_limit_s: float = Field(default=120.0, gt=0)
-    """Seconds that the clustering of one image may take; then its process is replaced and the job tried again. Celery
-    remembers a job's limit for as long, half a kilobyte each."""
+    """Time limit for the clustering of one image, seconds. After it, the process is replaced and the job is retried.
+    Celery remembers a job's limit for the same time, half a kilobyte each."""
     grace_s: float = Field(default=30.0, gt=0)
-    """Seconds that workers are given to finish what they have in hand when they are stopped."""
+    """Graceful shutdown: how long stopped workers may take to finish their jobs in progress, seconds."""
     task_events: bool = True
-    """Whether Celery's events tell of every task, which is what Flower shows; they are a sixth of what a small job
-    costs. `maskq run` sends none to a Redis of its own, unless Flower is asked for too."""
+    """Whether Celery sends task events, which Flower displays; they are a sixth of the cost of a small job. With a
+    private Redis, `maskq run` sends none unless Flower is requested."""
     trace: Path | None = None
-    """A folder in which every worker process writes what it does when, in Chrome's trace format: see `maskq bench`."""
+    """A folder in which every worker process writes a timeline of its work in Chrome's trace format: see `maskq
+    bench`."""
     flower_port: int = Field(default=5555, ge=0, le=65_535)
-    """Flower's port on loopback in `maskq up`; 0 takes a free one."""
+    """Flower's port on loopback in `maskq up`; 0 picks a free one."""
     gateway_port: int = Field(default=8000, ge=0, le=65_535)
-    """The HTTP gateway's port on loopback in `maskq up`; 0 takes a free one."""
+    """The HTTP gateway's port on loopback in `maskq up`; 0 picks a free one."""
     state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
-    """Where `maskq up` keeps its Redis's data."""
+    """The folder in which `maskq up` keeps its Redis's data."""
     log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    """What workers log: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
+    """Log level of the workers: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     @property
     def broker_file(self) -> Path:
-        """In which `maskq up` leaves its broker's address, as long as it runs, for this user's other processes."""
+        """The file with the broker's URL that a running `maskq up` provides for this user's other processes."""
         return self.state_dir / "broker-url"
 
     def with_broker(self) -> Self:
-        """The same, with the broker of the `maskq up` that runs where they name none."""
+        """These settings; if they have no broker, with the broker of the running `maskq up`, if there is one."""
         if self.broker_url is None and self.broker_file.is_file():
             return self.model_copy(update={"broker_url": self.broker_file.read_text().strip() or None})
         return self
 
     @property
     def model_folders(self) -> tuple[str, ...]:
-        """Where to look for models before those that come with maskq."""
+        """The folders and URLs that are searched for models before those that come with maskq."""
         return (self.models,) if self.models else ()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from maskq import __version__
-from maskq.producer.schema import readable
+from maskq.producer.schema import validation_message
 
 from . import old_jobs as jobs
 from . import old_models as models
@@ -47,7 +47,7 @@ class CommandGroup(TyperGroup):
 def _message(error: Exception) -> str | None:
     """The line to show for an error that a user can act on; None for an unexpected one."""
     if isinstance(error, ValidationError):
-        return readable(error)
+        return validation_message(error)
     root = type(error).__module__.partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and not (error.name or "maskq").startswith("maskq"):
         extra = "gateway" if error.name in _GATEWAY_MODULES else "worker"

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from maskq.producer.schema import readable
+from maskq.producer.schema import validation_message
 from maskq.producer.settings import Settings
 
 
@@ -26,7 +26,7 @@ def call(module: str, function: str, **arguments: Any) -> None:
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except ValidationError as error:  # a setting's or an option's value
-        fail(readable(error), 2)
+        fail(validation_message(error), 2)
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "maskq":
             raise
@@ -38,7 +38,7 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        fail(readable(error), 2)
+        fail(validation_message(error), 2)
 
 
 def model_folders() -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, overload
 from pydantic import ValidationError
 
 from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
-from ..schema import JobSpec, JobStatus, Limits, Options, State, readable
+from ..schema import JobSpec, JobStatus, Limits, Options, State, validation_message
 from ..settings import Settings
 from ..state.connections import Connections, broker_there
 from ..state.stats import Stats, collect
@@ -103,7 +103,7 @@ class Client:
                 limits=limits or Limits(),
             )
         except ValidationError as error:
-            raise InvalidJob(readable(error)) from error
+            raise InvalidJob(validation_message(error)) from error
         return self.enqueue(image, spec, idempotency_key=idempotency_key, reuse=reuse, timeout=timeout)
 
     def enqueue(
