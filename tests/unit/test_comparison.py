@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from maskq.segmentation.evaluation.comparison import FALSE, MATCHED, MISSED, compare, matched
 from maskq.segmentation.evaluation.metrics import score
+from maskq.segmentation.models.registry import SHIPPED
 
 BLACK = np.zeros((300, 200, 1), np.uint8)
 
@@ -79,3 +81,11 @@ def test_the_legend_counts(monkeypatch):
     )
     compare(BLACK, squares(id3=(10, 10), id9=(100, 100)), squares(id1=(12, 10), id2=(200, 20), id4=(200, 100)), "x")
     assert said[0][0].startswith("x") and [text for _, text in said[0][1]] == ["matched 1", "missed 1", "false 2"]
+
+
+@pytest.mark.parametrize("model", ["nuclei", "phase-contrast"])
+def test_a_shipped_picture_has_the_outline_colours_in_its_legend_and_panels(model):
+    with Image.open(SHIPPED / model / "failures.png") as image:
+        picture = np.asarray(image.convert("RGB"))
+    assert all((picture[24:48] == colour).all(axis=2).any() for colour in (MATCHED, MISSED, FALSE))
+    assert colours(picture) == [set(), {"matched", "missed"}, {"matched", "false"}]
