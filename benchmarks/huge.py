@@ -79,7 +79,7 @@ def _peaks() -> dict[str, int]:
 def _name(process: psutil.Process) -> str:
     if process == psutil.Process():
         return "client"
-    command = " ".join(process.cmdline())
+    command = " ".join(process.cmdline()).replace("valkey-server", "redis-server")
     for name in ("redis-server", "maskq.workers.device.process", "maskq.workers.cluster"):
         if name in command:
             return name.removeprefix("workers.")

@@ -88,7 +88,7 @@ def _meters(redis: Redis) -> dict[str, float]:
         "client_ms": 1000 * time.process_time(),
     }
     for process in psutil.Process().children(recursive=True):
-        line = " ".join(process.cmdline())
+        line = " ".join(process.cmdline()).replace("valkey-server", "redis-server")
         for name, words in _PROCESSES.items():
             if words in line:
                 found[name] = found.get(name, 0.0) + 1000 * sum(process.cpu_times()[:2])

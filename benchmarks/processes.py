@@ -47,7 +47,7 @@ def _named() -> Iterator[tuple[str, psutil.Process]]:
 
 def _program(process: psutil.Process) -> str:
     try:
-        line = " ".join(process.cmdline())
+        line = " ".join(process.cmdline()).replace("valkey-server", "redis-server")
         return next((name.removeprefix("workers.") for name in _PROGRAMS if name in line), process.name())
     except psutil.NoSuchProcess:
         return "gone"

