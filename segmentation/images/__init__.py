@@ -1,4 +1,4 @@
-"""Bytes that a stranger sent → an array of pixels, or a typed error. The only place that decodes images."""
+"""The only place that decodes images: untrusted bytes → an array of pixels, or a typed error."""
 
 from ..arrays import Pixels
 from .checks import ImageLimits

@@ -1,4 +1,4 @@
-"""How large an image may be, and the checks that the formats share."""
+"""The size limits of images, and the checks that all formats share."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from PIL import Image
 from ..arrays import Pixels
 from ..errors import EmptyImage, ImageTooLarge, NonFiniteImage, NotAnImage, TruncatedImage
 
-# The limit is ours, checked on the header; Pillow's own is one global number that warns first.
+# `ImageLimits` is checked on the header. Pillow's limit is one global number, and it only warns at first.
 Image.MAX_IMAGE_PIXELS = None
 
 _MAX_CHANNELS = 16
-_LONGEST_REASON = 200
+_MAX_MESSAGE = 200
 _ADDRESS = re.compile(" object at 0x[0-9a-f]+")
-#: Pixels that are worked on at a time where a step needs more memory than its outcome.
+#: Pixels per band, for steps that need more memory than their result.
 _BAND = 1 << 20
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The largest image that is decoded.
+    """The largest image that `decode` accepts.
 
-    Headers are checked against it before any pixel is decoded, so a small file cannot ask for a huge array.
+    The limits are checked on headers, before pixels are decoded, so that a small file cannot allocate a huge array.
     """
 
     #: Bytes of the encoded file.
@@ -36,12 +36,15 @@ class ImageLimits:
 
     @property
     def max_decoded(self) -> int:
-        """Bytes of the decoded array: 12 a pixel (RGB in 32 bits) of the largest image."""
+        """Bytes of the decoded array: `max_pixels` times 12 bytes (RGB in 32 bits)."""
         return 12 * self.max_pixels
 
 
-def checked(pixels: Pixels, name: str) -> Pixels:
-    """The pixels as (H, W, C), if a network can take them."""
+def validated(pixels: Pixels, name: str) -> Pixels:
+    """Decoded pixels as a contiguous (H, W, C) array in native byte order.
+
+    Raises `NotAnImage`, `EmptyImage` or `NonFiniteImage` if a network cannot process them.
+    """
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > _MAX_CHANNELS:
@@ -50,7 +53,7 @@ def checked(pixels: Pixels, name: str) -> Pixels:
         raise EmptyImage(f"{name}: shape {pixels.shape} has 0 pixels")
     if pixels.dtype.kind not in "buif":
         raise NotAnImage(f"{name}: pixels of type {pixels.dtype} are not numbers")
-    if pixels.dtype.itemsize > 8:  # long double: nothing else has it
+    if pixels.dtype.itemsize > 8:  # long double: only NumPy has it
         with np.errstate(over="ignore", invalid="ignore"):
             pixels = pixels.astype(np.float64)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
@@ -59,7 +62,7 @@ def checked(pixels: Pixels, name: str) -> Pixels:
 
 
 def check_size(height: int, width: int, name: str, limits: ImageLimits) -> None:
-    """Raises `EmptyImage` or `ImageTooLarge` by the sides that a header claims."""
+    """Raises `EmptyImage` or `ImageTooLarge` for the height and width in a file's header."""
     if height == 0 or width == 0:
         raise EmptyImage(f"{name}: {height}×{width} has 0 pixels")
     if height * width > limits.max_pixels:
@@ -69,26 +72,29 @@ def check_size(height: int, width: int, name: str, limits: ImageLimits) -> None:
 
 
 def check_channels(channels: int, name: str) -> None:
-    """Raises `EmptyImage` or `NotAnImage` by the channels that a header claims."""
+    """Raises `EmptyImage` or `NotAnImage` for the number of channels in a file's header."""
     if channels == 0:
         raise EmptyImage(f"{name}: 0 channels")
     if channels > _MAX_CHANNELS:
         raise NotAnImage(f"{name}: {channels} channels, more than {_MAX_CHANNELS}")
 
 
-def bands(height: int, width: int) -> Iterator[slice]:
-    """Rows of an image, top to bottom, about a megapixel at a time."""
+def row_bands(height: int, width: int) -> Iterator[slice]:
+    """Slices of an image's rows, top to bottom, each about a megapixel."""
     step = max(1, _BAND // width)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
-def check_present(there: int, wanted: int, name: str) -> None:
-    """Raises `TruncatedImage` where fewer bytes of pixels are there than the header claims."""
-    if there < wanted:
-        raise TruncatedImage(f"{name}: cut short: {there:,} of {wanted:,} bytes of pixels")
+def check_byte_count(available: int, required: int, name: str) -> None:
+    """Raises `TruncatedImage` if the file has fewer bytes of pixels than its header requires."""
+    if available < required:
+        raise TruncatedImage(f"{name}: cut short: {available:,} of {required:,} bytes of pixels")
 
 
-def reason(error: Exception) -> str:
-    """What a decoder's own error says, on one line and in short: some quote the file, and where an object stands."""
+def short_message(error: Exception) -> str:
+    """A decoder's error on one line, without memory addresses.
+
+    At most 200 characters, because some decoders quote the file.
+    """
     text = _ADDRESS.sub("", " ".join(str(error).split()))
-    return f"{type(error).__name__}: {text}"[:_LONGEST_REASON]
+    return f"{type(error).__name__}: {text}"[:_MAX_MESSAGE]

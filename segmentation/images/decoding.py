@@ -1,33 +1,36 @@
-"""Bytes → pixels, by the reader of the format that the first bytes name."""
+"""Bytes → pixels. The first bytes choose the reader."""
 
 from __future__ import annotations
 
 from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, TruncatedImage
-from . import npy, pillow, tiff
-from .checks import ImageLimits, checked, reason
+from . import npy, tiff
+from .checks import ImageLimits, short_message, validated
+from .npy import read_npy
+from .pillow import read_pillow
+from .tiff import read_tiff
 
 
 def decode(data: bytes, name: str = "image", limits: ImageLimits = ImageLimits()) -> Pixels:
     """Decode PNG, JPEG, TIFF, BMP, WebP or NumPy bytes to (H, W, C) pixels, upright, palettes expanded.
 
-    `name` is what error messages call the image. Raises an `ImageError`: `NotAnImage`, `TruncatedImage`,
-    `EmptyImage`, `ImageTooLarge`, `MultiPageImage` or `NonFiniteImage`.
+    Error messages call the image `name`. Raises an `ImageError`: `NotAnImage`, `TruncatedImage`, `EmptyImage`,
+    `ImageTooLarge`, `MultiPageImage` or `NonFiniteImage`.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"{name}: {len(data):,} bytes, over the limit of {limits.max_bytes:,} bytes")
     if data.startswith(tiff.MAGIC):
-        read = tiff.read
+        reader = read_tiff
     elif data.startswith(npy.MAGIC):
-        read = npy.read
+        reader = read_npy
     else:
-        read = pillow.read
+        reader = read_pillow
     try:
-        pixels = read(data, name, limits)
+        pixels = reader(data, name, limits)
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
     except Exception as error:  # decoders raise nearly anything on hostile bytes
-        raise TruncatedImage(f"{name}: damaged or cut short ({reason(error)})") from error
-    return checked(pixels, name)
+        raise TruncatedImage(f"{name}: damaged or cut short ({short_message(error)})") from error
+    return validated(pixels, name)

@@ -1,4 +1,4 @@
-"""Which way up: the turns and flips of the Exif orientation, which TIFF has as a tag of its own."""
+"""The turns and flips of the Exif orientation. TIFF stores it as one of its own tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EXIF_ORIENTATION = 0x112
 
 
 def upright(pixels: Pixels, orientation: object) -> Pixels:
-    """(H, W, …) pixels turned as the Exif orientation, 1 to 8, says; any other value leaves them."""
+    """(H, W, …) pixels, turned and flipped by the Exif orientation 1 to 8; any other value changes nothing."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

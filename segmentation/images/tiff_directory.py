@@ -1,7 +1,7 @@
-"""The directory of a TIFF's first page: its tags, read with suspicion, and the file without all the others.
+"""The checked tags of a TIFF's first page, and a copy of the file without all others.
 
-Read before tifffile sees the file: it multiplies what it finds, be it a tuple, follows pages without end, and turns a
-tag of sixteen million values, needed or not, into as many Python numbers.
+This comes before tifffile, which multiplies values even if they are tuples, follows pages without end, and turns a tag
+of sixteen million values into as many Python numbers, whether it is needed or not.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ _SINGLE = frozenset({
     WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, DEPTH, _TILE_WIDTH, _TILE_HEIGHT, _TILE_DEPTH,
     _FILL_ORDER, _ROWS_PER_STRIP, _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR, EXIF_ORIENTATION,
 })  # fmt: skip
-#: Tags of several values and how many they may have: bits, extra kinds and formats of the samples, a palette, the
-#: offsets and lengths of strips and of tiles, the tables of JPEG, the steps of its colours.
+#: Tags of several values → the maximum number of values: bits, extra kinds and formats of the samples, a palette, the
+#: offsets and lengths of strips and of tiles, the tables of JPEG, its chroma subsampling.
 _SEVERAL = {
     258: 64, 338: 64, 339: 64, 320: 3 << 16,
     273: 1 << 20, 279: 1 << 20, 324: 1 << 20, 325: 1 << 20,
     347: 1 << 16, 530: 2,
 }  # fmt: skip
-_MOST_TAGS = 4096
+_MAX_TAGS = 4096
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
-#: Bytes of a value: of integers, and of the text and undefined bytes that JPEG tables are given as.
+#: Bytes of a value, by its kind: integers, and the text and undefined bytes of JPEG tables.
 _SIZES = {kind: struct.calcsize("<" + code) for kind, code in _INTEGERS.items()} | {2: 1, 7: 1}
 
-#: A tag's number, the kind and count of its values, and the values or where they stand.
+#: A tag's number, the kind and count of its values, and the values or their offset in the file.
 _Entry: TypeAlias = tuple[int, int, int, bytes]
 
 
 @dataclass(frozen=True)
 class Directory:
-    """What the first directory of a TIFF says."""
+    """The first directory of a TIFF."""
 
     #: The tags of one integer.
     tags: Mapping[int, int]
     #: Whether another page follows.
-    another: bool
-    #: The same file with no more than the first page and the tags that pixels depend on.
-    lean: io.BytesIO
+    has_next: bool
+    #: The file reduced to the first page and the tags that pixels depend on.
+    stripped: io.BytesIO
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the two kinds of TIFF write numbers, as `struct` has it."""
+    """The number formats of TIFF or BigTIFF, as `struct` formats."""
 
     word: str
     count: str
     entry: str
-    #: Where the header says where the directory is.
-    offset_at: int
+    #: Offset of the header's field that holds the directory's offset.
+    pointer: int
 
     @classmethod
     def of(cls, data: bytes) -> _Layout:
@@ -75,26 +75,26 @@ class _Layout:
 
 
 def read_directory(data: bytes, name: str) -> Directory:
-    """The first directory of a TIFF or BigTIFF. Raises `TruncatedImage`, or `struct.error` where the file ends."""
+    """The first directory of a TIFF or BigTIFF. Raises `TruncatedImage`, or `struct.error` at the file's end."""
     layout = _Layout.of(data)
-    (start,) = struct.unpack_from(layout.word, data, layout.offset_at)
+    (start,) = struct.unpack_from(layout.word, data, layout.pointer)
     (count,) = struct.unpack_from(layout.count, data, start)
-    if count > _MOST_TAGS:
-        raise TruncatedImage(f"{name}: damaged: a TIFF of {count:,} tags, more than {_MOST_TAGS:,}")
+    if count > _MAX_TAGS:
+        raise TruncatedImage(f"{name}: damaged: a TIFF of {count:,} tags, more than {_MAX_TAGS:,}")
     begin = start + struct.calcsize(layout.count)
     end = begin + count * struct.calcsize(layout.entry)
-    (following,) = struct.unpack_from(layout.word, data, end)
-    entries = list(_needed(struct.iter_unpack(layout.entry, data[begin:end]), layout, len(data), name))
+    (next_page,) = struct.unpack_from(layout.word, data, end)
+    entries = list(_checked_entries(struct.iter_unpack(layout.entry, data[begin:end]), layout, len(data), name))
     tags = {
         tag: struct.unpack_from(layout.order + _INTEGERS[kind], raw)[0]
         for tag, kind, _, raw in entries
         if tag in _SINGLE
     }
-    return Directory(tags, following != 0, _lean(data, start, layout, entries))
+    return Directory(tags, next_page != 0, _stripped(data, start, layout, entries))
 
 
-def _needed(entries: Iterator[_Entry], layout: _Layout, size: int, name: str) -> Iterator[_Entry]:
-    """The entries that pixels depend on, each checked."""
+def _checked_entries(entries: Iterator[_Entry], layout: _Layout, size: int, name: str) -> Iterator[_Entry]:
+    """The entries that pixels depend on. Raises `TruncatedImage` if one is invalid."""
     seen = set()
     for tag, kind, values, raw in entries:
         if tag in _SINGLE and (tag in seen or values != 1 or kind not in _INTEGERS):
@@ -102,16 +102,16 @@ def _needed(entries: Iterator[_Entry], layout: _Layout, size: int, name: str) ->
         if tag in _SEVERAL:
             if tag in seen or kind not in _SIZES or not 0 < values <= _SEVERAL[tag]:
                 raise TruncatedImage(f"{name}: damaged: its TIFF tag {tag} is not 1 to {_SEVERAL[tag]:,} integers")
-            taken = values * _SIZES[kind]
-            if taken > len(raw) and struct.unpack(layout.word, raw)[0] + taken > size:
+            length = values * _SIZES[kind]
+            if length > len(raw) and struct.unpack(layout.word, raw)[0] + length > size:
                 raise TruncatedImage(f"{name}: cut short: its TIFF tag {tag} stands beyond the end")
         if tag in _SINGLE or tag in _SEVERAL:
             seen.add(tag)
             yield tag, kind, values, raw
 
 
-def _lean(data: bytes, start: int, layout: _Layout, entries: list[_Entry]) -> io.BytesIO:
-    """The file with these entries only, in the place of all of them."""
+def _stripped(data: bytes, start: int, layout: _Layout, entries: list[_Entry]) -> io.BytesIO:
+    """A copy of the file whose directory has only these entries and no next page."""
     stream = io.BytesIO(data)
     stream.seek(start)
     stream.write(struct.pack(layout.count, len(entries)))

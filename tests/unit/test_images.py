@@ -1,4 +1,4 @@
-"""Whatever a stranger sends comes back as the pixels of the file, or as an error that says what is wrong with it."""
+"""Any bytes decode to the file's pixels, or raise an error that says what is wrong with the file."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ RANDOM = np.random.default_rng(0)
 GREY: Array = RANDOM.integers(0, 256, (13, 17), np.uint8)
 GREY16: Array = RANDOM.integers(0, 65536, (13, 17), np.uint16)
 COLOUR: Array = RANDOM.integers(0, 256, (13, 17, 3), np.uint8)
-#: A smooth picture, which lossy formats keep nearly.
+#: A smooth picture, which lossy formats change little.
 SMOOTH: Array = np.stack([np.add.outer(np.arange(24) * k, np.arange(40) * 2) for k in (1, 3, 5)], 2).astype(np.uint8)
 PALETTE = Image.fromarray(COLOUR).quantize(16)
 MEGAPIXEL = ImageLimits(max_pixels=1_000_000)
-#: Each way an Exif orientation can turn a picture.
+#: All Exif orientations.
 ORIENTATIONS = range(1, 9)
 THOROUGH = settings(deadline=None)
 
@@ -71,13 +71,13 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 @contextmanager
 def memory_for(megabytes: int) -> Iterator[None]:
-    """The process may take so much more memory, and not a page beyond; without bounds where there is no /proc."""
+    """Limit the process to this much more memory; no limit on systems without /proc."""
     if not Path("/proc/self/statm").exists():
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + megabytes * 2**20, hard))
+    current = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (current + megabytes * 2**20, hard))
     try:
         yield
     finally:
@@ -90,11 +90,11 @@ def webp_claiming(width: int, height: int) -> bytes:
     return bytes(data)
 
 
-# What comes out
+# Pixels
 
 
 @pytest.mark.parametrize(
-    ("data", "wanted"),
+    ("data", "expected"),
     [
         pytest.param(saved(GREY, "PNG"), GREY, id="png-grey-8"),
         pytest.param(saved(GREY16, "PNG"), GREY16, id="png-grey-16"),
@@ -141,14 +141,14 @@ def webp_claiming(width: int, height: int) -> bytes:
         pytest.param(npy(GREY16 / 3), GREY16 / 3, id="npy-float64"),
     ],
 )
-def test_the_pixels_come_back_as_the_file_holds_them(data: bytes, wanted: Array) -> None:
+def test_pixels_are_decoded_exactly(data: bytes, expected: Array) -> None:
     pixels = decode(data)
-    np.testing.assert_array_equal(pixels, wanted.reshape(*wanted.shape[:2], -1))
-    assert pixels.dtype == wanted.dtype and pixels.flags.c_contiguous
+    np.testing.assert_array_equal(pixels, expected.reshape(*expected.shape[:2], -1))
+    assert pixels.dtype == expected.dtype and pixels.flags.c_contiguous
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
-def test_a_colour_png_of_16_bits_keeps_them(channels: int) -> None:
+def test_a_16_bit_colour_png_keeps_16_bits(channels: int) -> None:
     deep = RANDOM.integers(0, 65536, (9, 11, channels), np.uint16)
     pixels = decode(bytes(imagecodecs.png_encode(deep)))
     assert pixels.dtype == np.uint16
@@ -157,7 +157,7 @@ def test_a_colour_png_of_16_bits_keeps_them(channels: int) -> None:
 
 @THOROUGH
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(2, 4))), st.integers(1, 200))
-def test_a_colour_png_of_16_bits_is_the_same_in_bands_of_any_height(deep: Array, band: int) -> None:
+def test_a_16_bit_colour_png_decodes_the_same_in_bands_of_any_height(deep: Array, band: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checks, "_BAND", band)
         np.testing.assert_array_equal(decode(bytes(imagecodecs.png_encode(deep))), deep)
@@ -165,7 +165,7 @@ def test_a_colour_png_of_16_bits_is_the_same_in_bands_of_any_height(deep: Array,
 
 @pytest.mark.parametrize("band", [8, 1 << 20])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (3, 40), (17, 16)])
-def test_an_interlaced_colour_png_of_16_bits_is_put_together(
+def test_an_interlaced_16_bit_colour_png_is_decoded(
     shape: tuple[int, int], band: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "_BAND", band)
@@ -199,7 +199,7 @@ def test_a_tiff_palette_is_expanded_to_its_16_bit_colours() -> None:
         pytest.param(saved(Image.fromarray(SMOOTH).convert("CMYK"), "TIFF"), id="tiff-cmyk"),
     ],
 )
-def test_lossy_files_and_other_colour_spaces_come_back_as_nearly_the_same_rgb(data: bytes) -> None:
+def test_lossy_files_and_other_colour_spaces_decode_to_nearly_the_same_rgb(data: bytes) -> None:
     pixels = decode(data)
     assert pixels.shape == SMOOTH.shape and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - SMOOTH).mean() < 4
@@ -207,31 +207,31 @@ def test_lossy_files_and_other_colour_spaces_come_back_as_nearly_the_same_rgb(da
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_a_picture_taken_on_its_side_comes_upright(kind: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     image = Image.fromarray(COLOUR)
     image.getexif()[0x112] = orientation
     options = {"tiffinfo": {0x112: orientation}} if kind == "TIFF" else {"exif": turned(orientation), "lossless": True}
     np.testing.assert_array_equal(decode(saved(COLOUR, kind, **options)), np.asarray(ImageOps.exif_transpose(image)))
 
 
-def test_a_photograph_taken_on_its_side_comes_upright() -> None:
+def test_exif_orientation_is_applied_to_a_jpeg() -> None:
     pixels = decode(saved(SMOOTH, "JPEG", quality=95, exif=turned(6)))
     assert np.abs(pixels.astype(int) - np.rot90(SMOOTH, -1)).mean() < 4
 
 
-def test_a_16_bit_colour_png_on_its_side_comes_upright() -> None:
+def test_exif_orientation_is_applied_to_a_16_bit_colour_png() -> None:
     deep = np.dstack([GREY16] * 3)
     file = imagecodecs.png_encode(deep)
     exif = turned(8).tobytes().removeprefix(b"Exif\0\0")
     np.testing.assert_array_equal(decode(bytes(file[:33] + chunk(b"eXIf", exif) + file[33:])), np.rot90(deep))
 
 
-def test_a_damaged_exif_block_is_no_reason_to_refuse_the_picture() -> None:
+def test_a_damaged_exif_block_is_ignored() -> None:
     file = saved(COLOUR, "PNG")
     np.testing.assert_array_equal(decode(file[:33] + chunk(b"eXIf", b"II*\0\xff\xff\xff") + file[33:]), COLOUR)
 
 
-def test_bytes_after_the_end_of_an_array_do_no_harm() -> None:
+def test_bytes_after_the_end_of_an_array_are_ignored() -> None:
     np.testing.assert_array_equal(decode(npy(GREY) + b"more")[..., 0], GREY)
 
 
@@ -243,7 +243,7 @@ def test_bytes_after_the_end_of_an_array_do_no_harm() -> None:
         elements={"allow_nan": False, "allow_infinity": False},
     )
 )
-def test_any_array_survives_npy(pixels: Array) -> None:
+def test_any_array_round_trips_through_npy(pixels: Array) -> None:
     decoded = decode(npy(pixels))
     np.testing.assert_array_equal(decoded, pixels.reshape(*pixels.shape[:2], -1))
     assert decoded.dtype == pixels.dtype.newbyteorder("=")
@@ -260,19 +260,19 @@ def test_any_array_survives_npy(pixels: Array) -> None:
     st.booleans(),
     st.sampled_from("<>"),
 )
-def test_any_array_survives_tiff(pixels: Array, compression: str | None, tiled: bool, order: str) -> None:
+def test_any_array_round_trips_through_tiff(pixels: Array, compression: str | None, tiled: bool, order: str) -> None:
     data = tiff(pixels, compression=compression, tile=(16, 16) if tiled else None, byteorder=order)
     np.testing.assert_array_equal(decode(data)[..., 0], pixels)
 
 
 @THOROUGH
 @given(hnp.arrays(st.sampled_from(["u1", "u2"]), st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 4))))
-def test_any_array_survives_png(pixels: Array) -> None:
+def test_any_array_round_trips_through_png(pixels: Array) -> None:
     data = bytes(imagecodecs.png_encode(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
     np.testing.assert_array_equal(decode(data), pixels)
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -299,12 +299,12 @@ def test_any_array_survives_png(pixels: Array) -> None:
         pytest.param(tiff_with(tiff(GREY16), BitsPerSample=7 * 16 + 1), id="tiff-113-bits"),
     ],
 )
-def test_what_is_no_image_of_ours_is_refused_as_that(data: bytes) -> None:
+def test_unsupported_files_raise_not_an_image(data: bytes) -> None:
     with pytest.raises(NotAnImage, match=r"^holiday\.png: "):
         decode(data, "holiday.png")
 
 
-def test_pickled_objects_in_an_array_are_never_run(tmp_path: Any) -> None:
+def test_pickled_objects_in_an_array_are_never_loaded(tmp_path: Any) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
             return (tmp_path / "sprung").touch, ()
@@ -341,17 +341,17 @@ EACH_FILE = pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
 
 @EACH_FILE
 @pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.7, 0.9])
-def test_a_file_cut_short_is_refused_as_that(data: bytes, part: float) -> None:
+def test_a_truncated_file_raises_truncated_image(data: bytes, part: float) -> None:
     with pytest.raises(TruncatedImage, match=r"^cells: "):
         decode(data[: max(12, int(len(data) * part))], "cells")
 
 
 @EACH_FILE
-def test_wherever_a_file_is_cut_it_never_gives_half_a_picture(data: bytes) -> None:
+def test_a_file_truncated_anywhere_never_decodes_to_half_a_picture(data: bytes) -> None:
     whole = decode(data)
     for end in {*range(0, len(data), 5), *range(max(0, len(data) - 40), len(data))}:
         try:
-            np.testing.assert_array_equal(decode(data[:end]), whole)  # what is missing was no pixel
+            np.testing.assert_array_equal(decode(data[:end]), whole)  # the missing bytes held no pixel
         except (TruncatedImage, NotAnImage) as error:
             assert isinstance(error, TruncatedImage) or end < 12
 
@@ -364,7 +364,7 @@ def test_a_png_with_a_bit_flipped_in_its_pixels_is_refused(name: str) -> None:
         decode(bytes(damaged))
 
 
-def test_a_tiff_with_a_strip_that_was_never_written_is_refused() -> None:
+def test_a_tiff_with_a_missing_strip_is_refused() -> None:
     hole = tiff_with(tiff(GREY, compression="deflate"), StripByteCounts=0)
     with pytest.raises(TruncatedImage, match="cut short"):
         decode(hole)
@@ -381,7 +381,7 @@ def test_a_tiff_whose_strips_overlap_is_refused() -> None:
         decode(bytes(data))
 
 
-def test_a_tiff_whose_width_is_a_list_is_refused_before_anyone_multiplies_it() -> None:
+def test_a_tiff_whose_width_is_a_list_is_refused() -> None:
     data = bytearray(tiff(GREY))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         struct.pack_into("<I", data, file.pages.first.tags["ImageWidth"].offset + 4, 2)
@@ -389,8 +389,8 @@ def test_a_tiff_whose_width_is_a_list_is_refused_before_anyone_multiplies_it() -
         decode(bytes(data))
 
 
-def test_damaged_files_without_end_do_not_wear_out_the_process() -> None:
-    # imagecodecs drops a reference to None over each; Python 3.11 dies with the last.
+def test_many_damaged_files_do_not_kill_the_process() -> None:
+    # imagecodecs loses a reference to None with each damaged file; Python 3.11 dies with the last one.
     bad_filter = png(1, 1, b"\x09" + bytes(6))
     bad_stream = bytearray(FILES["png-16-rgb"])
     bad_stream[-25] ^= 1
@@ -438,7 +438,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("data", LIES.values(), ids=LIES.keys())
-def test_a_small_file_that_claims_a_huge_size_is_refused_before_any_memory_is_taken(data: bytes) -> None:
+def test_a_small_file_with_a_huge_size_in_its_header_is_refused_before_allocation(data: bytes) -> None:
     assert len(data) < 3_000
     with memory_for(megabytes=48), pytest.raises(ImageTooLarge, match="^cells: .* over the limit of "):
         decode(data, "cells")
@@ -455,7 +455,7 @@ def test_a_small_file_that_claims_a_huge_size_is_refused_before_any_memory_is_ta
         ),
     ],
 )
-def test_a_small_file_that_claims_a_size_within_the_limit_takes_no_memory_for_what_is_not_there(data: bytes) -> None:
+def test_a_truncated_file_with_a_size_within_the_limit_allocates_little_memory(data: bytes) -> None:
     with memory_for(megabytes=160), pytest.raises(TruncatedImage, match="^cells: "):
         decode(data, "cells")
 
@@ -467,12 +467,12 @@ def test_a_small_file_that_claims_a_size_within_the_limit_takes_no_memory_for_wh
         pytest.param(saved(Image.new("CMYK", (2000, 2000)), "TIFF", compression="tiff_deflate"), 112, id="tiff-cmyk"),
     ],
 )
-def test_an_image_of_few_bytes_takes_no_more_than_a_few_times_its_pixels(data: bytes, megabytes: int) -> None:
+def test_decoding_needs_at_most_a_few_times_the_memory_of_the_pixels(data: bytes, megabytes: int) -> None:
     with memory_for(megabytes):
         assert decode(data).shape[:2] == (2000, 2000)
 
 
-def test_a_tiff_is_not_kept_until_the_next_collection() -> None:
+def test_a_tiff_is_freed_without_garbage_collection() -> None:
     data = tiff(np.zeros((4000, 4000), np.uint8))
     gc.collect()
     gc.disable()
@@ -484,7 +484,7 @@ def test_a_tiff_is_not_kept_until_the_next_collection() -> None:
         gc.enable()
 
 
-def test_a_tiff_whose_tiles_are_far_more_than_its_pixels_is_refused() -> None:
+def test_a_tiff_with_far_more_tile_pixels_than_image_pixels_is_refused() -> None:
     tile = bytes(imagecodecs.zstd_encode(bytes(2**24)))
     tags = {256: 1, 257: 16 * 60, 259: 50_000, 322: 2**20, 323: 16}
     lists = {324: [16 + n * len(tile) for n in range(60)], 325: [len(tile)] * 60}
@@ -494,8 +494,8 @@ def test_a_tiff_whose_tiles_are_far_more_than_its_pixels_is_refused() -> None:
         decode(data, limits=ImageLimits(max_pixels=1_000_000))
 
 
-def test_tags_that_no_pixel_depends_on_are_never_read() -> None:
-    # tifffile takes a minute over this list of a maker of microscopes.
+def test_tags_that_pixels_do_not_depend_on_are_never_parsed() -> None:
+    # tifffile takes a minute to parse this vendor tag.
     data = raw_tiff({33_628: (4, [1] * 4_000_000), 330: (4, [1] * 1_000), 270: (2, b"[" * 1_000_000)})
     began = time.process_time()
     with memory_for(megabytes=64):
@@ -504,19 +504,19 @@ def test_tags_that_no_pixel_depends_on_are_never_read() -> None:
 
 
 @pytest.mark.parametrize("tag", [258, 273, 279, 320, 338, 339, 530])
-def test_a_tiff_with_a_list_of_millions_where_a_few_belong_is_refused_unread(tag: int) -> None:
+def test_a_tiff_tag_with_far_too_many_values_is_refused_unread(tag: int) -> None:
     data = raw_tiff({tag: (4, [1] * 2_000_000)})
     with memory_for(megabytes=16), pytest.raises(TruncatedImage, match=rf"tag {tag} is not 1 to [\d,]+ integers"):
         decode(data)
 
 
-def test_a_tiff_whose_bits_stand_beyond_its_end_is_refused_not_guessed_at() -> None:
+def test_a_tiff_tag_whose_values_are_beyond_the_end_is_refused() -> None:
     data = raw_tiff({258: (3, [8, 8, 8]), 277: (3, [3])}, bytes(192))
     with pytest.raises(TruncatedImage, match="tag 258 stands beyond the end"):
         decode(data[:-1])
 
 
-def test_a_tiff_of_more_tags_than_any_has_is_refused() -> None:
+def test_a_tiff_of_too_many_tags_is_refused() -> None:
     with pytest.raises(TruncatedImage, match="65,535 tags, more than 4,096"):
         decode(b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535 + 4))
 
@@ -525,13 +525,13 @@ JPEG_IN_TIFF = {259: (3, [7]), 256: (4, [64]), 257: (4, [64]), 278: (4, [64])}
 
 
 @pytest.mark.parametrize("wrap", [bytes, lambda data: raw_tiff(JPEG_IN_TIFF, data)], ids=["jpeg", "tiff"])
-def test_a_jpeg_that_draws_its_picture_without_end_is_refused_before_it_begins(wrap: Callable[[bytes], bytes]) -> None:
+def test_a_jpeg_of_too_many_scans_is_refused(wrap: Callable[[bytes], bytes]) -> None:
     assert decode(wrap(jpeg_scans(64, 50))).shape == (64, 64, 1)
     with pytest.raises(NotAnImage, match="a JPEG of more than 100 scans; save it anew"):
         decode(wrap(jpeg_scans(64, 100)))
 
 
-def test_scans_do_not_hide_behind_what_is_no_segment() -> None:
+def test_scans_are_counted_behind_markers_without_a_segment() -> None:
     data = jpeg_scans(64, 200)
     first = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
     with pytest.raises(NotAnImage, match="scans"):
@@ -539,25 +539,25 @@ def test_scans_do_not_hide_behind_what_is_no_segment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("filling", "what"),
+    ("filling", "excess"),
     [
         pytest.param(segment(0xE5, b"") * 20_000, "10,000 segments", id="segments"),
         pytest.param(b"\xff" * 100_000, "65,536 bytes of padding", id="padding"),
     ],
 )
-def test_a_jpeg_of_nothing_but_header_is_refused(filling: bytes, what: str) -> None:
+def test_a_jpeg_with_a_huge_header_is_refused(filling: bytes, excess: str) -> None:
     data = saved(SMOOTH, "JPEG")
-    with pytest.raises(NotAnImage, match=f"a JPEG of more than {what}"):
+    with pytest.raises(NotAnImage, match=f"a JPEG of more than {excess}"):
         decode(data[:2] + filling + data[2:])
 
 
-def test_a_jpeg_of_much_metadata_is_read() -> None:
+def test_a_jpeg_with_much_metadata_is_decoded() -> None:
     data = saved(SMOOTH, "JPEG")
     many = b"".join(segment(0xE2, b"ICC_PROFILE\0" + bytes([n, 255]) + bytes(9)) for n in range(1, 256))
     np.testing.assert_array_equal(decode(data[:2] + many + b"\xff" * 999 + data[2:]), decode(data))
 
 
-def test_a_png_of_more_chunks_than_any_has_is_refused() -> None:
+def test_a_png_of_too_many_chunks_is_refused() -> None:
     data = saved(COLOUR, "PNG")
     assert decode(data[:33] + chunk(b"prVt", b"") * 9_000 + data[33:]).shape == COLOUR.shape
     with pytest.raises(NotAnImage, match="more than 1,000,000 chunks of pixels or 10,000 others; save it anew"):
@@ -565,19 +565,19 @@ def test_a_png_of_more_chunks_than_any_has_is_refused() -> None:
 
 
 @pytest.mark.parametrize("deep", [900, 9_000, 60_000])
-def test_a_numpy_header_that_nests_deeply_is_damaged_and_not_too_large(deep: int) -> None:
+def test_a_deeply_nested_numpy_header_raises_truncated_image(deep: int) -> None:
     with pytest.raises(TruncatedImage, match="a NumPy header of [0-9,]+ bytes, over 512"):
         decode(npy_header(f"({'-' * deep}1, 1)"))
 
 
 @pytest.mark.parametrize("text", ["\0" * 500, "__import__('os')._exit(9)", "x" * 500])
-def test_what_a_decoder_quotes_is_told_in_short_and_without_addresses(text: str) -> None:
-    with pytest.raises(TruncatedImage) as told:
+def test_quoted_decoder_errors_are_short_and_without_addresses(text: str) -> None:
+    with pytest.raises(TruncatedImage) as raised:
         decode(npy_text(text))
-    assert len(str(told.value)) < 300 and "0x" not in str(told.value)
+    assert len(str(raised.value)) < 300 and "0x" not in str(raised.value)
 
 
-def test_a_strip_that_is_no_jpeg_is_told_without_addresses() -> None:
+def test_the_error_for_a_strip_that_is_not_a_jpeg_has_no_addresses() -> None:
     with pytest.raises(TruncatedImage, match="^image: damaged: a strip or tile is no JPEG, or one of a rare kind$"):
         decode(raw_tiff(JPEG_IN_TIFF, saved(GREY, "PNG")))
 
@@ -599,13 +599,13 @@ def test_the_limit_of_decoded_bytes_follows_the_limit_of_pixels() -> None:
         pytest.param(tiff_with(tiff(GREY), ImageWidth=0), id="tiff"),
     ],
 )
-def test_an_image_without_pixels_is_refused_as_that(data: bytes) -> None:
+def test_an_image_without_pixels_raises_empty_image(data: bytes) -> None:
     with pytest.raises(EmptyImage, match="^cells: "):
         decode(data, "cells")
 
 
 @pytest.mark.parametrize(
-    ("data", "held"),
+    ("data", "content"),
     [
         pytest.param(tiff(np.stack([GREY] * 3)), "more than one page", id="tiff"),
         pytest.param(tiff(np.stack([GREY] * 3), bigtiff=True, byteorder=">"), "more than one page", id="tiff-big"),
@@ -623,12 +623,12 @@ def test_an_image_without_pixels_is_refused_as_that(data: bytes) -> None:
         ),
     ],
 )
-def test_a_file_of_several_images_is_refused_as_that(data: bytes, held: str) -> None:
-    with pytest.raises(MultiPageImage, match=f"^cells: .*{held}.*; send each "):
+def test_a_file_of_several_images_raises_multi_page_image(data: bytes, content: str) -> None:
+    with pytest.raises(MultiPageImage, match=f"^cells: .*{content}.*; send each "):
         decode(data, "cells")
 
 
-def test_pages_that_follow_each_other_in_a_circle_do_not_hang() -> None:
+def test_a_cycle_of_pages_does_not_hang() -> None:
     data = bytearray(tiff(GREY))
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         first = file.pages.first.offset
@@ -640,7 +640,7 @@ def test_pages_that_follow_each_other_in_a_circle_do_not_hang() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("write", [npy, tiff])
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
-def test_a_float_image_that_is_not_finite_is_refused_with_the_count(
+def test_a_non_finite_image_is_refused_with_the_count_of_bad_values(
     write: Callable[[Array], bytes], kind: str, bad: float
 ) -> None:
     pixels = np.ones((300, 40), kind)
@@ -656,12 +656,12 @@ def test_numbers_beyond_a_double_are_infinite() -> None:
         decode(npy(np.full((2, 2), np.longdouble("1e400"))))
 
 
-def test_bytes_that_are_no_long_double_are_refused_without_a_warning() -> None:
+def test_bytes_that_are_not_a_valid_long_double_are_refused_without_a_warning() -> None:
     with pytest.raises(NonFiniteImage):
         decode(npy_header("(1, 1)", np.dtype(np.longdouble).str, b"a" * np.dtype(np.longdouble).itemsize))
 
 
-# Whatever comes
+# Random and damaged files
 
 
 @settings(deadline=None, max_examples=300)
@@ -681,11 +681,11 @@ def test_bytes_that_are_no_long_double_are_refused_without_a_warning() -> None:
     ),
     st.binary(max_size=200),
 )
-def test_any_bytes_give_pixels_or_a_typed_error(start: bytes, rest: bytes) -> None:
+def test_any_bytes_decode_to_pixels_or_raise_a_typed_error(start: bytes, rest: bytes) -> None:
     assert_pixels_or_typed_error(start + rest)
 
 
-#: What a mutation writes: numbers that lengths, offsets and sizes choke on, or anything.
+#: What a mutation writes: values that break lengths, offsets and sizes, or random bytes.
 PATCHES = st.one_of(
     st.sampled_from([0, 1, 8, 255, 65_535, 65_536, 99_999, 2**31 - 1, 2**31, 2**32 - 1]).flatmap(
         lambda value: st.sampled_from(
@@ -702,13 +702,13 @@ PATCHES = st.one_of(
     st.lists(st.tuples(st.integers(0, 2_000), PATCHES), min_size=1, max_size=6),
     st.integers(0, 2_000) | st.none(),
 )
-def test_a_file_changed_anywhere_gives_pixels_or_a_typed_error(
+def test_a_damaged_file_decodes_to_pixels_or_raises_a_typed_error(
     data: bytes, patches: list[tuple[int, bytes]], end: int | None
 ) -> None:
     changed = bytearray(data)
-    for at, patch in patches:
-        at %= len(data)
-        changed[at : at + len(patch)] = patch
+    for offset, patch in patches:
+        offset %= len(data)
+        changed[offset : offset + len(patch)] = patch
     assert_pixels_or_typed_error(bytes(changed[:end]))
 
 
