@@ -1,1 +1,1 @@
-"""What a web backend talks to: the job schema, the client, the state in Redis, the HTTP gateway."""
+"""The producer side, used by web backends: job schema, client, state in Redis, HTTP gateway."""

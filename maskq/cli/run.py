@@ -19,7 +19,7 @@ from rich.text import Text
 
 from maskq.producer.client.client import Client
 from maskq.producer.client.job import Result
-from maskq.producer.client.paths import expand, names
+from maskq.producer.client.paths import expand, result_names
 from maskq.producer.schema import Options
 from maskq.producer.settings import Settings
 from maskq.segmentation.models.registry import find
@@ -81,7 +81,7 @@ def _segment(
         client.check()
         progress = until_done.enter_context(_progress(console, as_json))
         bar = progress.add_task("segmenting", total=len(images))
-        named = names(images)
+        named = result_names(images)
         most = in_flight(images)
         outcomes = until_done.enter_context(closing(client.map(images, in_flight=most, errors="return", **asked)))
         try:

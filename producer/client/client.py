@@ -1,9 +1,8 @@
-"""The client: what a web backend imports. Queue an image, wait for its masks.
+"""The client: a web backend queues an image and waits for its masks.
 
-    job = Client("redis://localhost").submit("cells.png", model="nuclei")
-    result = job.wait(timeout=60)
-
-The result has `labels`, an array, and `objects`.
+job = Client("redis://localhost").submit("cells.png", model="nuclei")
+result = job.wait(timeout=60)
+result.labels, result.objects
 """
 
 from __future__ import annotations
@@ -29,30 +28,28 @@ from ..state.store import Payload
 from ..state.transactions import Desk
 from .image_shape import shape_of
 from .job import Job, Result
-from .sources import Source, read
+from .sources import Source, read_source
 
-#: How long `Client.map` waits before it tries a full queue again, seconds.
-_FULL_PAUSE_S = 0.25
-#: How long `Client.submit` waits at most.
-_LONGEST_PAUSE_S = 2.0
-#: A payload is stored before its job is entered; by this age it will not be any more, seconds.
+#: Back-off while the queue is full, seconds: the first pause, and the longest one of `Client.submit`.
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 2.0
+#: Payloads older than this without a job are orphans (seconds).
 _ORPHAN_S = 3600.0
 
 
 class Client:
-    """Queues images on a broker. Threads may share it; close it, or use it as a context manager."""
+    """A connection to a broker that queues images. Threads may share it. Close it, or use it as a context manager."""
 
     def __init__(self, broker_url: str | None = None, *, settings: Settings | None = None) -> None:
-        """`broker_url` goes before `MASKQ_BROKER_URL`; without either it is that of the `maskq up` that runs here.
+        """Connect lazily to `broker_url`, else to `MASKQ_BROKER_URL`, else to this user's running `maskq up`.
 
-        The other settings are the environment's or `settings`. Raises `InvalidJob` where there is no broker's URL.
+        All other settings come from `settings`, by default the environment. Raises `InvalidJob` if no URL is found.
         """
         settings = settings or Settings()
         self._settings = (
             settings.model_copy(update={"broker_url": broker_url}) if broker_url else settings.with_broker()
         )
-        self._to = Connections.open(self._settings)
-        self._desk = Desk(self._to.ledger, self._to.store)
+        self._connections = Connections.open(self._settings)
+        self._transactions = Desk(self._connections.ledger, self._connections.store)
 
     def __enter__(self) -> Self:
         return self
@@ -61,12 +58,12 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections; jobs go on."""
-        self._to.close()
+        """Close the connections. Jobs continue."""
+        self._connections.close()
 
     def check(self) -> None:
-        """Raises `BrokerUnavailable` where nothing answers at the broker's address."""
-        self._to.check()
+        """Raise `BrokerUnavailable` if the broker does not answer."""
+        self._connections.check()
 
     def submit(
         self,
@@ -82,17 +79,17 @@ class Client:
         reuse: bool | None = None,
         timeout: float = 0.0,
     ) -> Job:
-        """Queue an image.
+        """Queue an image and return its job.
 
-        `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). A job that was submitted with
-        the same `idempotency_key` by the same `client` is returned as it is, and, unless `reuse` is False (its default
-        is `MASKQ_REUSE`), so is one that computes the same: that image, model and options.
+        `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). If the same `client` has
+        submitted a job with the same `idempotency_key`, that job is returned. So is an equal job (same image, model and
+        options), unless `reuse` is False; its default is `MASKQ_REUSE`.
 
-        Where the queue is full or the broker is away, waits up to `timeout` seconds for that to change. Raises
-        `InvalidJob`, `PayloadTooLarge`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and `OSError` where the file
-        can't be read. Whether it is an image at all is seen by the worker that decodes it, and told by `wait`.
+        While the queue or store is full or the broker is unavailable, retries for `timeout` seconds. Raises
+        `InvalidJob`, `PayloadTooLarge`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and `OSError` if the file can't
+        be read. Only the worker decodes the image: if it can't, `Job.wait` raises `JobFailed`.
         """
-        image, name = read(source, name, self._settings.max_bytes)
+        image, name = read_source(source, name, self._settings.max_bytes)
         try:
             spec = JobSpec(
                 name=name,
@@ -115,72 +112,84 @@ class Client:
         reuse: bool | None = None,
         timeout: float = 0.0,
     ) -> Job:
-        """Queue an image file's bytes with a validated job specification. `submit` describes the parameters.
+        """Queue an image file's bytes with a validated job specification. See `submit` for the other parameters.
 
         Raises `QueueFull`, `StoreFull`, `BrokerUnavailable`.
         """
-        same = _meaning(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
+        fingerprint = _fingerprint(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
         deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image)
-        pause = _FULL_PAUSE_S
+        pause = _FIRST_PAUSE_S
         while True:
             try:
-                with broker_there():
-                    entered = self._desk.enter(job_id, spec, shape, image, same=same, key=idempotency_key)
-                return Job(entered, self._to)
+                created = self._create(job_id, spec, shape, image, fingerprint, idempotency_key)
+                return Job(created, self._connections)
             except (QueueFull, StoreFull, BrokerUnavailable):
-                left = deadline - time.monotonic()
-                if left < _FULL_PAUSE_S:
+                remaining = deadline - time.monotonic()
+                if remaining < _FIRST_PAUSE_S:
                     raise
-                time.sleep(min(pause, left))
-                pause = min(2 * pause, _LONGEST_PAUSE_S)  # each time the image goes there in vain
+                time.sleep(min(pause, remaining))
+                pause = min(2 * pause, _MAX_PAUSE_S)  # every attempt sends the whole image
+
+    def _create(
+        self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, fingerprint: str | None, key: str | None
+    ) -> str:
+        """Try once to create the job; returns its id, or the id of an existing job that takes its place."""
+        with broker_there():
+            return self._transactions.enter(job_id, spec, shape, image, same=fingerprint, key=key)
 
     def job(self, job_id: str) -> Job:
-        """The job of that id. Nothing is asked of the broker until you do."""
-        return Job(job_id, self._to)
+        """The job with this id. Does not access the broker."""
+        return Job(job_id, self._connections)
 
     def stats(self) -> Stats:
-        """What waits in the queues, what is worked on, and what the devices have done."""
-        return collect(self._to.redis)
+        """Waiting and running jobs, and the counters of the devices."""
+        return collect(self._connections.redis)
 
     def dead(self, *, reason: str | None = None, older_s: float | None = None) -> list[JobStatus]:
-        """The dead letters, the oldest first: those whose error has the words of `reason`, and that died `older_s`
-        seconds ago or earlier.
+        """The dead letters, oldest first.
+
+        Optionally only those whose error message contains `reason` (ignoring case), or that died at least `older_s`
+        seconds ago.
         """
-        before = math.inf if older_s is None else self._to.ledger.now() - older_s
+        before = math.inf if older_s is None else self._connections.ledger.now() - older_s
         return [
             job
-            for job in self._to.ledger.dead()
+            for job in self._connections.ledger.dead()
             if job.times[State.DEAD] <= before
             and (reason or "").lower() in (job.error.message if job.error else "").lower()
         ]
 
     def requeue(self, job_id: str) -> bool:
-        """Try a dead letter once more, from the stage it died in; False where it is none."""
-        return self._to.ledger.requeue(job_id)
+        """Retry a dead letter from the stage in which it died. False if the job is not a dead letter."""
+        return self._connections.ledger.requeue(job_id)
 
     def drop(self, job_id: str) -> bool:
-        """Forget an ended job and what is stored of it; False where it has not ended."""
-        forgotten = self._to.ledger.forget(job_id)
-        if forgotten:
+        """Delete an ended job and its payloads. False if the job has not ended."""
+        deleted = self._connections.ledger.forget(job_id)
+        if deleted:
             self._drop_payloads(job_id)
-        return forgotten
+        return deleted
 
     def gc(self, *, dry_run: bool = False) -> dict[str, int]:
-        """Drop what no job needs any more: counts of `jobs` kept for their time, and of `orphans`, payloads without a
-        job that are older than an hour. With `dry_run`, only count.
+        """Delete jobs past their retention time, and orphans: payloads without a job that are older than an hour.
+
+        Returns the number of `jobs` and `orphans`. With `dry_run`, only counts them.
         """
-        over, ledger = self._to.ledger.over(), self._to.ledger
-        orphans = [job_id for job_id, age_s in self._to.store.jobs() if age_s > _ORPHAN_S and not ledger.knows(job_id)]
+        ledger = self._connections.ledger
+        expired = ledger.over()
+        orphans = [
+            job_id for job_id, age_s in self._connections.store.jobs() if age_s > _ORPHAN_S and not ledger.knows(job_id)
+        ]
         if not dry_run:
-            for job_id in over:
+            for job_id in expired:
                 self.drop(job_id)
             for job_id in orphans:
                 self._drop_payloads(job_id)
-        return {"jobs": len(over), "orphans": len(orphans)}
+        return {"jobs": len(expired), "orphans": len(orphans)}
 
     def _drop_payloads(self, job_id: str) -> None:
         for kind in Payload:
-            self._to.store.drop(job_id, kind)
+            self._connections.store.drop(job_id, kind)
 
     @overload
     def map(
@@ -213,22 +222,22 @@ class Client:
         errors: Literal["raise", "return"] = "raise",
         **job: Any,
     ) -> Generator[Result | Exception, None, None]:
-        """The sources' results, in order, with at most `in_flight` jobs unfinished at a time.
+        """Yield the results of the sources in order, with at most `in_flight` unfinished jobs at a time.
 
-        `job` is what `submit` takes. `progress` is called with the number finished after each. An image that can't
-        be read or a job that ends without a result raises at its place; with `errors="return"` the error is yielded
-        there and the rest goes on. Where the queue is full, it waits until it is not. Closing the iterator cancels
-        what is in flight.
+        `job` are the keyword arguments of `submit`. `progress` is called with the number of finished images after each
+        one. If an image can't be read or a job ends without a result, the error is raised in its place; with
+        `errors="return"` it is yielded instead and the iteration continues. While the queue is full, waits. Closing
+        the iterator cancels the jobs in flight.
         """
         pending: deque[Job | Exception] = deque()
-        waiting = iter(sources)
+        remaining = iter(sources)
         finished = 0
         try:
             while True:
-                waiting = self._fill(pending, waiting, in_flight, job)
+                remaining = self._submit_more(pending, remaining, in_flight, job)
                 if not pending:
                     return
-                outcome = _outcome(pending[0])
+                outcome = _result_or_error(pending[0])
                 pending.popleft()
                 if isinstance(outcome, Exception) and errors == "raise":
                     raise outcome
@@ -237,33 +246,33 @@ class Client:
                     progress(finished)
                 yield outcome
         finally:
-            for left in pending:
-                if isinstance(left, Job):
-                    left.cancel()
+            for unfinished in pending:
+                if isinstance(unfinished, Job):
+                    unfinished.cancel()
 
-    def _fill(
-        self, pending: deque[Job | Exception], waiting: Iterator[Source], in_flight: int, job: dict[str, Any]
+    def _submit_more(
+        self, pending: deque[Job | Exception], sources: Iterator[Source], in_flight: int, job: dict[str, Any]
     ) -> Iterator[Source]:
-        """Submit until `in_flight` are pending; returns the sources that are left."""
+        """Submit until `in_flight` jobs are pending; returns the remaining sources."""
         while len(pending) < in_flight:
             try:
-                source = next(waiting)
+                source = next(sources)
             except StopIteration:
                 break
             try:
                 pending.append(self.submit(source, **job))
             except (InvalidJob, OSError) as error:
                 pending.append(error)
-            except (QueueFull, StoreFull):  # with jobs of ours or of others: some will end
-                waiting = chain([source], waiting)
+            except (QueueFull, StoreFull):  # with these jobs or others': some of them will end
+                sources = chain([source], sources)
                 if pending:
                     break
-                time.sleep(_FULL_PAUSE_S)
-        return waiting
+                time.sleep(_FIRST_PAUSE_S)
+        return sources
 
 
-def _outcome(job: Job | Exception) -> Result | Exception:
-    """The job's result, or why there is none."""
+def _result_or_error(job: Job | Exception) -> Result | Exception:
+    """Wait for the job's result, or for the error with which it ends."""
     if isinstance(job, Exception):
         return job
     try:
@@ -272,9 +281,9 @@ def _outcome(job: Job | Exception) -> Result | Exception:
         return error
 
 
-def _meaning(image: bytes, spec: JobSpec) -> str | None:
-    """What the job computes, as a hash; None where it may expire, for then no other should stand on it."""
+def _fingerprint(image: bytes, spec: JobSpec) -> str | None:
+    """A hash of everything that determines the result. None if the job may expire: no other job must depend on it."""
     if spec.limits.expires_s is not None:
         return None
-    asked = {"model": spec.model, "options": spec.options.model_dump(), "limits": spec.limits.model_dump()}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode() + b"\n" + image).hexdigest()
+    request = {"model": spec.model, "options": spec.options.model_dump(), "limits": spec.limits.model_dump()}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode() + b"\n" + image).hexdigest()

@@ -1,21 +1,21 @@
-"""The shape of an image, read from its header. The ledger chooses a job's lane by it."""
+"""Reads an image's shape from its header. The ledger chooses a job's lane by it."""
 
 from __future__ import annotations
 
 import io
 
-#: Bytes of a file that are parsed. A header that is longer has no cheap shape.
+#: Bytes of a file that are parsed. A longer header counts as too expensive to read.
 _HEAD, _NPY_HEAD = 65_536, 1024
 
 
 def shape_of(image: bytes) -> str | None:
-    """`HxW` from the header; None if reading it is not cheap. The worker decodes and checks the image anyway."""
+    """`HxW` from the header; None if it is unreadable or expensive to read. The worker checks the image anyway."""
     if image.startswith(b"\x93NUMPY"):
         return _npy_shape(image)
     from PIL import Image
 
-    # Pillow keeps every segment and chunk of a header and scans each byte between them: a hostile header of 16 MB takes
-    # half a minute here, before any check has run.
+    # Pillow keeps every segment and chunk of a header and scans every byte between them: a hostile header of 16 MB
+    # would take half a minute, before any check has run.
     head = image[:_HEAD] if image.startswith((b"\x89PNG", b"\xff\xd8\xff")) else image
     try:
         with Image.open(io.BytesIO(head), formats=("PNG", "JPEG", "TIFF", "BMP", "WEBP")) as header:
@@ -29,8 +29,8 @@ def _npy_shape(image: bytes) -> str | None:
 
     stream = io.BytesIO(image[:_NPY_HEAD])
     try:
-        read = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
-        shape, _, _ = read(stream)
+        read_header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
+        shape, _, _ = read_header(stream)
     except Exception:
         return None
     return "x".join(map(str, shape[:2])) if len(shape) >= 2 else None

@@ -1,4 +1,4 @@
-"""A submitted job, its result, and the ways in which it ends without one."""
+"""A submitted job and its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: What a result is made of.
+#: The payloads of a result.
 _RESULT = Payload.OBJECTS, Payload.LABELS
 _ENDINGS: dict[State, type[JobUnfinished]] = {
     State.FAILED: JobFailed,
@@ -29,24 +29,24 @@ _ENDINGS: dict[State, type[JobUnfinished]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """A finished job's masks."""
+    """The masks of a job that is done."""
 
     job: JobStatus
     size: tuple[int, int]
     """Height and width, pixels."""
     model: str
-    """The model and its version, `nuclei@1`."""
+    """The model and its version, such as `nuclei@1`."""
     objects: tuple[MaskObject, ...]
     label_file: bytes
-    """The labels as a file: 16-bit PNG, or 32-bit TIFF beyond 65,535 objects."""
+    """The labels as an image file: 16-bit PNG, or 32-bit TIFF if there are more than 65,535 objects."""
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
-        """(H, W) int32: 0 is background, else the object's id."""
+        """(H, W) int32: 0 is background, every other value an object's id."""
         import numpy as np
         from PIL import PngImagePlugin, TiffImagePlugin
 
-        # Not `Image.open`, which refuses what is large: this file is our own, and as large as the image that was sent.
+        # Not `Image.open`, which rejects large images: this file is maskq's own and as large as the submitted image.
         png = self.label_file.startswith(b"\x89PNG")
         kind = PngImagePlugin.PngImageFile if png else TiffImagePlugin.TiffImageFile
         with kind(io.BytesIO(self.label_file)) as image:
@@ -54,50 +54,50 @@ class Result:
 
 
 class Job:
-    """A submitted job. Only its id matters: `Client.job(id)` makes the same anywhere, at any time."""
+    """A submitted job. `Client.job(id)` gives the same job in any process at any time."""
 
     def __init__(self, job_id: str, connections: Connections) -> None:
         self.id = job_id
-        self._to = connections
+        self._connections = connections
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
     @property
     def state(self) -> State:
-        """Where it is now. Raises `UnknownJob`."""
-        return self._to.ledger.state(self.id)
+        """The job's current state. Raises `UnknownJob`."""
+        return self._connections.ledger.state(self.id)
 
     def status(self) -> JobStatus:
-        """State, times, attempts, error. Raises `UnknownJob`."""
-        return self._to.ledger.status(self.id)
+        """The job's state, times, attempts and error. Raises `UnknownJob`."""
+        return self._connections.ledger.status(self.id)
 
     def wait(self, timeout: float | None = None) -> Result:
-        """The result, once it is there.
+        """Wait for the result, `timeout` seconds at most.
 
-        Raises `WaitTimeout` after `timeout` seconds, and `JobFailed`, `JobCancelled`, `JobExpired` or `JobDead` where
-        the job ended without one.
+        Raises `WaitTimeout`, `UnknownJob`, and `JobFailed`, `JobCancelled`, `JobExpired` or `JobDead` if the job ends
+        without a result.
         """
-        status, came = Desk(self._to.ledger, self._to.store).wait(self.id, timeout, _RESULT)
+        status, payloads = Desk(self._connections.ledger, self._connections.store).wait(self.id, timeout, _RESULT)
         if not status.state.ended:
             raise WaitTimeout(
                 f"job {self.id} is {status.state} after {timeout:g} s; it goes on, wait again or cancel it"
             )
-        return self._result(status, came)
+        return self._result(status, payloads)
 
     def result(self) -> Result:
-        """The result of a job that is done. Raises `ResultNotReady`, or as `wait` does."""
+        """The result of a job that is done. Raises `ResultNotReady`, and the errors of `wait` except `WaitTimeout`."""
         return self._result(self.status(), {})
 
     def labels_file(self) -> bytes:
-        """The label image's file alone, of a job that is done. Raises as `result` does."""
+        """Only the label image's file, for a job that is done. Raises the errors of `result`."""
         self._check_done(self.status())
-        return self._to.store.get(self.id, Payload.LABELS)
+        return self._connections.store.get(self.id, Payload.LABELS)
 
     def objects_json(self) -> bytes:
-        """The objects alone, as they are stored: `contract.Objects` as JSON. Raises as `result` does."""
+        """Only the objects, `schema.Objects` as stored JSON, for a job that is done. Raises the errors of `result`."""
         self._check_done(self.status())
-        return self._to.store.get(self.id, Payload.OBJECTS)
+        return self._connections.store.get(self.id, Payload.OBJECTS)
 
     def _check_done(self, status: JobStatus) -> None:
         if ending := _ENDINGS.get(status.state):
@@ -105,23 +105,24 @@ class Job:
         if status.state is not State.DONE:
             raise ResultNotReady(f"job {self.id} is {status.state}; wait for it")
 
-    def _result(self, status: JobStatus, came: Results) -> Result:
+    def _result(self, status: JobStatus, payloads: Results) -> Result:
         self._check_done(status)
-        objects, labels = (came.get(kind) or self._to.store.get(self.id, kind) for kind in _RESULT)
-        found = Objects.model_validate_json(objects)
-        return Result(status, (found.height, found.width), found.model, found.objects, labels)
+        objects, labels = (payloads.get(kind) or self._connections.store.get(self.id, kind) for kind in _RESULT)
+        stored = Objects.model_validate_json(objects)
+        return Result(status, (stored.height, stored.width), stored.model, stored.objects, labels)
 
     def image(self) -> bytes:
-        """The image as it was submitted. Raises `PayloadMissing` where it is no longer kept."""
-        return self._to.store.get(self.id, Payload.IMAGE)
+        """The image file as submitted. Raises `PayloadMissing` if it is no longer stored."""
+        return self._connections.store.get(self.id, Payload.IMAGE)
 
     def cancel(self, call: str | None = None) -> State:
-        """Cancel it unless it has ended; returns the state it then has. What a worker has in hand is thrown away.
+        """Cancel the job unless it has ended; returns its new state. A running worker's output is discarded.
 
-        Where others submitted the same, it goes on until each has cancelled; a `call` of the same name counts once.
+        A job that several submissions share continues until each of them has cancelled. Calls with the same `call` name
+        count once, so that a request can be repeated. Raises `UnknownJob`.
         """
-        state = self._to.ledger.cancel(self.id, call)
+        state = self._connections.ledger.cancel(self.id, call)
         if state is State.CANCELLED:
             for kind in Payload:
-                self._to.store.drop(self.id, kind)
+                self._connections.store.drop(self.id, kind)
         return state

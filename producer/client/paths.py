@@ -1,4 +1,4 @@
-"""Files, folders and globs → the images they mean."""
+"""Expands files, folders and globs to image files, and names their results."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from pathlib import Path
 
 from ..errors import InvalidJob
 
-#: What is taken from a folder; a file that is named by itself is taken whatever it is called.
+#: Suffixes of image files in folders. A file that is listed explicitly may have any name.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy"})
 
 
 def expand(paths: Iterable[str]) -> list[Path]:
-    """The image files, each once, folders and globs in sorted order.
+    """The image files without duplicates; those of a folder or glob are sorted.
 
-    Raises `InvalidJob` where a path leads to nothing.
+    Raises `InvalidJob` if a path matches no file.
     """
-    found: dict[Path, None] = {}
-    for given in paths:
-        files = _files(given)
+    images: dict[Path, None] = {}
+    for pattern in paths:
+        files = _files(pattern)
         if not files:
-            raise InvalidJob(f"{given}: no such file, or no image in it ({', '.join(sorted(SUFFIXES))})")
-        found |= dict.fromkeys(files)
-    return list(found)
+            raise InvalidJob(f"{pattern}: no such file, or no image in it ({', '.join(sorted(SUFFIXES))})")
+        images |= dict.fromkeys(files)
+    return list(images)
 
 
-def _files(given: str) -> list[Path]:
-    path = Path(given).expanduser()
+def _files(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
     if path.is_dir():
         return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if path.exists():
         return [path]
-    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 Path.glob takes no absolute patterns
+    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 Path.glob rejects absolute patterns
     return sorted(Path(match) for match in matches if Path(match).is_file())
 
 
-def names(paths: Iterable[Path]) -> dict[Path, str]:
-    """A name for each image's results: its stem, or, where two share one, the whole file name and then a number."""
+def result_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """A unique name for each image's result files: the stem, else the file name, else that with a number."""
     paths = list(paths)
     stems = Counter(path.stem for path in paths)
-    chosen: dict[Path, str] = {}
+    names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
         name = base = path.stem if stems[path.stem] == 1 else path.name
@@ -50,5 +50,5 @@ def names(paths: Iterable[Path]) -> dict[Path, str]:
             number += 1
             name = f"{base}-{number}"
         taken.add(name)
-        chosen[path] = name
-    return chosen
+        names[path] = name
+    return names

@@ -1,4 +1,4 @@
-"""What can be submitted → the bytes of an image file, and a name."""
+"""Reads a source (a path, bytes or an array) into the bytes and the name of an image file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..errors import InvalidJob, PayloadTooLarge
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What can be submitted: a path, an image file's bytes, or pixels (H, W) or (H, W, channels).
+#: An image to submit: a path, an image file's bytes, or pixels (H, W) or (H, W, channels).
 Source: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[Any]"
 
 
-def read(source: Source, name: str | None, max_bytes: int) -> tuple[bytes, str]:
-    """The image file's bytes, and the job's name: `name`, or the source's where none is given.
+def read_source(source: Source, name: str | None, max_bytes: int) -> tuple[bytes, str]:
+    """The image file's bytes and the job's name: `name`, by default the file's.
 
-    Raises `PayloadTooLarge`, `InvalidJob` for an array that is no image, and `OSError` where the file can't be read.
+    Raises `PayloadTooLarge`, `InvalidJob` for an array that is not an image, and `OSError` if the file can't be read.
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -31,7 +31,7 @@ def read(source: Source, name: str | None, max_bytes: int) -> tuple[bytes, str]:
     else:
         data, name = _npy(source), name or "array"
     _check_bytes(len(data), name, max_bytes)
-    return data, _sayable(name)
+    return data, _printable(name)
 
 
 def _check_bytes(size: int, name: str, max_bytes: int) -> None:
@@ -50,6 +50,6 @@ def _npy(pixels: NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def _sayable(name: str) -> str:
-    """The name as JSON and terminals can hold it: a file's may be any bytes."""
+def _printable(name: str) -> str:
+    """The name as valid UTF-8 (a file's name may have any bytes), 255 characters at most."""
     return name.encode("utf-8", "replace").decode()[:255]

@@ -77,7 +77,7 @@ def test_a_full_queue_refuses_and_keeps_nothing_of_what_it_refused(client: Clien
 def test_an_answer_that_was_lost_costs_no_image_though_redis_is_full_by_then(
     client: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, create = client._to.ledger, client._to.ledger.create
+    ledger, create = client._connections.ledger, client._connections.ledger.create
 
     def twice(*told: Any, **how: Any) -> str:
         create(*told, **how)

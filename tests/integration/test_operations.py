@@ -78,7 +78,7 @@ def test_a_redis_that_is_nearly_full_is_for_the_workers(redis: Redis, redis_url:
         with Client(settings=Settings(broker_url=redis_url)) as client, pytest.raises(StoreFull, match="Redis uses"):
             for n in range(100):
                 client.submit(bytes(100_000) + bytes([n]))
-                client._to.store._asked = 0  # type: ignore[attr-defined]
+                client._connections.store._asked = 0  # type: ignore[attr-defined]
         assert redis.set("a worker's", bytes(100_000))
     finally:
         redis.config_set("maxmemory", 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maskq import InvalidJob
-from maskq.producer.client.paths import expand, names
+from maskq.producer.client.paths import expand, result_names
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def test_what_leads_to_nothing_is_told_by_name(folder: Path, missing: str) -> No
 
 
 def test_results_are_named_by_the_stem() -> None:
-    assert list(names([Path("x/a.png"), Path("x/b.tar.tif")]).values()) == ["a", "b.tar"]
+    assert list(result_names([Path("x/a.png"), Path("x/b.tar.tif")]).values()) == ["a", "b.tar"]
 
 
 def test_images_that_share_a_stem_keep_their_suffix_then_get_a_number() -> None:
     paths = [Path("x/a.png"), Path("x/a.tif"), Path("y/a.png"), Path("z/a.png.bmp")]
-    assert names(paths) == dict(zip(paths, ["a.png", "a.tif", "a.png-2", "a.png-3"], strict=True))
+    assert result_names(paths) == dict(zip(paths, ["a.png", "a.tif", "a.png-2", "a.png-3"], strict=True))
