@@ -1,7 +1,7 @@
-"""A device process whose device fails on command: an image's height says how. Run as `maskq.workers.device.process` is.
+"""A device process whose device fails on command, run like `maskq.workers.device.process`.
 
-The file that `FAULTS` names in the environment holds, for every fault to come, the height of the image that will meet
-it; each takes its own away.
+The environment variable `FAULTS` names a file with the heights of the images that will trigger a fault (see `HEIGHTS`);
+an image that triggers its fault removes its height from the file.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ FAULTS = "FAULTY_DEVICE_FAULTS"
 
 
 def crash() -> NoReturn:
-    """As a segmentation fault in the driver does."""
+    """Exit, as after a segmentation fault in the driver."""
     os._exit(139)
 
 
 def lose() -> NoReturn:
-    """As every call does once a CUDA context is lost."""
+    """Raise what every call raises once the CUDA context is lost."""
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 def die() -> NoReturn:
-    """As a driver that ends the thread."""
+    """End the thread."""
     raise SystemExit("the driver is gone")
 
 
 def hang() -> None:
-    """As a kernel that never ends."""
+    """Block for ever, as a kernel that never ends."""
     threading.Event().wait()
 
 
 def exhaust() -> NoReturn:
-    """As a card that is full."""
+    """Raise what torch raises if the GPU's memory is full."""
     raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-#: What happens to an image of so many rows.
+#: Height of the image, rows → fault.
 HEIGHTS: dict[int, Callable[[], None]] = {40: crash, 48: lose, 56: die, 64: hang, 72: exhaust}
 
 
-def start(segmenter: Segmenter, batch: list[Input], *arguments: Any, own: Any = Segmenter.start) -> Any:
-    """`Segmenter.start`, but for images that a fault is due for."""
+def start(segmenter: Segmenter, batch: list[Input], *arguments: Any, original: Any = Segmenter.start) -> Any:
+    """Trigger the fault that is planned for the image, if any; else call `Segmenter.start`."""
     file = Path(os.environ[FAULTS])
     height = batch[0].planes.shape[1]
     faults = file.read_text().split()
@@ -60,7 +60,7 @@ def start(segmenter: Segmenter, batch: list[Input], *arguments: Any, own: Any = 
         faults.remove(str(height))
         file.write_text(" ".join(faults))
         HEIGHTS[height]()
-    return own(segmenter, batch, *arguments)
+    return original(segmenter, batch, *arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What device processes tell of themselves, and how they share the lanes."""
+"""The counters that device processes publish, and the failover between lanes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from redis import Redis
 
@@ -17,7 +18,8 @@ from maskq.workers.device.lane_failover import LaneFailover
 from maskq.workers.device.metrics import DEVICES, Counters, Publisher
 from maskq.workers.device.spec import DeviceSpec, InvalidDevices
 from maskq.workers.local import stack as stacks
-from maskq.workers.local.stack import Stack, device_program, running
+from maskq.workers.local.stack import Stack, running
+from maskq.workers.programs import device_program
 from tests.conftest import processes, until
 
 IMAGE = np.zeros((32, 32), np.uint8)
@@ -26,71 +28,71 @@ OWN = {"cpu-fixed": "fixed", "cpu-varied": "varied"}
 
 
 class Consumer:
-    """Notes the lanes that it is told to take and to leave; deaf where `understands` is not set."""
+    """Records the lanes that it takes; confirms no request, and ignores it, unless `confirms` is set."""
 
     def __init__(self) -> None:
         self.lanes: set[str] = set()
-        self.understands = True
+        self.confirms = True
 
     def add(self, lane: str) -> bool:
-        self.lanes |= {lane} if self.understands else set()
-        return self.understands
+        self.lanes |= {lane} if self.confirms else set()
+        return self.confirms
 
     def cancel(self, lane: str) -> bool:
-        self.lanes -= {lane} if self.understands else set()
-        return self.understands
+        self.lanes -= {lane} if self.confirms else set()
+        return self.confirms
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Redis's time, in seconds, as the test sets it."""
+    """Redis's time in seconds, set by the test."""
     now = [1000]
     monkeypatch.setattr(Redis, "time", lambda _: (now[0], 0))
     yield now
 
 
 def test_a_lane_that_no_one_serves_is_taken_in_time_and_given_back(redis: Redis, clock: list[int]) -> None:
-    told = {name: Consumer() for name in ("one", "two", "other")}
+    consumers = {name: Consumer() for name in ("one", "two", "other")}
     lanes = {"one": ["fixed"], "two": ["fixed"], "other": ["varied"]}
-    keepers = {name: LaneFailover(redis, name, lanes[name], told[name], unserved_s=6) for name in told}
+    failovers = {name: LaneFailover(redis, name, lanes[name], consumers[name], unserved_s=6) for name in consumers}
 
     def after(seconds: int, *alive: str) -> list[set[str]]:
         clock[0] += seconds
         for name in alive:
-            keepers[name].look()
-        return [told[name].lanes for name in alive]
+            failovers[name].check()
+        return [consumers[name].lanes for name in alive]
 
-    assert after(0, "one", "two") == [set(), set()]  # the third may just be starting
+    assert after(0, "one", "two") == [set(), set()]  # the third may be starting
     assert after(5, "one", "two", "other") == [set(), set(), set()]
-    assert after(5, "one", "two") == [set(), set()]  # it was heard five seconds ago
+    assert after(5, "one", "two") == [set(), set()]  # its entry is five seconds old
     assert after(2, "one", "two") == [{"varied"}, {"varied"}]  # both help
-    assert keepers["one"].served == ("fixed", "varied")
+    assert failovers["one"].served == ("fixed", "varied")
     assert after(1, "other", "one", "two") == [set(), set(), set()]
-    assert keepers["one"].served == ("fixed",)
+    assert failovers["one"].served == ("fixed",)
     assert after(9, "other") == [{"fixed"}]
-    keepers["other"].stop()
-    assert after(1, "one") == [{"varied"}]  # who goes in order says so
+    failovers["other"].stop()
+    assert after(1, "one") == [{"varied"}]  # a process that shuts down removes its entry
 
 
 def test_what_the_worker_did_not_understand_is_said_again(redis: Redis, clock: list[int]) -> None:
-    told = Consumer()
-    keeper = LaneFailover(redis, "one", ["fixed"], told, unserved_s=6)
-    told.understands = False
+    consumer = Consumer()
+    failover = LaneFailover(redis, "one", ["fixed"], consumer, unserved_s=6)
+    consumer.confirms = False
     for _ in range(2):
-        keeper.look()
+        failover.check()
         clock[0] += 7
-    assert keeper.served == ("fixed",)
-    told.understands = True
-    keeper.look()
-    assert (keeper.served, told.lanes) == (("fixed", "varied"), {"varied"})
+    assert failover.served == ("fixed",)
+    consumer.confirms = True
+    failover.check()
+    assert (failover.served, consumer.lanes) == (("fixed", "varied"), {"varied"})
 
 
 def test_counters_are_published_with_their_time_and_taken_away_at_the_end(redis: Redis, clock: list[int]) -> None:
     counters = Counters()
     publisher = Publisher(redis, "cpu@host", counters.entries)
-    counters.ran(3, 0.5)
-    counters.ran(1, 0.25)
-    counters.halved()
+    counters.add_batch(3, 0.5)
+    counters.add_batch(1, 0.25)
+    counters.add_halving()
     publisher.start()
     found = until(lambda: redis.hget(DEVICES, "cpu@host"))
     assert json.loads(found) == {
@@ -122,27 +124,32 @@ def stack() -> Iterator[Stack]:
 
 
 def by_node(stack: Stack) -> dict[str, Any]:
-    """What Celery, and so Flower's page of a worker, tells of each device's pool."""
+    """The pool statistics of each device in Celery, which Flower's worker page shows."""
     with create_app(stack.settings) as app:
         found = app.control.inspect(timeout=2).stats() or {}
     return {name.partition("@")[0]: stats["pool"] for name, stats in found.items() if name.startswith("cpu")}
 
 
 def served(stack: Stack) -> dict[str, str]:
-    """The lanes that each device says it serves."""
-    to = Connections.open(stack.settings)
+    """The lanes that each device serves, from its published entries."""
+    connections = Connections.open(stack.settings)
     try:
-        found = {name.decode().partition("@")[0]: json.loads(told) for name, told in to.redis.hgetall(DEVICES).items()}
+        published = connections.redis.hgetall(DEVICES).items()
     finally:
-        to.close()
-    return {name: entries["lanes"] for name, entries in found.items()}
+        connections.close()
+    return {name.decode().partition("@")[0]: json.loads(entries)["lanes"] for name, entries in published}
+
+
+def varied_process() -> psutil.Process:
+    (process,) = (it for it in processes("maskq.workers.device.process") if "lanes=varied" in it.cmdline()[-1])
+    return process
 
 
 def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack) -> None:
     until(lambda: served(stack) == OWN)
 
     def ran() -> bool:
-        client.submit(IMAGE).wait(WAIT_S)  # the other may have the lane from before this one was there
+        client.submit(IMAGE).wait(WAIT_S)  # the other device may have taken the lane before this one was up
         return by_node(stack)["cpu-varied"]["images"] >= 1
 
     until(ran)
@@ -151,7 +158,7 @@ def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack)
         "cpu-fixed": "cpu=auto;lanes=fixed",
         "cpu-varied": "cpu=on;lanes=varied",
     }
-    busy = pools["cpu-varied"]  # an image of a shape that is not common
+    busy = pools["cpu-varied"]  # the image's shape is not common
     assert busy["batches"] == busy["images"] >= 1 and busy["device_s"] > 0
     assert (busy["cudnn_benchmark"], busy["cudnn_searches"]) == ("on", 0)
     assert busy["max-concurrency"] == 4
@@ -159,8 +166,8 @@ def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack)
 
 def test_a_lane_whose_device_is_gone_is_served_by_the_other_until_it_is_back(client: Client, stack: Stack) -> None:
     until(lambda: served(stack) == OWN)
-    (varied,) = (found for found in processes("maskq.workers.device.process") if "lanes=varied" in found.cmdline()[-1])
-    varied.suspend()  # the supervisor waits half a minute before it replaces it
+    varied = varied_process()
+    varied.suspend()  # the supervisor replaces it after half a minute only
     try:
         until(lambda: served(stack)["cpu-fixed"] == "fixed varied", deadline=10)
         assert client.submit(IMAGE).wait(WAIT_S).size == (32, 32)
@@ -171,7 +178,7 @@ def test_a_lane_whose_device_is_gone_is_served_by_the_other_until_it_is_back(cli
 
 
 def test_a_killed_process_comes_back_to_its_own_lane(client: Client, stack: Stack) -> None:
-    (varied,) = (found for found in processes("maskq.workers.device.process") if "lanes=varied" in found.cmdline()[-1])
+    varied = varied_process()
     varied.kill()
     jobs = [client.submit(IMAGE) for _ in range(4)]
     assert all(job.wait(WAIT_S).size == (32, 32) for job in jobs)

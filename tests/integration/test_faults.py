@@ -1,4 +1,4 @@
-"""A device that crashes, hangs, is lost or runs out of memory on command: the process goes, every job is done."""
+"""A device crashes, hangs, is lost or runs out of memory on command: its process is replaced, every job is done."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from maskq import Client, Job, Settings
 from maskq.producer.schema import Stage
 from maskq.workers.device.spec import DeviceSpec
 from maskq.workers.local import stack as stacks
-from maskq.workers.local.stack import Stack, device_program, running
-from maskq.workers.supervision.supervisor import Program
+from maskq.workers.local.stack import Stack, running
+from maskq.workers.programs import device_program
+from maskq.workers.supervision.process import Program
 from tests.conftest import processes, until
 from tests.faulty_device import FAULTS, HEIGHTS, crash, die, exhaust, hang, lose
 from tests.integration.conftest import forgive_deaths, with_module
@@ -26,7 +27,7 @@ ROWS = {fault: height for height, fault in HEIGHTS.items()}
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The faults to come."""
+    """The file with the planned faults."""
     file = tmp_path_factory.mktemp("faults") / "heights"
     file.write_text("")
     return file
@@ -59,12 +60,12 @@ def _forgiven(stack: Stack) -> None:
 
 
 def device() -> psutil.Process:
-    (found,) = until(lambda: processes("tests.faulty_device"))
-    return found
+    (process,) = until(lambda: processes("tests.faulty_device"))
+    return process
 
 
 def submitted(client: Client, rows: int) -> list[Job]:
-    """A job that meets the fault, among others."""
+    """Five jobs; the third triggers the fault."""
     return [client.submit(np.full((height, 32), 9, np.uint8)) for height in (32, 32, rows, 32, 32)]
 
 

@@ -1,4 +1,4 @@
-"""Celery's pool of threads, whose page in Flower also shows what the device has done."""
+"""Celery's thread pool, whose page in Flower also shows the device's counters."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from celery.concurrency.thread import TaskPool
 from .metrics import Entries
 
 
-def showing(entries: Callable[[], Entries]) -> type[TaskPool]:
-    """A pool that adds these entries to what Celery tells of it: `inspect stats`, and Flower's tab Pool."""
+def device_pool(entries: Callable[[], Entries]) -> type[TaskPool]:
+    """Return a pool class that adds these entries to Celery's `inspect stats`, which Flower's Pool tab shows."""
 
     class DevicePool(TaskPool):  # type: ignore[misc]  # Celery has no types
         def _get_info(self) -> dict[str, Any]:

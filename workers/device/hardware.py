@@ -1,6 +1,6 @@
-"""What this machine has to run on, asked in a process of its own so that this one stays light.
+"""Detects what this machine can run on, in a process of its own: this one must not import torch.
 
-Run as `python -m maskq.workers.device.hardware`, it prints what torch finds as JSON.
+`python -m maskq.workers.device.hardware` prints the GPUs that torch finds as JSON.
 """
 
 from __future__ import annotations
@@ -9,64 +9,66 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import astuple, dataclass
 
 from celery.utils.sysinfo import cpu_budget
 
-_PATIENCE_S = 120
+from .accelerators import ACCELERATORS
+from .accelerators.base import Gpu
 
-
-@dataclass(frozen=True)
-class Gpu:
-    """One NVIDIA GPU."""
-
-    #: What its maker calls it.
-    name: str
-    #: Bytes in all.
-    memory: int
+_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What there is to run on."""
+    """The devices of this machine."""
 
-    #: CPU cores that this process may use, a container's quota counted.
+    #: CPU cores that this process may use, a container's quota included.
     cores: int
-    #: Bytes of main memory.
+    #: Main memory, bytes.
     memory: int
-    #: In torch's order, the N of `cuda:N`.
+    #: In torch's order for each accelerator, so that GPU number N of `cuda` is `cuda:N`.
     gpus: tuple[Gpu, ...] = ()
-    #: Why torch could not be asked; empty where it could.
-    trouble: str = ""
+    #: Why GPUs could not be detected; empty if they could.
+    probe_error: str = ""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Every device as an error lists it."""
-        gpus = (f"cuda:{n} ({gpu.name}, {gibibytes(gpu.memory)})" for n, gpu in enumerate(self.gpus))
+    def gpus_by_device(self) -> dict[str, Gpu]:
+        """Each GPU by its device name, such as `cuda:1`."""
+        devices, count = {}, Counter[str]()
+        for gpu in self.gpus:
+            devices[f"{gpu.accelerator}:{count[gpu.accelerator]}"] = gpu
+            count[gpu.accelerator] += 1
+        return devices
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """Every device as an error message lists it, such as `cuda:0 (NVIDIA H100, 80 GiB)`."""
+        gpus = (f"{device} ({gpu.name}, {gibibytes(gpu.memory)})" for device, gpu in self.gpus_by_device.items())
         return ("cpu", *gpus)
 
 
-def look() -> Hardware:
-    """The cores, the memory and the GPUs; takes as long as importing torch does."""
+def detect() -> Hardware:
+    """Detect cores, memory and GPUs; takes as long as importing torch does."""
     command = [sys.executable, "-P", "-m", "maskq.workers.device.hardware"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        probe = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        return Hardware(cores(), _memory(), trouble=f"torch did not answer in {_PATIENCE_S} s")
-    if asked.returncode:
-        said = asked.stderr.strip().splitlines() or [f"exit {asked.returncode}"]
-        return Hardware(cores(), _memory(), trouble=said[-1])
-    found = json.loads(asked.stdout.splitlines()[-1])
-    return Hardware(cores(), _memory(), tuple(Gpu(name, memory) for name, memory in found))
+        return Hardware(cores(), _memory(), probe_error=f"torch did not answer in {_TIMEOUT_S} s")
+    if probe.returncode:
+        lines = probe.stderr.strip().splitlines() or [f"exit {probe.returncode}"]
+        return Hardware(cores(), _memory(), probe_error=lines[-1])
+    return Hardware(cores(), _memory(), tuple(Gpu(*fields) for fields in json.loads(probe.stdout.splitlines()[-1])))
 
 
 def cores() -> int:
-    """CPU cores that this process may use: those of its affinity and its container's quota."""
+    """Return the number of CPU cores that this process may use: its affinity and its container's quota count."""
     return int(cpu_budget().count)
 
 
 def gibibytes(size: int) -> str:
-    """Bytes as `80 GiB`."""
+    """Format bytes as `80 GiB`."""
     return f"{size / 2**30:.0f} GiB"
 
 
@@ -75,10 +77,7 @@ def _memory() -> int:
 
 
 def _main() -> None:
-    import torch
-
-    found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-    print(json.dumps([[gpu.name, gpu.total_memory] for gpu in found]))
+    print(json.dumps([astuple(gpu) for accelerator in ACCELERATORS.values() for gpu in accelerator.detect()]))
 
 
 if __name__ == "__main__":

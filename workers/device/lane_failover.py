@@ -1,7 +1,8 @@
-"""The lanes that device processes serve: a lane that no one serves is taken by those of the other lane.
+"""The lanes that device processes serve: if no process serves a lane, those of the other lane take it.
 
-Each process notes in a sorted set per lane until when it serves it, and goes on noting that. Only what a process was
-started for is noted, not what it has taken beyond that: so all who can help do, and all stop when someone is back.
+Each process keeps an entry per lane in a sorted set, with the time until which it serves the lane, and renews it. Only
+a process's own lanes are entered, not those it has taken: so all processes that can help do, and all of them stop when
+the lane's own process is back.
 """
 
 from __future__ import annotations
@@ -20,86 +21,88 @@ from maskq.tasks.periodic import PeriodicThread
 
 log = logging.getLogger(__name__)
 
-#: Until when a process is noted after it was last heard, in rounds.
+#: An entry is valid for this many rounds.
 _ROUNDS = 3
-#: Seconds that the notes of those who are gone are kept.
-_KEPT_S = 3600
+#: Entries of processes that are gone are deleted after this time, seconds.
+_EXPIRE_S = 3600
 
 
-class Consumer(Protocol):
-    """Who takes messages from queues."""
+class LaneConsumer(Protocol):
+    """Takes messages from queues."""
 
     def add(self, lane: str) -> bool:
-        """Take the lane's jobs from now on; whether that was understood. May be said again."""
+        """Start to take the lane's jobs; returns whether the request was confirmed. Idempotent."""
         ...
 
     def cancel(self, lane: str) -> bool:
-        """Take them no more; whether that was understood. May be said again."""
+        """Stop taking the lane's jobs; returns whether the request was confirmed. Idempotent."""
         ...
 
 
 class WorkerConsumer:
-    """This process's Celery worker, told by remote control, as Flower would tell it."""
+    """This process's Celery worker, controlled by remote control, as Flower does it."""
 
     def __init__(self, app: Celery, hostname: str) -> None:
         self._app, self._hostname = app, hostname
 
     def add(self, lane: str) -> bool:
-        """Take the lane's jobs from now on."""
-        return self._tell("add_consumer", lane)
+        """Start to take the lane's jobs."""
+        return self._send("add_consumer", lane)
 
     def cancel(self, lane: str) -> bool:
-        """Take them no more."""
-        return self._tell("cancel_consumer", lane)
+        """Stop taking the lane's jobs."""
+        return self._send("cancel_consumer", lane)
 
-    def _tell(self, command: str, lane: str) -> bool:
+    def _send(self, command: str, lane: str) -> bool:
         arguments = {"queue": queue_of(Stage.EMBED, lane)}
-        answers = self._app.control.broadcast(
+        replies = self._app.control.broadcast(
             command, arguments=arguments, destination=[self._hostname], reply=True, timeout=1.0
         )
-        return any("ok" in answer.get(self._hostname, ()) for answer in answers or ())
+        return any("ok" in reply.get(self._hostname, ()) for reply in replies or ())
 
 
 class LaneFailover:
-    """Notes which lanes a process serves, and has it serve those that no one does. A thread of its own looks."""
+    """Enters the lanes that a process serves, and makes the process serve lanes without an entry. It has a thread."""
 
-    def __init__(self, redis: Redis, node: str, own: Sequence[str], consumer: Consumer, unserved_s: float) -> None:
-        """A lane that no one has served for `unserved_s` seconds is taken."""
-        self._redis, self._node, self._own, self._consumer = redis, node, tuple(own), consumer
+    def __init__(
+        self, redis: Redis, node: str, lanes: Sequence[str], consumer: LaneConsumer, unserved_s: float
+    ) -> None:
+        """`lanes` are the process's own; a lane that had no entry for `unserved_s` seconds is taken."""
+        self._redis, self._node, self._lanes, self._consumer = redis, node, tuple(lanes), consumer
         self._unserved_s = unserved_s
         self._began: float | None = None
         self._taken: set[str] = set()
-        self._every = PeriodicThread(unserved_s / _ROUNDS, self.look, "lanes")
+        self._thread = PeriodicThread(unserved_s / _ROUNDS, self.check, "lanes")
 
     @property
     def served(self) -> tuple[str, ...]:
         """The lanes that the process serves now."""
-        return tuple(lane for lane in LANES if lane in self._own or lane in self._taken)
+        return tuple(lane for lane in LANES if lane in self._lanes or lane in self._taken)
 
     def start(self) -> None:
-        """Look from now on."""
-        self._every.start()
+        """Check every `unserved_s / 3` seconds from now on."""
+        self._thread.start()
 
     def stop(self) -> None:
-        """Look no more, and let the others know that this process is going."""
-        self._every.stop()
+        """Stop checking, and remove this process's entries."""
+        self._thread.stop()
         try:
-            for lane in self._own:
+            for lane in self._lanes:
                 self._redis.zrem(_key(lane), self._node)
-        except Exception as error:  # then the note runs out by itself
+        except Exception as error:  # then the entries expire by themselves
             log.debug("lanes: %s", error)
 
-    def look(self) -> None:
-        """One round: note what is served, take what no one serves, give back what someone does."""
+    def check(self) -> None:
+        """Run one round: renew the entries, take lanes without an entry, give back taken lanes that have one again."""
         seconds, micros = self._redis.time()
         now = seconds + micros / 1e6
         self._began = now if self._began is None else self._began
-        for lane in self._own:
-            self._note(lane, now)
+        for lane in self._lanes:
+            self._renew(lane, now)
         for lane in LANES:
-            if lane in self._own:
+            if lane in self._lanes:
                 continue
-            until = max(self._last(lane), self._began + self._unserved_s)
+            until = max(self._served_until(lane), self._began + self._unserved_s)
             if until < now and lane not in self._taken and self._consumer.add(lane):
                 log.warning("no one serves embed.%s; taken", lane)
                 self._taken.add(lane)
@@ -107,17 +110,17 @@ class LaneFailover:
                 log.warning("embed.%s is served again; given back", lane)
                 self._taken.remove(lane)
 
-    def _note(self, lane: str, now: float) -> None:
+    def _renew(self, lane: str, now: float) -> None:
         pipe = self._redis.pipeline(transaction=False)
         pipe.zadd(_key(lane), {self._node: now + self._unserved_s})
-        pipe.zremrangebyscore(_key(lane), "-inf", now - _KEPT_S)  # hosts that are gone for good
-        pipe.expire(_key(lane), _KEPT_S)
+        pipe.zremrangebyscore(_key(lane), "-inf", now - _EXPIRE_S)  # hosts that never come back
+        pipe.expire(_key(lane), _EXPIRE_S)
         pipe.execute()
 
-    def _last(self, lane: str) -> float:
-        """Until when someone serves the lane, or did."""
-        noted = self._redis.zrange(_key(lane), -1, -1, withscores=True)
-        return float(noted[0][1]) if noted else 0.0
+    def _served_until(self, lane: str) -> float:
+        """Return until when the lane is or was served; 0 if it never was."""
+        latest = self._redis.zrange(_key(lane), -1, -1, withscores=True)
+        return float(latest[0][1]) if latest else 0.0
 
 
 def _key(lane: str) -> str:

@@ -1,4 +1,4 @@
-"""What a device process has done, counted; and published, so that `maskq stats` and Flower can show it."""
+"""Counts what a device process does, and publishes the counters for `maskq stats` and Flower."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from maskq.tasks.periodic import PeriodicThread
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 2.0
-#: Seconds that the hash outlives the last process.
-_KEPT_S = 3600
+_INTERVAL_S = 2.0
+#: The hash of all devices expires after the last update, seconds.
+_EXPIRE_S = 3600
 
 Entries: TypeAlias = Mapping[str, str | int | float]
 
 
 class Counters:
-    """Batches, images and seconds of one device, since its process began. Threads may share it."""
+    """Batches, images and seconds of one device since its process began. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._batches = self._images = self._halvings = self._in_hand = 0
         self._seconds = 0.0
 
-    def ran(self, images: int, seconds: float) -> None:
-        """A batch has run."""
+    def add_batch(self, images: int, seconds: float) -> None:
+        """Count a batch that ran."""
         with self._lock:
             self._batches += 1
             self._images += images
             self._seconds += seconds
 
-    def halved(self) -> None:
-        """A batch was too large for the device's memory, and was run in halves."""
+    def add_halving(self) -> None:
+        """Count a batch that was too large for the device's memory and ran in halves."""
         with self._lock:
             self._halvings += 1
 
-    def taken(self) -> None:
-        """A job was begun."""
+    def job_started(self) -> None:
+        """Count a job as in hand."""
         with self._lock:
             self._in_hand += 1
 
-    def left(self) -> None:
-        """A job that was begun has ended, well or not."""
+    def job_ended(self) -> None:
+        """Count a job as in hand no more, whether it succeeded or failed."""
         with self._lock:
             self._in_hand -= 1
 
     def in_hand(self) -> int:
-        """Jobs that were begun and have not ended."""
+        """Return the number of jobs that started and have not ended."""
         return self._in_hand
 
     def entries(self) -> Entries:
-        """All of it, by name."""
+        """Return all counters by name."""
         with self._lock:
             return {
                 "in_hand": self._in_hand,
@@ -71,28 +71,28 @@ class Counters:
 
 
 class Publisher:
-    """Writes a process's entries to `DEVICES` every two seconds, from `start` to `stop`."""
+    """Writes a process's entries to the hash `DEVICES` every two seconds, from `start` to `stop`."""
 
     def __init__(self, redis: Redis, node: str, entries: Callable[[], Entries]) -> None:
         self._redis, self._node, self._entries = redis, node, entries
-        self._every = PeriodicThread(EVERY_S, self.publish, "counters")
+        self._thread = PeriodicThread(_INTERVAL_S, self.publish, "counters")
 
     def start(self) -> None:
         """Publish from now on, in a thread."""
-        self._every.start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """Publish no more, and take away what was published."""
-        self._every.stop()
+        """Stop publishing and remove the published entries."""
+        self._thread.stop()
         try:
             self._redis.hdel(DEVICES, self._node)
-        except RedisError as error:  # then it grows stale
+        except RedisError as error:  # then the entries become stale
             log.debug("counters: %s", error)
 
     def publish(self) -> None:
-        """Once, now."""
+        """Publish the entries once, with Redis's time."""
         now = self._redis.time()[0]
         pipe = self._redis.pipeline(transaction=False)
         pipe.hset(DEVICES, self._node, json.dumps({**self._entries(), "time": now}))
-        pipe.expire(DEVICES, _KEPT_S)
+        pipe.expire(DEVICES, _EXPIRE_S)
         pipe.execute()

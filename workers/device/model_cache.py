@@ -1,4 +1,4 @@
-"""The models that a device process has loaded: the few last used, within a bound of memory."""
+"""The models that a device process has loaded: an LRU cache, bounded by memory."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from maskq.segmentation.segmenter import Precision, Segmenter
 
 
 class ModelCache:
-    """Loads models at their first use. Threads may share it; there is one load at a time.
+    """Loads each model at its first use. Threads may share it; one model is loaded at a time.
 
-    A new version, or another spec or other weights under the same, is taken as it appears: what is loaded is known by
-    its spec, which has the weights' sha256. Past `most_bytes` of weights the least recently used go, all but the last
-    one; who still runs one keeps it alive.
+    The key is the model's spec, which includes the weights' sha256, so a new version, or a changed spec or changed
+    weights under the same version, is loaded as soon as it appears. If the weights exceed `max_bytes`, the least
+    recently used models go, except for the last one; a job that still runs one keeps it alive.
     """
 
-    def __init__(self, repository: ModelRegistry, device: str, most_bytes: int, precision: Precision = "fp32") -> None:
-        self._repository, self._device, self._most_bytes = repository, device, most_bytes
+    def __init__(self, registry: ModelRegistry, device: str, max_bytes: int, precision: Precision = "fp32") -> None:
+        self._registry, self._device, self._max_bytes = registry, device, max_bytes
         self._precision = precision
-        self._kept: OrderedDict[ModelSpec, Segmenter] = OrderedDict()
-        self._keeping, self._loading = threading.Lock(), threading.Lock()
+        self._loaded: OrderedDict[ModelSpec, Segmenter] = OrderedDict()
+        self._access, self._loading = threading.Lock(), threading.Lock()
 
     def get(self, name: str) -> Segmenter:
-        """The model that `NAME` or `NAME@VERSION` means now: a job asks once and keeps what it got.
+        """Return the model that `NAME` or `NAME@VERSION` names now: a job calls this once and keeps the result.
 
         Raises `UnknownModel`, `InvalidModel`.
         """
-        found = self._repository.find(name)
-        if kept := self._use(found.spec):
-            return kept  # and no waiting while another model is loaded
-        with self._loading:  # the first jobs come together, and one load serves them all
-            return self._use(found.spec) or self._keep(Segmenter.load(found.place, self._device, self._precision))
+        model = self._registry.find(name)
+        if segmenter := self._lookup(model.spec):
+            return segmenter  # without waiting while another model is loaded
+        with self._loading:  # the first jobs arrive together, and one load serves them all
+            return self._lookup(model.spec) or self._add(Segmenter.load(model.place, self._device, self._precision))
 
-    def _use(self, spec: ModelSpec) -> Segmenter | None:
-        with self._keeping:
-            if spec in self._kept:
-                self._kept.move_to_end(spec)
-            return self._kept.get(spec)
+    def _lookup(self, spec: ModelSpec) -> Segmenter | None:
+        with self._access:
+            if spec in self._loaded:
+                self._loaded.move_to_end(spec)
+            return self._loaded.get(spec)
 
-    def _keep(self, segmenter: Segmenter) -> Segmenter:
-        with self._keeping:
-            self._kept[segmenter.spec] = segmenter
-            self._kept.move_to_end(segmenter.spec)
-            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > self._most_bytes:
-                self._kept.popitem(last=False)
+    def _add(self, segmenter: Segmenter) -> Segmenter:
+        with self._access:
+            self._loaded[segmenter.spec] = segmenter
+            self._loaded.move_to_end(segmenter.spec)
+            while len(self._loaded) > 1 and sum(model.nbytes for model in self._loaded.values()) > self._max_bytes:
+                self._loaded.popitem(last=False)
         return segmenter

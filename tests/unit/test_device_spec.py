@@ -1,9 +1,12 @@
-"""The device specification."""
+"""Device specifications, the detection of devices, and the environments of their processes."""
 
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskq.producer.settings import Settings
-from maskq.workers.device import hardware as probe
-from maskq.workers.device.hardware import Gpu, Hardware
-from maskq.workers.device.spec import DeviceSpec, InvalidDevices, parse, visible
-from maskq.workers.local.stack import device_program
+from maskq.workers.device import hardware
+from maskq.workers.device.accelerators.base import Gpu
+from maskq.workers.device.hardware import Hardware
+from maskq.workers.device.spec import DeviceSpec, InvalidDevices, parse
+from maskq.workers.programs import device_program
 
 TWO = Hardware(8, 2**35, (Gpu("NVIDIA H100", 80 * 2**30), Gpu("NVIDIA A100", 40 * 2**30)))
 NONE = Hardware(8, 2**35)
@@ -29,12 +33,16 @@ specs = st.builds(
 )
 
 
-def of(text: str, there: Hardware = TWO) -> tuple[DeviceSpec, ...]:
-    return parse(text, lambda: there)
+def of(text: str, machine: Hardware = TWO) -> tuple[DeviceSpec, ...]:
+    return parse(text, lambda: machine)
 
 
-def unasked() -> Hardware:
-    raise AssertionError("torch was asked")
+def visible(spec: DeviceSpec, environment: Mapping[str, str]) -> str:
+    return spec.environment(environment)["CUDA_VISIBLE_DEVICES"]
+
+
+def not_probed() -> Hardware:
+    raise AssertionError("the probe ran")
 
 
 def test_each_device_has_its_own_benchmark_setting_and_options() -> None:
@@ -47,34 +55,35 @@ def test_each_device_has_its_own_benchmark_setting_and_options() -> None:
 
 @given(specs)
 def test_a_device_is_read_as_it_is_written(spec: DeviceSpec) -> None:
-    assert DeviceSpec.read(str(spec)) == spec
+    assert DeviceSpec.from_string(str(spec)) == spec
 
 
 @given(st.lists(specs, min_size=1, unique_by=lambda spec: spec.device))
 def test_a_specification_is_read_as_it_is_written(listed: list[DeviceSpec]) -> None:
-    there = Hardware(1, 1, (Gpu("", 0),) * 18)
-    assert of(",".join(map(str, listed)), there) == tuple(listed)
+    machine = Hardware(1, 1, (Gpu("", 0),) * 18)
+    assert of(",".join(map(str, listed)), machine) == tuple(listed)
 
 
 @given(st.text(alphabet="cpudaut:0123=onf;lesbthk,vri ", max_size=30))
 def test_whatever_is_written_is_read_or_refused_by_its_place(text: str) -> None:
     try:
-        found = of(text)
+        devices = of(text)
     except InvalidDevices as error:
         assert "devices, entry " in str(error)
     else:
-        assert of(",".join(map(str, found))) == found
+        assert of(",".join(map(str, devices))) == devices
 
 
 def test_where_no_gpu_is_named_torch_is_not_asked() -> None:
-    assert parse("cpu=on", unasked) == (DeviceSpec("cpu", "on"),)
+    assert parse("cpu=on", not_probed) == (DeviceSpec("cpu", "on"),)
     with pytest.raises(AssertionError):
-        parse("cpu,cuda:0", unasked)
+        parse("cpu,cuda:0", not_probed)
 
 
 def test_processes_are_told_apart_by_name() -> None:
-    found = of("cuda:0,cuda:1;lanes=fixed,cpu;lanes=varied")
-    assert [(spec.node, spec.index) for spec in found] == [("gpu0", "0"), ("gpu1-fixed", "1"), ("cpu-varied", "")]
+    devices = of("cuda:0,cuda:1;lanes=fixed,cpu;lanes=varied")
+    assert [(spec.node, spec.index) for spec in devices] == [("gpu0", 0), ("gpu1-fixed", 1), ("cpu-varied", None)]
+    assert [spec.is_gpu for spec in devices] == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +117,7 @@ def test_a_bad_specification_is_told_with_its_place_and_what_would_do(text: str,
 
 def test_where_torch_could_not_be_asked_the_refusal_says_why() -> None:
     with pytest.raises(InvalidDevices, match=r"there is no cuda device \(no driver\); there are cpu$"):
-        of("cuda=on", Hardware(1, 1, trouble="no driver"))
+        of("cuda=on", Hardware(1, 1, probe_error="no driver"))
 
 
 def test_auto_and_cuda_are_every_gpu_with_their_options_and_auto_the_cpu_where_there_is_none() -> None:
@@ -119,10 +128,26 @@ def test_auto_and_cuda_are_every_gpu_with_their_options_and_auto_the_cpu_where_t
         of("cuda", NONE)
 
 
+def test_auto_that_falls_back_to_the_cpu_because_the_probe_failed_warns(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert of("auto=on", NONE) == (DeviceSpec("cpu", "on"),)
+        assert caplog.messages == []
+        assert of("auto=on", Hardware(1, 1, probe_error="no driver")) == (DeviceSpec("cpu", "on"),)
+    (message,) = caplog.messages
+    assert all(words in message for words in ("could not be detected (no driver)", "uses the CPU", "`maskq devices`"))
+
+
+def test_a_failed_probe_is_reported_on_standard_error() -> None:
+    """In a process that does not configure logging, as the command line's."""
+    code = "import maskq.workers.device.spec as s; s.parse('auto', lambda: s.Hardware(1, 1, probe_error='no driver'))"
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert "could not be detected (no driver)" in run.stderr and run.stdout == ""
+
+
 @pytest.mark.parametrize("text", ["cuda", "auto", "cuda=on"])
 def test_a_process_has_one_device(text: str) -> None:
     with pytest.raises(InvalidDevices, match="one device is"):
-        DeviceSpec.read(text)
+        DeviceSpec.from_string(text)
 
 
 def test_a_process_sees_its_gpu_alone_by_the_name_it_has_here() -> None:
@@ -133,7 +158,7 @@ def test_a_process_sees_its_gpu_alone_by_the_name_it_has_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returncode", "stdout", "stderr", "gpus", "trouble"),
+    ("returncode", "stdout", "stderr", "gpus", "probe_error"),
     [
         (0, "a warning\n" + json.dumps([["NVIDIA H100", 85_899_345_920]]), "", (Gpu("NVIDIA H100", 80 * 2**30),), ""),
         (0, "[]", "", (), ""),
@@ -142,22 +167,22 @@ def test_a_process_sees_its_gpu_alone_by_the_name_it_has_here() -> None:
     ],
 )
 def test_what_torch_finds_is_asked_of_another_process(
-    monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str, stderr: str, gpus: tuple[Gpu, ...], trouble: str
+    monkeypatch: pytest.MonkeyPatch, returncode: int, stdout: str, stderr: str, gpus: tuple[Gpu, ...], probe_error: str
 ) -> None:
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, returncode, stdout, stderr)
 
-    monkeypatch.setattr(probe.subprocess, "run", run)
-    found = probe.look()
-    assert found.gpus == gpus and trouble in found.trouble
-    assert found.cores >= 1 and found.memory > 2**20
+    monkeypatch.setattr(hardware.subprocess, "run", run)
+    machine = hardware.detect()
+    assert machine.gpus == gpus and probe_error in machine.probe_error
+    assert machine.cores >= 1 and machine.memory > 2**20
 
 
-@pytest.mark.parametrize(("set_", "kept"), [(None, "50000"), ("7", "7")])
+@pytest.mark.parametrize(("configured", "expected"), [(None, "50000"), ("7", "7")])
 def test_how_long_threads_wait_awake_is_left_to_who_sets_it(
-    monkeypatch: pytest.MonkeyPatch, set_: str | None, kept: str
+    monkeypatch: pytest.MonkeyPatch, configured: str | None, expected: str
 ) -> None:
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    if set_:
-        monkeypatch.setenv("GOMP_SPINCOUNT", set_)
-    assert device_program(DeviceSpec("cpu"), Settings()).env["GOMP_SPINCOUNT"] == kept
+    if configured:
+        monkeypatch.setenv("GOMP_SPINCOUNT", configured)
+    assert device_program(DeviceSpec("cpu"), Settings()).env["GOMP_SPINCOUNT"] == expected

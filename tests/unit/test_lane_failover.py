@@ -1,4 +1,4 @@
-"""Common shapes go one way, all others another."""
+"""Images of common shapes go to one lane, all others to the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def image(height: int, width: int) -> bytes:
 
 
 def lane_of(redis: Redis, data: bytes) -> str:
-    """The lane that a job with this image is given."""
+    """The lane to which the ledger assigns a job with this image."""
     ledger = Ledger(redis, retention_s=100, max_queued=1000, lease_s=10, max_attempts=3)
     job_id = uuid.uuid4().hex
     ledger.create(job_id, JobSpec(), shape_of(data))

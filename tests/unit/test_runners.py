@@ -1,4 +1,4 @@
-"""How batches run on a device: what cudnn is told, which errors mean what, and that a batch changes nothing."""
+"""The runners: the cudnn benchmark, typed errors, counters; and that batching changes no result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from maskq.producer.settings import Settings
 from maskq.segmentation.clustering.fields import unpack
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.segmenter import Segmenter
-from maskq.segmentation.torch_devices import at_fault
+from maskq.segmentation.torch_devices import is_device_error
+from maskq.workers.device.batch_runner import DeviceLost, DeviceMemoryExhausted
 from maskq.workers.device.batching import BatchKey
-from maskq.workers.device.cudnn_benchmark import SEARCH, CudnnBenchmark
-from maskq.workers.device.executor import DeviceLost, DeviceMemoryExhausted
+from maskq.workers.device.cudnn_benchmark import INITIAL_SEARCH_COST, CudnnBenchmark
+from maskq.workers.device.device import Device
 from maskq.workers.device.metrics import Counters
 from maskq.workers.device.model_cache import ModelCache
-from maskq.workers.device.process import Device, main
+from maskq.workers.device.process import main
 from maskq.workers.device.runners import CpuRunner, GpuRunner
 from maskq.workers.device.spec import DeviceSpec
 
@@ -33,58 +34,58 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def _own_flag(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flag is the process's: as it was, afterwards."""
+    """Restore the flag afterwards: it belongs to the process."""
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
 
 
 class Started(list[Any]):
-    """A batch that was begun, and took so many seconds of a GPU's clock, where it has one."""
+    """A started batch that took `seconds` of a GPU's clock; None without a GPU."""
 
-    def __init__(self, batch: list[Any], took: float | None) -> None:
+    def __init__(self, batch: list[Any], seconds: float | None) -> None:
         super().__init__(batch)
-        self._took = took
+        self._seconds = seconds
 
     def seconds(self) -> float | None:
-        return self._took
+        return self._seconds
 
 
 class Model:
-    """Notes under which flag and by which thread it was launched; does nothing else but what it is told to raise."""
+    """Records the flag and the thread of each launch; raises `error`, if any, and returns its input."""
 
-    def __init__(self, error: Callable[[], Exception] | None = None, took: float | None = None) -> None:
+    def __init__(self, error: Callable[[], Exception] | None = None, seconds: float | None = None) -> None:
         self.launched: list[tuple[bool, str]] = []
-        self._error, self._took = error, took
+        self._error, self._seconds = error, seconds
 
     def start(self, batch: list[Any], shape: tuple[int, int]) -> list[Any]:
         self.launched.append((torch.backends.cudnn.benchmark, threading.current_thread().name))
         if self._error:
             raise self._error()
-        return Started(batch, self._took)
+        return Started(batch, self._seconds)
 
     def finish(self, started: list[Any]) -> list[Any]:
         return started
 
 
-def kind(model: Any) -> BatchKey[Any]:
+def key(model: Any) -> BatchKey[Any]:
     return BatchKey(model, "cells@1", (64, 96))
 
 
 def run(runner: Any, model: Model, count: int = 2) -> bool:
-    """One batch; whether it had to have the device to itself."""
-    alone = runner.alone(kind(model), count)
-    assert runner.finish(runner.start(kind(model), list(range(count)))) == list(range(count))
-    return bool(alone)
+    """Run one batch; returns whether it needed the device to itself."""
+    exclusive = runner.exclusive(key(model), count)
+    assert runner.finish(runner.start(key(model), list(range(count)))) == list(range(count))
+    return bool(exclusive)
 
 
 def test_batches_with_the_search_and_batches_without_are_launched_by_threads_of_their_own() -> None:
     model, benchmark = Model(), CudnnBenchmark("auto")
     runner = GpuRunner(Counters(), benchmark)
-    alone = [run(runner, model) for _ in range(100 * SEARCH) if not benchmark.counters()["cudnn_searches"]]
+    alone = [run(runner, model) for _ in range(100 * INITIAL_SEARCH_COST) if not benchmark.counters()["cudnn_searches"]]
     assert alone.count(True) == 1 and alone[-1]
     run(runner, model)
     flags = [flag for flag, _ in model.launched]
     assert flags == [False] * (len(alone) - 1) + [True, True]
-    threads = [{name for own, name in model.launched if own is flag} for flag in (False, True)]
+    threads = [{name for on, name in model.launched if on is flag} for flag in (False, True)]
     assert [len(names) for names in threads] == [1, 1] and threads[0] != threads[1]
 
 
@@ -106,10 +107,10 @@ def test_what_was_run_is_counted(make: Callable[[Counters], Any]) -> None:
 
 def test_a_batch_on_a_gpu_counts_for_as_long_as_the_network_ran_there_and_not_until_somebody_asks() -> None:
     runner = GpuRunner(counters := Counters(), benchmark := CudnnBenchmark("on"))
-    model = Model(took=0.125)
-    begun = [runner.start(kind(model), [n]) for n in range(2)]
+    model = Model(seconds=0.125)
+    started = [runner.start(key(model), [n]) for n in range(2)]
     time.sleep(0.05)
-    for batch in begun:
+    for batch in started:
         runner.finish(batch)
     assert counters.entries()["device_s"] == benchmark.counters()["cudnn_search_s"] == 0.25
 
@@ -135,7 +136,7 @@ def test_a_device_that_is_too_small_or_lost_is_told_from_an_input_that_can_not_b
     make: Callable[[Counters], Any], raised: Callable[[], Exception], means: type[Exception]
 ) -> None:
     with pytest.raises(means) as found:
-        make(Counters()).start(kind(Model(raised)), [1])
+        make(Counters()).start(key(Model(raised)), [1])
     assert type(found.value) is means
 
 
@@ -146,7 +147,7 @@ def test_a_lost_device_that_looks_like_one_without_memory_is_lost(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
     model = Model(lambda: RuntimeError("GET was unable to find an engine to execute this computation"))
     with pytest.raises(DeviceLost, match="illegal memory access"):
-        GpuRunner(Counters(), CudnnBenchmark("off")).start(kind(model), [1])
+        GpuRunner(Counters(), CudnnBenchmark("off")).start(key(model), [1])
 
 
 def test_when_torch_gives_memory_back_the_failed_batch_holds_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,14 +162,14 @@ def test_when_torch_gives_memory_back_the_failed_batch_holds_none_of_it(monkeypa
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: held.append(computed[0]() is not None))
     with pytest.raises(DeviceMemoryExhausted):
-        GpuRunner(Counters(), CudnnBenchmark("off")).start(kind(Large()), [1])
+        GpuRunner(Counters(), CudnnBenchmark("off")).start(key(Large()), [1])
     assert held == [False]
 
 
 def test_short_memory_is_no_fault_of_what_was_to_be_run() -> None:
-    assert at_fault(RuntimeError("FIND was unable to find an engine to execute this computation"))
-    assert at_fault(RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")) and at_fault(MemoryError())
-    assert not at_fault(RuntimeError("sizes do not match")) and not at_fault(ValueError("CUDA error"))
+    assert is_device_error(RuntimeError("FIND was unable to find an engine to execute this computation"))
+    assert is_device_error(RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")) and is_device_error(MemoryError())
+    assert not is_device_error(RuntimeError("sizes do not match")) and not is_device_error(ValueError("CUDA error"))
 
 
 def test_a_gpu_that_can_not_be_used_ends_its_process_before_any_job_comes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,10 +187,10 @@ def test_a_gpu_that_can_not_be_used_ends_its_process_before_any_job_comes(monkey
 
 @pytest.fixture
 def batching(monkeypatch: pytest.MonkeyPatch) -> Device:
-    """A device that batches as a GPU does, on the CPU."""
+    """A device that forms batches as a GPU does, but runs on the CPU."""
     monkeypatch.setattr(
-        "maskq.workers.device.process.ModelCache",
-        lambda repository, _, *others: ModelCache(repository, "cpu", *others),
+        "maskq.workers.device.device.ModelCache",
+        lambda registry, _, *others: ModelCache(registry, "cpu", *others),
     )
     return Device(DeviceSpec("cuda:0", "on", batch=4), Settings(batch_wait_ms=50))
 
@@ -203,9 +204,9 @@ def test_what_an_image_is_answered_does_not_depend_on_the_batch_that_it_ran_in(
 ) -> None:
     seen: list[tuple[int, tuple[int, int]]] = []
 
-    def start(segmenter: Segmenter, batch: list[Any], shape: tuple[int, int], own: Any = Segmenter.start) -> Any:
+    def start(segmenter: Segmenter, batch: list[Any], shape: tuple[int, int], original: Any = Segmenter.start) -> Any:
         seen.append((len(batch), shape))
-        return own(segmenter, batch, shape)
+        return original(segmenter, batch, shape)
 
     monkeypatch.setattr(Segmenter, "start", start)
     monkeypatch.setattr(batching.counters, "_in_hand", 99)
@@ -235,9 +236,9 @@ def test_on_a_cpu_an_image_that_is_alone_gets_all_cores_and_others_run_where_the
 ) -> None:
     seen: list[tuple[str, int]] = []
 
-    def start(*given: Any, own: Any = Segmenter.start) -> Any:
+    def start(*arguments: Any, original: Any = Segmenter.start) -> Any:
         seen.append((threading.current_thread().name, torch.get_num_threads()))
-        return own(*given)
+        return original(*arguments)
 
     monkeypatch.setattr(Segmenter, "start", start)
     device, image = Device(DeviceSpec("cpu"), Settings(torch_threads=2)), np.zeros((64, 64, 1), np.uint8)
