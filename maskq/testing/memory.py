@@ -1,0 +1,264 @@
+"""The state behind a `FakeClient`: a ledger and a payload store in this process's memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from maskq.producer.errors import MaskqError, PayloadMissing, QueueFull, UnknownJob, WaitTimeout
+from maskq.producer.schema import Failure, JobSpec, JobStatus, Stage, State
+from maskq.producer.settings import Settings
+from maskq.producer.state.routing import QUEUES, VARIED, queue_of
+from maskq.producer.state.stats import Queue, Stats
+from maskq.producer.state.store import Payload
+
+#: The states of a job that is done, in order.
+_PATH = (State.QUEUED, State.EMBEDDING, State.EMBEDDED, State.CLUSTERING, State.DONE)
+
+
+@dataclass
+class _Record:
+    spec: JobSpec
+    bytes_: int
+    state: State = State.QUEUED
+    times: dict[State, float] = field(default_factory=lambda: {State.QUEUED: time.time()})
+    attempts: Counter[Stage] = field(default_factory=Counter)
+    error: Failure | None = None
+    submissions: int = 1
+    cancel_calls: set[str] = field(default_factory=set)
+
+
+class MemoryLedger:
+    """The part of `Ledger` that a client uses. Threads may share it."""
+
+    def __init__(self, settings: Settings, max_wait_s: float) -> None:
+        self._settings, self._max_wait_s = settings, max_wait_s
+        self.store = MemoryStore()
+        self._jobs: dict[str, _Record] = {}
+        #: Job ids by fingerprint, and by client and idempotency key.
+        self._by_fingerprint: dict[str, str] = {}
+        self._by_key: dict[tuple[str, str], str] = {}
+        self._changed = threading.Condition()
+        #: While set, every method raises it.
+        self.outage: MaskqError | None = None
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with self._changed:
+            if self.outage:
+                raise self.outage
+            yield
+
+    def _record(self, job_id: str) -> _Record:
+        if job_id not in self._jobs:
+            raise UnknownJob(f"no job {job_id}: it never was, or its retention time is over")
+        return self._jobs[job_id]
+
+    def check(self) -> None:
+        """Raise the outage, if there is one."""
+        with self._lock():
+            return
+
+    def create(self, job_id: str, spec: JobSpec, image: bytes, fingerprint: str | None, key: str | None) -> str:
+        """Enter a new job; returns its id, or the id of the job that it repeats. Raises `QueueFull`."""
+        name = (spec.client, key or "")
+        with self._lock():
+            same_key = self._by_key.get(name) if key else None
+            same_work = self._by_fingerprint.get(fingerprint or "")
+            if same_work and self._record(same_work).state.ended and self._record(same_work).state is not State.DONE:
+                same_work = None
+            existing = same_key or same_work
+            if existing:
+                self._record(existing).submissions += 1
+            else:
+                self._check_room(spec.client, len(image))
+                self._jobs[job_id] = _Record(spec, len(image))
+                self.store.put(job_id, Payload.IMAGE, image)
+                if fingerprint:
+                    self._by_fingerprint[fingerprint] = job_id
+            if key:
+                self._by_key[name] = existing or job_id
+            return existing or job_id
+
+    def _check_room(self, client: str, bytes_: int) -> None:
+        unfinished = [record for record in self._jobs.values() if not record.state.ended]
+        total = sum(record.bytes_ for record in unfinished)
+        of_client = sum(record.spec.client == client for record in unfinished)
+        limits = self._settings
+        if len(unfinished) >= limits.max_queued:
+            raise QueueFull(f"{len(unfinished):,} jobs are unfinished, the maximum; try again later")
+        if unfinished and total + bytes_ > limits.max_queued_bytes:
+            raise QueueFull(f"the images of unfinished jobs take {total:,} of {limits.max_queued_bytes:,} bytes")
+        if of_client >= limits.max_client_queued:
+            raise QueueFull(f"{of_client:,} jobs of this client are unfinished, the maximum; try again later")
+
+    def move(self, job_id: str, state: State, error: Failure | None = None) -> bool:
+        """Set the job's state, passing through the states on the way to `done`. False if the job has ended."""
+        with self._lock():
+            record = self._record(job_id)
+            if record.state.ended:
+                return False
+            path = _PATH[_PATH.index(record.state) + 1 :] if state in _PATH else (state,)
+            if state not in path:
+                raise ValueError(f"job {job_id} is {record.state} and can't go back to {state}")
+            for entered in path[: path.index(state) + 1]:
+                record.times[entered] = time.time()
+                record.attempts.update(stage for stage in Stage if stage.working is entered)
+            record.state, record.error = state, error
+            self._changed.notify_all()
+            return True
+
+    def state(self, job_id: str) -> State:
+        with self._lock():
+            return self._record(job_id).state
+
+    def status(self, job_id: str) -> JobStatus:
+        with self._lock():
+            record = self._record(job_id)
+            return JobStatus(
+                id=job_id,
+                state=record.state,
+                spec=record.spec,
+                lane=VARIED,
+                times=dict(record.times),
+                attempts=dict(record.attempts),
+                error=record.error,
+            )
+
+    def wait(self, job_id: str, timeout: float | None) -> JobStatus:
+        """The job once it has ended, or after `timeout` seconds, but never more than the client's `max_wait_s`."""
+        limit = self._max_wait_s if timeout is None else min(timeout, self._max_wait_s)
+        with self._lock():
+            self._changed.wait_for(lambda: self._record(job_id).state.ended, limit)
+            status = self.status(job_id)
+        if timeout is None and not status.state.ended:
+            raise WaitTimeout(f"job {job_id} is {status.state}; this FakeClient waits for {limit:g} s at most")
+        return status
+
+    def wait_with(
+        self, job_id: str, timeout: float | None, reads: Sequence[Payload]
+    ) -> tuple[JobStatus, Mapping[Payload, bytes]]:
+        return self.wait(job_id, timeout), {}
+
+    def cancel(self, job_id: str, call: str | None = None) -> State:
+        with self._lock():
+            record, call = self._record(job_id), call or uuid.uuid4().hex
+            if not record.state.ended and call not in record.cancel_calls:
+                record.cancel_calls.add(call)
+                record.submissions -= 1
+                if record.submissions <= 0:
+                    error = Failure(type="JobCancelled", message=f"cancelled while {record.state}")
+                    self.move(job_id, State.CANCELLED, error)
+                    self.drop_payloads(job_id)
+            return record.state
+
+    def requeue(self, job_id: str) -> bool:
+        with self._lock():
+            record = self._jobs.get(job_id)
+            if record is None or record.state is not State.DEAD:
+                return False
+            stage = (record.error and record.error.stage) or Stage.EMBED
+            del record.times[State.DEAD]
+            record.state, record.error, record.attempts[stage] = stage.waiting, None, 0
+            return True
+
+    def delete(self, job_id: str) -> bool:
+        with self._lock():
+            if job_id in self._jobs and not self._jobs[job_id].state.ended:
+                return False
+            self._jobs.pop(job_id, None)
+            self._by_key = {key: value for key, value in self._by_key.items() if value != job_id}
+            self._by_fingerprint = {key: value for key, value in self._by_fingerprint.items() if value != job_id}
+            self.drop_payloads(job_id)
+            return True
+
+    def drop_payloads(self, job_id: str) -> None:
+        for kind in Payload:
+            self.store.drop(job_id, kind)
+
+    def exists(self, job_id: str) -> bool:
+        return job_id in self._jobs
+
+    def past_retention(self) -> list[str]:
+        with self._lock():
+            return [job_id for job_id, record in self._jobs.items() if self._is_past_retention(record)]
+
+    def _is_past_retention(self, record: _Record) -> bool:
+        settings = self._settings
+        kept_s = settings.dead_retention_s if record.state is State.DEAD else settings.retention_s
+        return record.state.ended and record.times[record.state] + kept_s <= time.time()
+
+    def now(self) -> float:
+        return time.time()
+
+    def dead(self) -> Iterator[JobStatus]:
+        yield from (self.status(job_id) for job_id in self.jobs() if self.state(job_id) is State.DEAD)
+
+    def jobs(self) -> list[str]:
+        """The ids of all jobs, oldest first."""
+        with self._lock():
+            return list(self._jobs)
+
+    def stats(self) -> Stats:
+        with self._lock():
+            records = [record for record in self._jobs.values() if not record.state.ended]
+            waiting = {name: [time.time()] for name in QUEUES}
+            for record in records:
+                for stage in Stage:
+                    if stage.waiting is record.state:
+                        waiting[queue_of(stage, VARIED)].append(record.times[record.state])
+            return Stats(
+                queues={
+                    name: Queue(waiting=len(since) - 1, oldest_s=round(since[0] - min(since), 3))
+                    for name, since in waiting.items()
+                },
+                working=sum(stage.working is record.state for record in records for stage in Stage),
+                unfinished=len(records),
+                dead=sum(record.state is State.DEAD for record in self._jobs.values()),
+                redis_bytes=0,
+                redis_max_bytes=0,
+                devices={},
+            )
+
+
+class MemoryStore:
+    """A payload store in memory: see `PayloadStore`."""
+
+    def __init__(self) -> None:
+        self._payloads: dict[tuple[str, Payload], bytes] = {}
+
+    def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        self._payloads[job_id, kind] = data
+
+    def get(self, job_id: str, kind: Payload) -> bytes:
+        try:
+            return self._payloads[job_id, kind]
+        except KeyError:
+            raise PayloadMissing(f"job {job_id}: the store has no {kind} of it") from None
+
+    def check_room(self, size: int) -> None:
+        """There is always room."""
+
+    def drop(self, job_id: str, kind: Payload) -> None:
+        self._payloads.pop((job_id, kind), None)
+
+    def jobs(self) -> Iterator[tuple[str, float]]:
+        return iter(())  # payloads of a fake client never lose their job
+
+
+class MemoryConnections:
+    """`Connections` without a broker."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self.ledger, self.store = ledger, ledger.store
+
+    def check(self) -> None:
+        self.ledger.check()
+
+    def close(self) -> None:
+        """The jobs stay."""
