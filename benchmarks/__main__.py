@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from maskq.workers.local.stack import retained_heap
+from maskq.workers.programs import malloc_env
 
 from .harness import report
 
@@ -22,8 +22,8 @@ WITH_IMAGES = ("huge", "latency", "pipeline")
 def main() -> None:
     """Run one benchmark and report it."""
     given = parse(sys.argv[1:])
-    if not retained_heap().items() <= os.environ.items():  # as the workers run; read when a process begins
-        os.execve(sys.executable, sys.orig_argv, os.environ | retained_heap())
+    if not malloc_env().items() <= os.environ.items():  # as the workers run; read when a process begins
+        os.execve(sys.executable, sys.orig_argv, os.environ | malloc_env())
     run = import_module(f"benchmarks.{given.name}").run
     options: dict[str, Any] = {"device": given.device} if given.device else {}
     cases = [case for images in given.images or [None] for case in run(quick=given.quick, images=images, **options)]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from maskq.workers.local.stack import retained_heap
+from maskq.workers.programs import malloc_env
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
@@ -59,8 +59,8 @@ def _serve(make: Callable[..., Work[Any, Any]], arguments: tuple[Any, ...], link
 @contextmanager
 def _malloc(heap: bool) -> Iterator[None]:
     """The environment that a process which is started now takes its malloc's settings from."""
-    before = {name: os.environ.pop(name, None) for name in retained_heap()}
-    os.environ.update(retained_heap() if heap else {})
+    before = {name: os.environ.pop(name, None) for name in malloc_env()}
+    os.environ.update(malloc_env() if heap else {})
     try:
         yield
     finally:

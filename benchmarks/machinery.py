@@ -23,8 +23,9 @@ from PIL import Image
 from redis import Redis
 
 from maskq.producer.client.client import Client
-from maskq.workers.local.stack import Stack, running, settings_env
-from maskq.workers.supervision.supervisor import python
+from maskq.workers.local.stack import Stack, running
+from maskq.workers.programs import settings_env
+from maskq.workers.supervision.process import python_program
 
 from .chain import FIRST, SECOND, make_app
 from .chain import turn as chains
@@ -75,7 +76,7 @@ def _both(folder: Path) -> Iterator[tuple[Stack, Client, str]]:
         env = settings_env(stack.settings)
         for pool, threads, queue in (("threads", "4", FIRST), ("prefork", "1", SECOND)):
             # Not linked: they have no supervisor's protocol to speak, and are stopped with the stack.
-            stack.supervisor.start(python(f"chain-{pool}", "benchmarks.chain", pool, threads, queue, env=env))
+            stack.supervisor.start(python_program(f"chain-{pool}", "benchmarks.chain", pool, threads, queue, env=env))
         yield stack, client, model
 
 

@@ -23,7 +23,8 @@ from redis import Redis
 from maskq.producer.client.client import Client
 from maskq.workers.device.spec import parse
 from maskq.workers.local.redis_server import private_redis
-from maskq.workers.local.stack import device_program, running
+from maskq.workers.local.stack import running
+from maskq.workers.programs import device_program
 from maskq.workers.supervision.supervisor import Supervisor
 
 from .harness import Case, timed

@@ -1,4 +1,4 @@
-"""What a process does when it is asked to stop."""
+"""Handling of the signals that stop a process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from types import FrameType
 
 
 @contextmanager
-def handled(by: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
-    """SIGINT and SIGTERM are handled so while the block runs; nothing changes in any thread but the main one."""
+def override_stop_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
+    """Set the handler of SIGINT and SIGTERM while the block runs. Does nothing in threads other than the main one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, by) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

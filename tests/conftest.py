@@ -1,4 +1,4 @@
-"""A real Redis for those tests that want one, and nothing of the developer's own settings for any."""
+"""A real Redis for the tests that need one; no test sees the developer's own settings."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], deadline: float = 20.0) -> T:
-    """What `condition` returns as soon as that is true; fails after `deadline` seconds, with what it returned last."""
+    """Call `condition` until its result is true, and return it; fail after `deadline` seconds, with its last result."""
     end = time.monotonic() + deadline
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not so within {deadline:g} s; last seen: {found!r}"
+    while not (result := condition()):
+        assert time.monotonic() < end, f"not so within {deadline:g} s; last seen: {result!r}"
         time.sleep(0.02)
-    return found
+    return result
 
 
 def png(pixels: np.ndarray[Any, Any]) -> bytes:
-    """The pixels as a PNG file."""
+    """The pixels, encoded as PNG."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
 
 
 def processes(module: str) -> set[psutil.Process]:
-    """The living processes below this one that run a module, such as `maskq.workers.device.process`."""
+    """This process's descendants that run a module, such as `maskq.workers.device.process`."""
     return {process for process in psutil.Process().children(recursive=True) if module in _command(process)}
 
 
@@ -50,19 +50,19 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A developer's MASKQ_ variables, or a `maskq up` of theirs, must not be what the tests run on."""
+def _isolated_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests ignore the developer's MASKQ_ variables and running `maskq up`."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("MASKQ_")]:
             patch.delenv(name)
         patch.setenv("MASKQ_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("MASKQ_REUSE", "false")  # many tests submit one image, and each wants it done
+        patch.setenv("MASKQ_REUSE", "false")  # many tests submit the same image, and each needs it computed
         yield
 
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Torch on one thread: for inputs too small to be worth a second one, and for sums always in the same order."""
+    """Torch on one thread: a second one doesn't pay for small inputs, and sums keep their order."""
     import torch
 
     before = torch.get_num_threads()
@@ -73,7 +73,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A private Redis, empty for each test. Without a redis-server it skips at home and fails in CI."""
+    """A private Redis, emptied before each test. Without a server the test is skipped, but fails in CI."""
     try:
         server = private_redis(tmp_path_factory.mktemp("redis"))
     except NoRedis as error:
@@ -97,7 +97,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
-    """A connection to it."""
+    """A connection to the private Redis."""
     with Redis.from_url(redis_url) as connection:
         yield connection
 

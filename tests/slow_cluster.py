@@ -1,6 +1,6 @@
-"""A CPU worker whose clustering takes as long as a file is there. Run as `maskq.workers.cluster` is.
+"""A CPU worker whose clustering blocks while a file exists. Run like `maskq.workers.cluster`.
 
-The environment's `SLOWLY` names the file.
+The environment variable `SLOWLY` names the file.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from maskq.workers.cluster import main
 SLOWLY = "SLOW_CLUSTER_WHILE"
 
 
-def cluster(*arguments: Any, own: Any = stage.cluster) -> Any:
-    """`maskq.segmentation.clustering.cluster.cluster`, but slow: as code that looks at nothing until it is done."""
+def cluster(*arguments: Any, original: Any = stage.cluster) -> Any:
+    """`maskq.segmentation.clustering.cluster.cluster` after a wait that checks for no cancellation or signal."""
     while Path(os.environ[SLOWLY]).exists():
         time.sleep(0.05)
-    return own(*arguments)
+    return original(*arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The CPU worker: a Celery worker on forked processes, the kernel compiled before the fork.
+"""The CPU worker: a Celery worker with forked processes; numba's kernels are compiled before the fork.
 
 Run as `python -m maskq.workers.cluster`.
 """
@@ -19,43 +19,43 @@ from maskq.segmentation.objects import describe
 from maskq.tasks import trace
 from maskq.tasks.celery_app import add_stage, create_app
 from maskq.tasks.cluster import Cluster
+from maskq.tasks.job_ends.dispatcher import Dispatcher
 from maskq.tasks.reconciler import Reconciler
-from maskq.tasks.runner import Delivery
+from maskq.tasks.runner import StageRunner
 
-from .celery_worker.shutdown import hand_back_when_asked
+from .celery_worker.shutdown import return_jobs_on_signal
 from .celery_worker.start import hostname, start
-from .supervision.heartbeat import Heartbeat, die_with_parent
+from .supervision.heartbeat import Heartbeat, set_parent_death_signal
 
 
 def main() -> None:
-    """Serve the cluster queue until told to stop."""
+    """Serve the cluster queue until SIGTERM."""
     settings = Settings()
-    link = Heartbeat(settings.grace_s)
-    to = Connections.open(settings)
+    heartbeat = Heartbeat(settings.grace_s)
+    connections = Connections.open(settings)
     compile_kernels()
     if settings.trace:
         trace.begin(settings.trace, "cluster")
     app = create_app(settings)
-    delivery = Delivery(
+    runner = StageRunner(
         Stage.CLUSTER,
-        to.ledger,
-        to.store,
+        connections.ledger,
         Cluster(),
         worker=hostname("cluster"),
         retry_s=settings.retry_s,
         kill=True,
     )
-    add_stage(app, Stage.CLUSTER, delivery, time_limit=settings.stage_limit_s)
-    Reconciler(to.redis, to.ledger, to.store, settings.resend_s).start()
+    add_stage(app, Stage.CLUSTER, runner, time_limit=settings.stage_limit_s)
+    Reconciler(connections.redis, connections.ledger, settings.resend_s).start()
+    Dispatcher(connections.redis, connections.ledger).start()
 
-    def forked(**_: object) -> None:
-        die_with_parent()
-        hand_back_when_asked(delivery.hand_back)
+    def initialize_fork(**_: object) -> None:
+        set_parent_death_signal()
+        return_jobs_on_signal(runner.return_all_to_queue)
 
-    worker_process_init.connect(forked, weak=False)
-    worker_ready.connect(lambda **_: link.ready(), weak=False)
-    # Another worker on the same host, in a container of its own, has a name of its own by its host's name;
-    # two on one host are told apart by their process.
+    worker_process_init.connect(initialize_fork, weak=False)
+    worker_ready.connect(lambda **_: heartbeat.ready(), weak=False)
+    # Names must be unique: workers in containers differ by host name, two workers on one host by process id.
     start(
         app,
         settings,
@@ -63,12 +63,12 @@ def main() -> None:
         pool="prefork",
         concurrency=settings.cluster_processes,
         queues=(CLUSTER_QUEUE,),
-        hand_back=delivery.hand_back,
+        return_jobs=runner.return_all_to_queue,
     )
 
 
 def compile_kernels() -> None:
-    """Compile all that a job runs, or load it from numba's cache: before the fork, or every process would by itself."""
+    """Compile every kernel that a job uses, or load it from numba's cache; before the fork, so that forks share it."""
     warm_up()
     describe(np.ones((1, 1), np.int32), [1.0])
 

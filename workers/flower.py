@@ -1,7 +1,4 @@
-"""Flower on this broker, read-only, for one's own machine unless told otherwise.
-
-Run as `python -m maskq.workers.flower ADDRESS PORT`.
-"""
+"""Flower on maskq's broker, read-only. Run as `python -m maskq.workers.flower ADDRESS PORT`."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from .supervision.heartbeat import Heartbeat
 
 
 def main(address: str, port: str) -> None:
-    """Serve Flower until told to stop."""
+    """Serve Flower until SIGTERM."""
     settings = Settings()
-    link = Heartbeat(settings.grace_s)
+    heartbeat = Heartbeat(settings.grace_s)
     app = create_app(settings)
-    link.ready()
+    heartbeat.ready()
     options = [f"--address={address}", f"--port={port}", "--read_only=True", "--purge_offline_workers=60"]
     app.start(["flower", *options, f"--logging={settings.log_level.lower()}"])
 

@@ -1,4 +1,4 @@
-"""The HTTP gateway as a part of a stack: `maskq serve` that ends with its supervisor, and waits for its broker.
+"""The HTTP gateway as a process of a stack: supervised, and able to start before its broker.
 
 Run as `python -m maskq.workers.gateway ADDRESS PORT`.
 """
@@ -13,31 +13,31 @@ from maskq.producer.settings import Settings
 from .supervision.heartbeat import Heartbeat
 
 
-class LoopWatch:
-    """Whether a server's event loop comes round. It is looked at from a thread, about once a second."""
+class EventLoopWatchdog:
+    """Detects an event loop that is blocked. Its check runs in a thread, about once a second."""
 
-    def __init__(self, server: Server, most: float) -> None:
-        """`most` are the looks in a row in which it may stand still: looks, for this process may itself be stopped."""
-        self._server, self._most = server, most
-        self._ticks, self._still = -1, 0
+    def __init__(self, server: Server, max_stalled: float) -> None:
+        """`max_stalled` is a number of checks, not seconds: this process may itself have been stopped for a while."""
+        self._server, self._max_stalled = server, max_stalled
+        self._ticks, self._stalled = -1, 0
 
-    def trouble(self) -> str | None:
-        """One look: what is wrong, if anything is."""
+    def health(self) -> str | None:
+        """Check once: None, or why the server is unhealthy."""
         before, self._ticks = self._ticks, self._server.ticks
         moves = self._ticks != before or self._server.should_exit
-        self._still = 0 if moves else self._still + 1
-        return f"its event loop has stood still for {self._still} s" if self._still > self._most else None
+        self._stalled = 0 if moves else self._stalled + 1
+        return f"its event loop has stood still for {self._stalled} s" if self._stalled > self._max_stalled else None
 
 
 def main(address: str, port: str) -> None:
-    """Answer until told to stop."""
+    """Serve until SIGTERM."""
     settings = Settings()
-    link = Heartbeat(settings.grace_s)
+    heartbeat = Heartbeat(settings.grace_s)
     serve(
         address,
         int(port),
-        listening=lambda _, server: link.ready(LoopWatch(server, settings.heartbeat_s).trouble),
-        ask_first=False,
+        on_listening=lambda _, server: heartbeat.ready(EventLoopWatchdog(server, settings.heartbeat_s).health),
+        check_broker=False,
     )
 
 

@@ -1,4 +1,4 @@
-"""The client against real workers: one stack, up for the whole module, that no test may hurt."""
+"""The client with real workers: one stack for the whole module, which no test may damage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.image_files import npy, saved
 from tests.integration.conftest import asleep
 
 COINS = np.ascontiguousarray(data.coins()[:64, :64])
-#: The weakest that counts as an object, so that there are some whatever the model has learnt.
+#: Thresholds so low that every image has objects, whatever the model learned.
 ANYTHING = Options(seed_threshold=0.5, min_pixels=5)
 WAIT_S = 60
 
@@ -38,26 +38,26 @@ def stack() -> Iterator[Stack]:
     settings = Settings(
         devices="cpu", cluster_processes=1, lease_s=5, resend_s=1, max_pixels=100_000, max_bytes=1_000_000
     )
-    with running(settings) as up:
-        yield up
+    with running(settings) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
 def client(stack: Stack) -> Iterator[Client]:
-    with Client(settings=stack.settings.model_copy(update={"max_bytes": 10_000_000})) as made:
-        yield made
+    with Client(settings=stack.settings.model_copy(update={"max_bytes": 10_000_000})) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def to(stack: Stack) -> Iterator[Connections]:
-    opened = Connections.open(stack.settings)
-    yield opened
-    opened.close()
+def connections(stack: Stack) -> Iterator[Connections]:
+    connections = Connections.open(stack.settings)
+    yield connections
+    connections.close()
 
 
 @pytest.fixture(autouse=True)
-def _no_process_notices(stack: Stack) -> Iterator[None]:
-    """Whatever a test sends, the processes are the same ones afterwards."""
+def _no_process_restarts(stack: Stack) -> Iterator[None]:
+    """Whatever a test submits, no process is replaced."""
     before = _processes()
     yield
     assert _processes() == before
@@ -67,13 +67,13 @@ def _processes() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-def quiet(to: Connections) -> bool:
-    """Every message has been taken and acknowledged."""
-    queued = sum(queue_length(to.redis, queue) for queue in (*EMBED_QUEUES, CLUSTER_QUEUE))
-    return queued == 0 == to.redis.hlen("unacked")
+def quiet(connections: Connections) -> bool:
+    """Whether every message has been consumed and acknowledged."""
+    queued = sum(queue_length(connections.redis, queue) for queue in (*EMBED_QUEUES, CLUSTER_QUEUE))
+    return queued == 0 == connections.redis.hlen("unacked")
 
 
-# What comes back
+# Results
 
 
 def test_a_path_its_bytes_and_its_pixels_give_the_same_masks(client: Client, tmp_path: Path) -> None:
@@ -85,21 +85,21 @@ def test_a_path_its_bytes_and_its_pixels_give_the_same_masks(client: Client, tmp
     assert [result.job.spec.name for result in results] == ["coins.png", "coins.png", "image", "array", "array"]
 
 
-def test_a_result_is_labels_and_objects_that_agree(client: Client) -> None:
+def test_labels_and_objects_of_a_result_agree(client: Client) -> None:
     result = client.submit(COINS, options=ANYTHING).wait(WAIT_S)
     assert result.size == result.labels.shape == (64, 64)
     assert result.model.startswith("nuclei@")
-    for found in result.objects:
-        rows, columns = np.nonzero(result.labels == found.id)
-        assert found.area == len(rows)
-        assert found.bbox == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
-        assert found.centroid == pytest.approx((columns.mean(), rows.mean()), abs=1e-3)
-        assert found.rle.size == (64, 64)
-        assert 0.5 <= found.score <= 1
-    assert set(np.unique(result.labels)) - {0} == {found.id for found in result.objects}
+    for item in result.objects:
+        rows, columns = np.nonzero(result.labels == item.id)
+        assert item.area == len(rows)
+        assert item.bbox == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+        assert item.centroid == pytest.approx((columns.mean(), rows.mean()), abs=1e-3)
+        assert item.rle.size == (64, 64)
+        assert 0.5 <= item.score <= 1
+    assert set(np.unique(result.labels)) - {0} == {item.id for item in result.objects}
 
 
-def test_a_done_job_tells_its_way_and_times(client: Client) -> None:
+def test_a_done_job_has_its_states_and_timings(client: Client) -> None:
     job = client.submit(COINS)
     status = job.wait(WAIT_S).job
     assert status == job.status()
@@ -109,23 +109,25 @@ def test_a_done_job_tells_its_way_and_times(client: Client) -> None:
     assert status.error is None
 
 
-def test_tasks_are_told_of_once_someone_who_watches_has_asked(client: Client, to: Connections, stack: Stack) -> None:
-    """As Flower asks. The stack has none, and its Redis is its own."""
+def test_task_events_are_sent_only_after_a_monitor_requests_them(
+    client: Client, connections: Connections, stack: Stack
+) -> None:
+    """Flower requests events in this way. This stack has no Flower, and a private Redis."""
 
-    def told() -> set[str]:
-        """The events of tasks that one job brings, until the workers' beats after it."""
+    def task_events() -> set[str]:
+        """The task events of one job, up to the workers' next heartbeats."""
         client.submit(COINS, options=ANYTHING).wait(WAIT_S)
         kinds: list[str] = []
-        while kinds.count("worker.heartbeat") < 4 and len(kinds) < 100:  # of two workers, each every two seconds
+        while kinds.count("worker.heartbeat") < 4 and len(kinds) < 100:  # from each of two workers every 2 s
             if message := events.get_message(timeout=10):
                 kinds.append(message["channel"].decode().partition("celeryev/")[2])
         return {kind for kind in kinds if kind.startswith("task.")}
 
-    with to.redis.pubsub(ignore_subscribe_messages=True) as events:
+    with connections.redis.pubsub(ignore_subscribe_messages=True) as events:
         events.psubscribe("*celeryev/*")
-        assert told() == set()
+        assert task_events() == set()
         create_app(stack.settings).control.enable_events()
-        until(lambda: told() == {"task.multi"}, deadline=30)  # in bunches
+        until(lambda: task_events() == {"task.multi"}, deadline=30)  # sent in batches
 
 
 def test_options_change_the_result_of_their_own_job_only(client: Client) -> None:
@@ -157,11 +159,11 @@ def test_every_kind_of_image_has_masks_of_its_size(client: Client, image: bytes)
     assert result.labels.shape == ((1, 1) if len(image) < 100 else (64, 64))
 
 
-# Many
+# Client.map
 
 
-def test_a_map_keeps_the_order_and_its_bound_and_tells_how_far_it_is(client: Client) -> None:
-    taken, far, sizes = 0, [], []
+def test_map_keeps_order_and_bound_and_reports_progress(client: Client) -> None:
+    taken, progress, sizes = 0, [], []
 
     def images() -> Iterator[np.ndarray[Any, Any]]:
         nonlocal taken
@@ -169,40 +171,40 @@ def test_a_map_keeps_the_order_and_its_bound_and_tells_how_far_it_is(client: Cli
             taken += 1
             yield COINS[:height]
 
-    for result in client.map(images(), in_flight=3, progress=far.append):
+    for result in client.map(images(), in_flight=3, progress=progress.append):
         sizes.append(result.size[0])
         assert taken <= len(sizes) + 2
     assert sizes == list(range(20, 32))
-    assert far == list(range(1, 13))
+    assert progress == list(range(1, 13))
 
 
-def test_a_map_puts_each_error_where_its_image_was_and_goes_on(client: Client, tmp_path: Path) -> None:
+def test_map_returns_each_error_in_place_of_its_result(client: Client, tmp_path: Path) -> None:
     sources: list[Any] = [COINS, b"no image", tmp_path / "gone.png", np.array([None]), COINS[:32]]
-    one, bad, gone, odd, two = client.map(sources, errors="return")
-    assert isinstance(one, Result) and isinstance(two, Result)
-    assert (one.size, two.size) == ((64, 64), (32, 64))
+    first, bad, missing, odd, last = client.map(sources, errors="return")
+    assert isinstance(first, Result) and isinstance(last, Result)
+    assert (first.size, last.size) == ((64, 64), (32, 64))
     assert isinstance(bad, JobFailed) and bad.error.type == "NotAnImage"
-    assert isinstance(gone, FileNotFoundError)
+    assert isinstance(missing, FileNotFoundError)
     assert "object is no image" in str(odd)
 
 
-def test_a_map_waits_where_the_queue_is_full(to: Connections, stack: Stack) -> None:
-    with Client(settings=stack.settings.model_copy(update={"max_queued": 2})) as narrow:
-        sizes = [result.size[0] for result in narrow.map([COINS[:height] for height in range(20, 27)], in_flight=5)]
+def test_map_waits_while_the_queue_is_full(connections: Connections, stack: Stack) -> None:
+    with Client(settings=stack.settings.model_copy(update={"max_queued": 2})) as limited:
+        sizes = [result.size[0] for result in limited.map([COINS[:height] for height in range(20, 27)], in_flight=5)]
     assert sizes == list(range(20, 27))
 
 
-def test_a_map_that_raises_cancels_the_rest(client: Client, to: Connections) -> None:
+def test_map_cancels_the_remaining_jobs_when_it_raises(client: Client, connections: Connections) -> None:
     with asleep("maskq.workers.cluster"):
         results = client.map([b"no image", *[COINS] * 5])
         with pytest.raises(JobFailed, match="image: not a PNG"):
             next(results)
-        assert to.ledger.unfinished() == 0
+        assert connections.ledger.unfinished() == 0
     with pytest.raises(StopIteration):
         next(results)
 
 
-# What can't be segmented
+# Images that can't be segmented
 
 GIF = saved(COINS, "GIF")
 NAN = np.full((4, 5), np.nan, np.float32)
@@ -229,7 +231,7 @@ TWO_PAGES = saved(COINS, "TIFF", save_all=True, append_images=[Image.fromarray(C
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_bad_image_fails_by_name_with_its_reason_and_the_next_one_is_segmented(
+def test_a_bad_image_fails_with_name_and_reason_and_the_next_one_is_segmented(
     client: Client, image: bytes, kind: str, message: str
 ) -> None:
     with pytest.raises(JobFailed, match=message) as failed:
@@ -239,110 +241,112 @@ def test_a_bad_image_fails_by_name_with_its_reason_and_the_next_one_is_segmented
     assert client.submit(COINS).wait(WAIT_S).size == (64, 64)
 
 
-def test_a_jobs_own_limit_counts_where_it_is_lower_than_the_workers(client: Client) -> None:
+def test_the_lower_of_a_jobs_and_the_workers_limit_applies(client: Client) -> None:
     with pytest.raises(JobFailed, match="64×64 is 4,096 pixels, over the limit of 4,095 pixels"):
         client.submit(COINS, limits=Limits(max_pixels=4095)).wait(WAIT_S)
     with pytest.raises(JobFailed, match="over the limit of 100,000 pixels"):
         client.submit(np.zeros((400, 400), np.uint8), limits=Limits(max_pixels=10**9)).wait(WAIT_S)
 
 
-def test_a_model_that_is_not_there_fails_with_those_that_are(client: Client) -> None:
+def test_an_unknown_model_fails_with_the_list_of_known_ones(client: Client) -> None:
     with pytest.raises(JobFailed, match="no model 'unicorns'; there are: .*nuclei") as failed:
         client.submit(COINS, model="unicorns").wait(WAIT_S)
     assert failed.value.error.type == "UnknownModel"
 
 
-def test_a_pickle_is_refused_unopened(client: Client, stack: Stack, to: Connections) -> None:
-    with Celery(broker=stack.settings.broker_url, set_as_current=False) as stranger:
-        stranger.conf.update(celery_settings())
-        stranger.send_task(TASKS[Stage.EMBED], args=["x"], queue=EMBED_QUEUES[0], serializer="pickle")
-    until(lambda: quiet(to))
+def test_a_pickle_is_rejected_without_being_loaded(client: Client, stack: Stack, connections: Connections) -> None:
+    with Celery(broker=stack.settings.broker_url, set_as_current=False) as foreign_app:
+        foreign_app.conf.update(celery_settings())
+        foreign_app.send_task(TASKS[Stage.EMBED], args=["x"], queue=EMBED_QUEUES[0], serializer="pickle")
+    until(lambda: quiet(connections))
     assert client.submit(COINS).wait(WAIT_S)
 
 
-# What ends otherwise
+# Cancelled and expired jobs
 
 
-def test_a_job_that_is_cancelled_while_it_waits_is_not_begun(client: Client, to: Connections) -> None:
+def test_a_job_cancelled_in_the_queue_is_not_started(client: Client, connections: Connections) -> None:
     with asleep("maskq.workers.device.process"):
         job = client.submit(COINS)
         assert job.cancel() is State.CANCELLED
     with pytest.raises(JobCancelled, match="cancelled while queued"):
         job.wait(WAIT_S)
-    until(lambda: quiet(to))
+    until(lambda: quiet(connections))
     assert job.status().attempts == {}
 
 
-def test_a_job_that_is_cancelled_between_its_stages_leaves_nothing(client: Client, to: Connections) -> None:
+def test_a_job_cancelled_between_its_stages_leaves_nothing(client: Client, connections: Connections) -> None:
     with asleep("maskq.workers.cluster"):
         job = client.submit(COINS)
         until(lambda: job.state is State.EMBEDDED)
         job.cancel()
-    until(lambda: quiet(to))
+    until(lambda: quiet(connections))
     assert job.state is State.CANCELLED
-    assert to.redis.keys(f"maskq:payload:{job.id}:*") == []
+    assert connections.redis.keys(f"maskq:payload:{job.id}:*") == []
 
 
-def test_a_job_whose_time_is_over_is_not_begun(client: Client) -> None:
+def test_an_expired_job_is_not_started(client: Client) -> None:
     with asleep("maskq.workers.device.process"):
         job = client.submit(COINS, limits=Limits(expires_s=0.05))
-        over = time.time() + 0.1
-        until(lambda: time.time() > over)
+        expired = time.time() + 0.1
+        until(lambda: time.time() > expired)
     with pytest.raises(JobExpired, match="its time was over before the embed stage began"):
         job.wait(WAIT_S)
 
 
-def test_a_job_that_has_time_enough_is_done(client: Client) -> None:
+def test_a_job_that_has_not_expired_is_done(client: Client) -> None:
     assert client.submit(COINS, limits=Limits(expires_s=600)).wait(WAIT_S)
 
 
 # Messages
 
 
-def test_another_message_for_a_finished_job_changes_nothing(client: Client, stack: Stack, to: Connections) -> None:
+def test_a_second_message_for_a_finished_job_changes_nothing(
+    client: Client, stack: Stack, connections: Connections
+) -> None:
     job = client.submit(COINS, options=ANYTHING)
     before = job.wait(WAIT_S)
     app = Celery(broker=stack.settings.broker_url, set_as_current=False)
     app.conf.update(celery_settings())
     for stage, queue in ((Stage.EMBED, "embed.varied"), (Stage.CLUSTER, "cluster")):
         app.send_task(TASKS[stage], args=[job.id], queue=queue)
-    until(lambda: quiet(to))
+    until(lambda: quiet(connections))
     after = job.result()
     assert after == before
     assert after.job.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
 
 
-def test_a_job_whose_message_was_lost_is_found_and_done(to: Connections) -> None:
-    to.store.put("lost", Payload.IMAGE, png(COINS))
+def test_a_job_whose_message_was_lost_is_sent_again_and_done(connections: Connections) -> None:
+    connections.store.put("lost", Payload.IMAGE, png(COINS))
     with asleep("maskq.workers.device.process"):
-        to.ledger.create("lost", JobSpec(), None)
-        to.redis.delete(*message_lists())
-    result = Job("lost", to).wait(WAIT_S)
+        connections.ledger.create("lost", JobSpec(), None)
+        connections.redis.delete(*message_lists())
+    result = Job("lost", connections).wait(WAIT_S)
     assert result.size == (64, 64)
     assert result.job.attempts == {Stage.EMBED: 1, Stage.CLUSTER: 1}
 
 
-def test_many_clients_at_once_each_get_their_own(stack: Stack) -> None:
-    def one(height: int) -> tuple[int, int]:
-        with Client(settings=stack.settings) as own:
-            return own.submit(COINS[:height]).wait(WAIT_S).size
+def test_concurrent_clients_each_get_their_own_results(stack: Stack) -> None:
+    def size(height: int) -> tuple[int, int]:
+        with Client(settings=stack.settings) as client:
+            return client.submit(COINS[:height]).wait(WAIT_S).size
 
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(one, range(20, 36))) == [(height, 64) for height in range(20, 36)]
+        assert list(threads.map(size, range(20, 36))) == [(height, 64) for height in range(20, 36)]
 
 
-def test_when_all_is_done_what_stays_is_bounded_or_has_an_end(client: Client, to: Connections) -> None:
-    """Last in this module, so that it sees what all of it left."""
+def test_keys_left_after_all_jobs_are_bounded_or_expire(client: Client, connections: Connections) -> None:
+    """The last test of the module, so that it sees the keys that all the others left."""
     list(client.map([COINS, b"no image"], errors="return"))
-    until(lambda: quiet(to))
-    kept = {key.decode() for key in to.redis.scan_iter()}
-    jobs = {key for key in kept if key.startswith(("maskq:job:", "maskq:payload:"))}
+    until(lambda: quiet(connections))
+    keys = {key.decode() for key in connections.redis.scan_iter()}
+    jobs = {key for key in keys if key.startswith(("maskq:job:", "maskq:payload:"))}
     assert jobs
-    assert all(0 < to.redis.ttl(key) <= 86_400 for key in jobs)
+    assert all(0 < connections.redis.ttl(key) <= 86_400 for key in jobs)
     assert not {key for key in jobs if key.endswith(":fields")}
     bounded = {"maskq:shapes", "maskq:reconciler", "maskq:bytes", "maskq:kept", "maskq:devices"}
-    ended = {key for key in kept if key.startswith(("maskq:ended:", "maskq:lane:"))}
-    assert {key for key in kept - jobs - bounded - ended if not key.startswith("_kombu.binding")} == set()
-    assert to.redis.get("maskq:bytes") == b"0"
-    assert to.redis.zcard("maskq:kept") == len({key for key in jobs if key.startswith("maskq:job:")})
-    assert to.ledger.unfinished() == 0
+    finished = {key for key in keys if key.startswith(("maskq:ended:", "maskq:lane:"))}
+    assert {key for key in keys - jobs - bounded - finished if not key.startswith("_kombu.binding")} == set()
+    assert connections.redis.get("maskq:bytes") == b"0"
+    assert connections.redis.zcard("maskq:kept") == len({key for key in jobs if key.startswith("maskq:job:")})
+    assert connections.ledger.unfinished() == 0

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from maskq import Client, InvalidJob, Settings
 from maskq.cli.app import app
-from maskq.workers.local.stack import settings_env
+from maskq.workers.programs import settings_env
 
 
 def test_every_setting_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:

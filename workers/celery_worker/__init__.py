@@ -1,1 +1,1 @@
-"""A Celery worker as maskq runs it: start, reconnect, events, shutdown."""
+"""A Celery worker as maskq runs it: start, reconnection, event batching, graceful shutdown."""

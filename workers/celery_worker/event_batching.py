@@ -1,7 +1,7 @@
-"""Celery's events of tasks, sent in bunches.
+"""Batches Celery's task events.
 
-Celery publishes what happened to its tasks (received, started, succeeded) at the next turn of its loop, which under
-load is a message for nearly every event, and was a quarter of the time of the process that feeds the CPU workers.
+Celery publishes task events (received, started, succeeded) at the next turn of its event loop. Under load that is one
+message for nearly every event, and took a quarter of the time of the process that feeds the CPU workers.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
-#: Seconds that an event waits for others; as late may Flower show it.
-_BUNCH_S = 0.2
+#: Seconds between batches: the delay with which Flower may show an event.
+_FLUSH_S = 0.2
 
 
 class EventBatchingConsumer(Consumer):  # type: ignore[misc]
-    """Celery's consumer, but for when it sends events."""
+    """Celery's consumer, with events sent on a timer."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.hub:
-            self.hub.call_repeatedly(_BUNCH_S, self._flush_events)
+            self.hub.call_repeatedly(_FLUSH_S, self._flush_events)
 
     def on_send_event_buffered(self) -> None:
-        """Leave it to the next bunch."""
+        """Don't flush here, as Celery does for each event: the timer does."""

@@ -1,7 +1,8 @@
-"""How a worker process leaves: it finishes what it has in hand, and what it can't finish in time it hands back.
+"""Graceful shutdown of a worker process: unfinished jobs return to their queue before the grace period ends.
 
-The first SIGTERM begins Celery's warm shutdown. When most of the grace period is over, or at a second SIGTERM, the jobs
-still in hand go back to the queue as if they had not been begun, and the process ends.
+The first SIGTERM begins Celery's warm shutdown: running tasks go on. After 80 % of the grace period, or at a second
+SIGTERM (Celery's cold shutdown), the jobs still in hand return to the queue as if they had not begun, and the process
+ends.
 """
 
 from __future__ import annotations
@@ -16,72 +17,73 @@ from celery.signals import worker_shutting_down
 
 log = logging.getLogger(__name__)
 
-#: The part of the grace period that work may go on for, and the part by which the process ends though it could not hand
-#: back, its broker being away: before the supervisor kills it.
-_PART, _LAST = 0.8, 0.95
-#: Asks a forked process to hand back and end. Not SIGTERM: that is how Celery ends one that has taken too long.
-HAND_BACK = signal.SIGUSR2
+#: Parts of the grace period: when running tasks are given up, and when the process exits even if the broker is away and
+#: no job could be returned. The supervisor sends SIGKILL at 1.
+_WORK_PART, _EXIT_PART = 0.8, 0.95
+#: Has a forked process return its jobs and exit. Not SIGTERM: Celery ends a task over its time limit with that.
+RETURN_JOBS = signal.SIGUSR2
 
 
-def leave_within(grace_s: float, hand_back: Callable[[], None]) -> None:
-    """From the first SIGTERM on, give this process's Celery worker `grace_s` seconds."""
-    began = threading.Lock()
+def limit_shutdown(grace_s: float, return_jobs: Callable[[], None]) -> None:
+    """Have this process's Celery worker end within `grace_s` seconds of the first SIGTERM."""
+    begun = threading.Lock()
 
-    def end() -> None:
-        last = threading.Timer((_LAST - _PART) * grace_s, os._exit, (1,))
-        last.daemon = True
-        last.start()
-        _hand_back_and_end(hand_back)
+    def give_up() -> None:
+        forced_exit = threading.Timer((_EXIT_PART - _WORK_PART) * grace_s, os._exit, (1,))
+        forced_exit.daemon = True
+        forced_exit.start()
+        _return_and_exit(return_jobs)
 
     def shutting_down(**_: object) -> None:
-        if began.acquire(blocking=False):
-            later = threading.Timer(_PART * grace_s, end)
-            later.daemon = True
-            later.start()
-        else:  # here and now: what Celery does at a second signal ends the process before a thread is through
-            end()
+        if begun.acquire(blocking=False):
+            deadline = threading.Timer(_WORK_PART * grace_s, give_up)
+            deadline.daemon = True
+            deadline.start()
+        else:  # in this thread: Celery's cold shutdown ends the process before another thread could finish
+            give_up()
 
     worker_shutting_down.connect(shutting_down, weak=False)
 
 
-def hand_back_when_asked(hand_back: Callable[[], None]) -> None:
-    """For a forked process, in its main thread: at `HAND_BACK`, hand back and end. A thread sees to that, for the main
-    one may be in code that looks at no signals.
+def return_jobs_on_signal(return_jobs: Callable[[], None]) -> None:
+    """Have this forked process return its jobs and exit at `RETURN_JOBS`. Call it in the main thread.
+
+    A thread waits for the signal, since the main thread may run code that checks for none.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {HAND_BACK})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {RETURN_JOBS})
 
     def wait() -> None:
-        signal.sigwait({HAND_BACK})
-        _hand_back_and_end(hand_back)
+        signal.sigwait({RETURN_JOBS})
+        _return_and_exit(return_jobs)
 
-    threading.Thread(target=wait, name="parting", daemon=True).start()
+    threading.Thread(target=wait, name="shutdown", daemon=True).start()
 
 
-def _hand_back_and_end(hand_back: Callable[[], None]) -> None:
+def _return_and_exit(return_jobs: Callable[[], None]) -> None:
     try:
-        hand_back()
-    except Exception as error:  # the broker is away: the leases run out by themselves
-        log.warning("what this process has in hand could not be handed back: %s", error)
+        return_jobs()
+    except Exception as error:  # the broker is away; the leases expire by themselves
+        log.warning("could not return unfinished jobs to the queue: %s", error)
     finally:
         os._exit(0)
 
 
-def ask_to_hand_back(pids: list[int], within_s: float = 2.0) -> None:
-    """Have forked processes hand back and end; returns when they have, or after `within_s` seconds."""
+def signal_return_jobs(pids: list[int], timeout_s: float = 2.0) -> None:
+    """Have forked processes return their jobs and exit. Returns when all have ended, or after `timeout_s` seconds."""
     for pid in pids:
         try:
-            os.kill(pid, HAND_BACK)
+            os.kill(pid, RETURN_JOBS)
         except ProcessLookupError:
             continue
-    over = threading.Event()
-    for _ in range(round(within_s / 0.05)):
-        if not any(_lives(pid) for pid in pids):
+    pause = threading.Event()
+    for _ in range(round(timeout_s / 0.05)):
+        if not any(_is_running(pid) for pid in pids):
             return
-        over.wait(0.05)
+        pause.wait(0.05)
 
 
-def _lives(pid: int) -> bool:
-    """Whether a child runs; one that has ended and was not waited for does not."""
+def _is_running(pid: int) -> bool:
+    """Whether a child process is running; False for one that ended, even if it has not been waited for."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""A Celery worker as maskq starts it."""
+"""Starts a Celery worker with maskq's consumer, logging and shutdown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from celery import Celery
 
 from maskq.producer.settings import Settings
 
-from .shutdown import ask_to_hand_back, leave_within
+from .shutdown import limit_shutdown, signal_return_jobs
 
 
 def hostname(node: str) -> str:
-    """The node's full name, such as `gpu0@host`."""
+    """The worker's full Celery name, such as `gpu0@host`."""
     return f"{node}@{socket.gethostname()}"
 
 
@@ -26,12 +26,12 @@ def start(
     pool: str | type[Any],
     concurrency: int,
     queues: Sequence[str],
-    hand_back: Callable[[], None],
+    return_jobs: Callable[[], None],
 ) -> None:
-    """Run a worker in this process until SIGTERM; then it finishes what it has in hand, or hands it back.
+    """Run a Celery worker in this process until SIGTERM and the graceful shutdown after it; raises `SystemExit`.
 
-    `pool` is the name of one of Celery's, or a class; `hand_back` is for the jobs of this process, and its forks are
-    asked to do so themselves. Gossip and mingle are off: maskq's workers need not know of each other, and starting is
+    `pool` is a Celery pool: its name or its class. `return_jobs` returns this process's unfinished jobs to the queue;
+    forked processes do that themselves. Gossip and mingle are off: maskq's workers need not know each other, and start
     a second faster.
     """
     app.conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
@@ -49,10 +49,10 @@ def start(
         quiet=True,
     )
 
-    def give_up() -> None:
-        ask_to_hand_back(worker.pool.info.get("processes", []))
-        hand_back()
+    def return_all_jobs() -> None:
+        signal_return_jobs(worker.pool.info.get("processes", []))
+        return_jobs()
 
-    leave_within(settings.grace_s, give_up)
+    limit_shutdown(settings.grace_s, return_all_jobs)
     worker.start()
     raise SystemExit(worker.exitcode)

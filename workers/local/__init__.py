@@ -1,1 +1,1 @@
-"""The embedded stack on one machine: a private Redis and all processes."""
+"""The embedded stack on this machine, with its private Redis."""

@@ -1,4 +1,4 @@
-"""TCP ports on loopback for what listens there."""
+"""TCP ports on loopback for the stack's services."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from collections.abc import Container
 
 
 class PortTaken(RuntimeError):
-    """A port that was asked for can't be listened on: mostly because something else does."""
+    """A service can't listen on its port, mostly because another program does."""
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
+    """A port on which nothing listens now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def loopback_port(of: str, wanted: int, others: Container[int | None] = ()) -> int:
-    """The port `wanted` by a part of the stack, or a free one where that is 0; `others` are those of other parts, which
-    don't listen yet. Raises `PortTaken`.
+def loopback_port(service: str, port: int, reserved: Container[int | None] = ()) -> int:
+    """Check that `service` can listen on `port`, and return it; 0 chooses a free one.
+
+    `reserved` are ports of services that don't listen yet. Raises `PortTaken`.
     """
-    if not wanted:
+    if not port:
         return free_port()
-    if wanted in others:
-        raise _refused(of, wanted, "is another part's as well")
+    if port in reserved:
+        raise _refused(service, port, "is another part's as well")
     try:
-        socket.create_server(("127.0.0.1", wanted)).close()
+        socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        words = (error.strerror or str(error)).partition(" (")[0]
-        why = "is taken" if error.errno == errno.EADDRINUSE else f"can't be had ({words})"
-        raise _refused(of, wanted, why) from error
-    return wanted
+        message = (error.strerror or str(error)).partition(" (")[0]
+        reason = "is taken" if error.errno == errno.EADDRINUSE else f"can't be had ({message})"
+        raise _refused(service, port, reason) from error
+    return port
 
 
-def _refused(of: str, wanted: int, why: str) -> PortTaken:
-    name = f"MASKQ_{of.upper()}_PORT"
-    return PortTaken(f"port {wanted} {why}: set {name} to another for the {of}, 0 takes a free one")
+def _refused(service: str, port: int, reason: str) -> PortTaken:
+    name = f"MASKQ_{service.upper()}_PORT"
+    return PortTaken(f"port {port} {reason}: set {name} to another for the {service}, 0 takes a free one")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..supervision.supervisor import Program
+from ..supervision.process import Program
 from .ports import free_port
 
 
@@ -38,7 +38,7 @@ def private_redis(folder: Path) -> PrivateRedis:
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\n"
         f'appendfsync everysec\nsave ""\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
     )
-    program = Program("redis", (find_redis_server(), str(configuration)), linked=False)
+    program = Program("redis", (find_redis_server(), str(configuration)), has_heartbeat=False)
     return PrivateRedis(program, f"redis://:{password}@127.0.0.1:{port}/0")
 
 

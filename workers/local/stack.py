@@ -1,8 +1,7 @@
-"""The embedded stack: a private Redis where no broker is configured, devices, a CPU worker, Flower, the gateway."""
+"""The embedded stack: device workers, a CPU worker, a private Redis if needed, Flower and the gateway on request."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import tempfile
@@ -14,12 +13,13 @@ from pathlib import Path
 
 from maskq.producer.errors import BrokerUnavailable
 from maskq.producer.settings import Settings
-from maskq.producer.signals import handled
+from maskq.producer.signals import override_stop_signals
 from maskq.producer.state.connections import Connections
 
-from ..device.spec import DeviceSpec, parse, visible
+from ..device.spec import parse
+from ..programs import cluster_program, device_program, flower_program, gateway_program
 from ..supervision.log_files import supervisor_log
-from ..supervision.supervisor import Program, Supervisor, python
+from ..supervision.supervisor import Supervisor
 from .ports import loopback_port
 from .redis_server import private_redis
 
@@ -31,61 +31,14 @@ _READY_S = 180.0
 class Stack:
     """A running stack."""
 
-    #: The settings with `broker_url` filled in.
+    #: The settings, with the `broker_url` in use.
     settings: Settings
     supervisor: Supervisor
-    #: The addresses of Flower and the HTTP gateway, where they were asked for.
+    #: The URLs of Flower and the HTTP gateway; None for one that was not requested.
     flower_url: str | None
     gateway_url: str | None
     #: The folder of the log files, one per process: `NAME.log`; None if the processes log to standard error.
     log_dir: Path | None = None
-
-
-def device_program(spec: DeviceSpec, settings: Settings) -> Program:
-    """The process of one device, which sees no other: CUDA_VISIBLE_DEVICES is set before torch is imported."""
-    env = settings_env(settings) | retained_heap() | {"CUDA_VISIBLE_DEVICES": visible(spec, os.environ)}
-    # A team of OpenMP threads waits awake between two layers, and not much longer: by default it keeps the cores for
-    # milliseconds after an image, which others need. (With a tenth of this it fell asleep a hundred times an image, and
-    # a lone one of 256² took 10 ms longer.)
-    env["GOMP_SPINCOUNT"] = os.environ.get("GOMP_SPINCOUNT", "50000")
-    return python(spec.node, "maskq.workers.device.process", str(spec), env=env, heartbeat_s=settings.heartbeat_s)
-
-
-def cluster_program(settings: Settings) -> Program:
-    """The CPU worker."""
-    # One thread each: its processes are its parallelism.
-    env = settings_env(settings) | retained_heap() | {"OMP_NUM_THREADS": "1"}
-    return python("cluster", "maskq.workers.cluster", env=env, heartbeat_s=settings.heartbeat_s)
-
-
-def flower_program(settings: Settings, port: int, address: str = "127.0.0.1") -> Program:
-    """Flower on `address`."""
-    env = settings_env(settings)
-    return python("flower", "maskq.workers.flower", address, str(port), env=env, heartbeat_s=settings.heartbeat_s)
-
-
-def gateway_program(settings: Settings, port: int) -> Program:
-    """The HTTP gateway on loopback."""
-    env = settings_env(settings)
-    return python("gateway", "maskq.workers.gateway", "127.0.0.1", str(port), env=env, heartbeat_s=settings.heartbeat_s)
-
-
-def settings_env(settings: Settings) -> dict[str, str]:
-    """The settings as the environment that gives the same settings."""
-    found = settings.model_dump(mode="json", exclude_none=True)
-    return {f"MASKQ_{name.upper()}": str(value) for name, value in found.items()}
-
-
-def retained_heap() -> dict[str, str]:
-    """Glibc's malloc, told to keep what it has: by default it hands every large tensor back to the kernel and faults
-    it in again, which makes a CPU forward of 2 megapixels two to three times slower.
-    """
-    return {
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-        "MALLOC_TOP_PAD_": str(64 << 20),
-        "MALLOC_ARENA_MAX": "4",
-    }
 
 
 @contextmanager
@@ -109,7 +62,7 @@ def running(
     """
     devices = parse(settings.devices)
     flower_port = loopback_port("flower", settings.flower_port) if flower else None
-    gateway_port = loopback_port("gateway", settings.gateway_port, others=(flower_port,)) if gateway else None
+    gateway_port = loopback_port("gateway", settings.gateway_port, reserved=(flower_port,)) if gateway else None
     temporary = Path(tempfile.mkdtemp(prefix="maskq-"))
     log_dir = (log_dir or temporary / "logs") if logs else None
     supervisor = Supervisor(log_dir, on_crash_loop)
@@ -119,11 +72,11 @@ def running(
             cleanup.enter_context(supervisor_log(log_dir / "supervisor.log"))
         if settings.broker_url is None:
             redis = private_redis(folder or temporary / "redis")
-            watched = settings.task_events and flower  # no one else comes to this Redis
+            watched = settings.task_events and flower  # nothing else reads the events of a private Redis
             settings = settings.model_copy(update={"broker_url": redis.url, "task_events": watched})
             supervisor.start(redis.program)
             on_start((redis.program.name,))
-            _wait_for_broker(settings)
+            _wait_for_broker(settings, supervisor)
         supervisor.start(cluster_program(settings))
         for spec in devices:
             supervisor.start(device_program(spec, settings))
@@ -134,7 +87,7 @@ def running(
         supervisor.wait_ready(_READY_S, on_start)
         yield Stack(settings, supervisor, _url(flower_port), _url(gateway_port), log_dir)
     finally:
-        with handled(signal.SIG_IGN):  # a second Ctrl-C must not leave processes behind
+        with override_stop_signals(signal.SIG_IGN):  # a second Ctrl-C must not leave processes behind
             supervisor.stop(settings.grace_s)
             cleanup.close()
             shutil.rmtree(temporary, ignore_errors=True)
@@ -144,16 +97,18 @@ def _url(port: int | None) -> str | None:
     return f"http://127.0.0.1:{port}" if port else None
 
 
-def _wait_for_broker(settings: Settings) -> None:
-    """Until the Redis that was just started has loaded its data."""
-    to = Connections.open(settings)
+def _wait_for_broker(settings: Settings, supervisor: Supervisor) -> None:
+    """Wait until the private Redis has loaded its data. Raises `BrokerUnavailable` or `CrashLoop`."""
+    connections = Connections.open(settings)
     deadline = time.monotonic() + _REDIS_START_S
     while True:
         try:
-            return to.check()
+            return connections.check()
         except BrokerUnavailable:
+            if supervisor.error:
+                raise supervisor.error from None
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         finally:
-            to.redis.connection_pool.disconnect()
+            connections.redis.connection_pool.disconnect()

@@ -1,1 +1,1 @@
-"""Processes that are started, watched by a heartbeat, restarted and stopped."""
+"""Supervision of processes: start, heartbeat, restart, log files, stop."""

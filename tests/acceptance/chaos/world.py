@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 
 from maskq import Settings
 from maskq.producer.state.connections import Connections
-from maskq.producer.state.ledger import LEASES
+from maskq.producer.state.keys import LEASES
 from maskq.workers.local.redis_server import private_redis
-from maskq.workers.local.stack import settings_env
+from maskq.workers.programs import settings_env
 from tests.acceptance.processes import MASKQ, marked
 from tests.conftest import processes, until
 

@@ -1,4 +1,4 @@
-"""Workers that are stopped with work in hand hand it back; a clustering that was cancelled or hangs is ended."""
+"""Workers that are stopped return their jobs to the queue; a clustering that is cancelled or hangs is killed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from maskq import Client, Job, JobCancelled, Settings, State
 from maskq.producer.schema import Stage
 from maskq.workers.device.spec import DeviceSpec
 from maskq.workers.local import stack as stacks
-from maskq.workers.local.stack import Stack, cluster_program, device_program, running
-from maskq.workers.supervision.supervisor import Program
+from maskq.workers.local.stack import Stack, running
+from maskq.workers.programs import cluster_program, device_program
+from maskq.workers.supervision.process import Program
 from tests.conftest import processes, until
 from tests.faulty_device import FAULTS, HEIGHTS, hang
 from tests.integration.conftest import forgive_deaths, with_module
@@ -28,9 +29,9 @@ HANGS = next(height for height, fault in HEIGHTS.items() if fault is hang)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("slow")
-    (made / "faults").write_text("")
-    return made
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "faults").write_text("")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,8 @@ def stack(folder: Path) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks, "device_program", faulty)
         patch.setattr(stacks, "cluster_program", slow)
-        with running(settings) as up:
-            yield up
+        with running(settings) as stack:
+            yield stack
 
 
 @pytest.fixture(autouse=True)
@@ -57,16 +58,16 @@ def _all_up(stack: Stack) -> None:
     stack.supervisor.wait_ready(WAIT_S)
 
 
-def the(module: str) -> psutil.Process:
-    """The process that the supervisor started, not its forks."""
+def supervised(module: str) -> psutil.Process:
+    """The module's process that the supervisor started, not its forks."""
     return next(process for process in processes(module) if process.ppid() == psutil.Process().pid)
 
 
-def living(of: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in of if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+def living(candidates: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in candidates if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def until_in(job: Job, state: State) -> None:
+def wait_for_state(job: Job, state: State) -> None:
     until(lambda: job.state is state, WAIT_S)
 
 
@@ -75,30 +76,28 @@ def image(rows: int = 32) -> np.ndarray:
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_device_worker_that_is_stopped_hands_back_what_it_cannot_finish(
-    client: Client, folder: Path, signals: int
-) -> None:
+def test_a_stopped_device_worker_returns_unfinished_jobs(client: Client, folder: Path, signals: int) -> None:
     (folder / "faults").write_text(str(HANGS))
     job = client.submit(image(HANGS))
-    until_in(job, State.EMBEDDING)
-    began = time.monotonic()
-    process = the("tests.faulty_device")
+    wait_for_state(job, State.EMBEDDING)
+    start = time.monotonic()
+    process = supervised("tests.faulty_device")
     for _ in range(signals):
         process.send_signal(signal.SIGTERM)
         until(lambda: process.status() != psutil.STATUS_STOPPED)
-        time.sleep(0.1)  # two signals that come together are one
+        time.sleep(0.1)  # two signals at the same time would count as one
     until(lambda: not living([process]), WAIT_S)
-    took = time.monotonic() - began
+    took = time.monotonic() - start
     assert took < 2.5 if signals == 2 else 3 < took < 10
     result = job.wait(WAIT_S)
     assert (result.job.attempts, result.job.history) == ({Stage.EMBED: 1, Stage.CLUSTER: 1}, ())
 
 
-def test_a_cpu_worker_that_is_stopped_hands_back_what_it_cannot_finish(client: Client, folder: Path) -> None:
+def test_a_stopped_cpu_worker_returns_unfinished_jobs(client: Client, folder: Path) -> None:
     (folder / "slowly").touch()
     job = client.submit(image())
-    until_in(job, State.CLUSTERING)
-    process = the("tests.slow_cluster")
+    wait_for_state(job, State.CLUSTERING)
+    process = supervised("tests.slow_cluster")
     process.send_signal(signal.SIGTERM)
     until(lambda: job.state is State.EMBEDDED, WAIT_S)
     (folder / "slowly").unlink()
@@ -106,11 +105,11 @@ def test_a_cpu_worker_that_is_stopped_hands_back_what_it_cannot_finish(client: C
     assert (result.job.attempts, result.job.history) == ({Stage.EMBED: 1, Stage.CLUSTER: 1}, ())
 
 
-def test_a_clustering_that_is_cancelled_is_ended_and_the_worker_goes_on(client: Client, folder: Path) -> None:
+def test_a_cancelled_clustering_is_killed_and_the_worker_goes_on(client: Client, folder: Path) -> None:
     (folder / "slowly").touch()
     job = client.submit(image())
-    until_in(job, State.CLUSTERING)
-    forks = living(the("tests.slow_cluster").children())
+    wait_for_state(job, State.CLUSTERING)
+    forks = living(supervised("tests.slow_cluster").children())
     assert job.cancel() is State.CANCELLED
     with pytest.raises(JobCancelled, match="cancelled while clustering"):
         job.wait(WAIT_S)
@@ -119,11 +118,11 @@ def test_a_clustering_that_is_cancelled_is_ended_and_the_worker_goes_on(client: 
     assert client.submit(image()).wait(WAIT_S).job.attempts[Stage.CLUSTER] == 1
 
 
-def test_a_clustering_that_hangs_is_ended_and_counts_as_an_attempt(client: Client, folder: Path) -> None:
+def test_a_clustering_that_hangs_is_killed_and_counts_as_an_attempt(client: Client, folder: Path) -> None:
     (folder / "slowly").touch()
     job = client.submit(image())
-    until_in(job, State.CLUSTERING)
-    forks = living(the("tests.slow_cluster").children())
+    wait_for_state(job, State.CLUSTERING)
+    forks = living(supervised("tests.slow_cluster").children())
     until(lambda: not living(forks), WAIT_S)
     (folder / "slowly").unlink()
     result = job.wait(2 * WAIT_S)
