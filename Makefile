@@ -1,8 +1,8 @@
-# From nothing but python3.11 (or 3.12, 3.13) and make:  `make run` does the main job, `make test` checks everything.
+# Needs python3.11, 3.12 or 3.13 and make.  `make run` segments images; `make test` runs all checks and tests.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
 OUT ?= out
-# The images of `make run`: a folder of your own, or those that installed packages ship.
+# The images for `make run`: a folder; by default, samples from installed packages.
 IMAGES ?=
 
 .PHONY: setup run test check unit integration acceptance chaos docs clean
@@ -29,7 +29,7 @@ check: setup
 unit integration acceptance: setup
 	$(BIN)/python -m pytest tests/$@
 
-# The long form of what `make test` does in short: 2,000 jobs, 65 faults, longer outages. MASKQ_CHAOS_SEED repeats one.
+# The long form of `make test`'s fault injection: 2,000 jobs, 65 faults, longer outages. MASKQ_CHAOS_SEED repeats a run.
 chaos: setup
 	MASKQ_CHAOS=long $(BIN)/python -m pytest -s tests/acceptance/chaos
 
