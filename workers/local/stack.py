@@ -37,8 +37,8 @@ class Stack:
     #: The URLs of Flower and the HTTP gateway; None for one that was not requested.
     flower_url: str | None
     gateway_url: str | None
-    #: The folder of the log files, one per process: `NAME.log`; None if the processes log to standard error.
-    log_dir: Path | None = None
+    #: The folder of the log files: `NAME.log` of each process, and `supervisor.log`.
+    log_dir: Path
 
 
 @contextmanager
@@ -49,7 +49,6 @@ def running(
     flower: bool = False,
     gateway: bool = False,
     log_dir: Path | None = None,
-    logs: bool = True,
     on_start: Callable[[tuple[str, ...]], None] = lambda names: None,
     on_crash_loop: Callable[[], None] = lambda: None,
 ) -> Iterator[Stack]:
@@ -64,12 +63,11 @@ def running(
     flower_port = loopback_port("flower", settings.flower_port) if flower else None
     gateway_port = loopback_port("gateway", settings.gateway_port, reserved=(flower_port,)) if gateway else None
     temporary = Path(tempfile.mkdtemp(prefix="maskq-"))
-    log_dir = (log_dir or temporary / "logs") if logs else None
+    log_dir = log_dir or temporary / "logs"
     supervisor = Supervisor(log_dir, on_crash_loop)
     cleanup = ExitStack()
     try:
-        if log_dir:
-            cleanup.enter_context(supervisor_log(log_dir / "supervisor.log"))
+        cleanup.enter_context(supervisor_log(log_dir / "supervisor.log"))
         if settings.broker_url is None:
             redis = private_redis(folder or temporary / "redis")
             watched = settings.task_events and flower  # nothing else reads the events of a private Redis
