@@ -1,5 +1,4 @@
-"""The HTTP gateway, `maskq serve`: jobs in and masks out for those who are not Python. It needs `maskq[gateway]`.
+"""The HTTP gateway, `maskq serve`: a REST interface to the client for programs in any language. Needs `maskq[gateway]`.
 
-Nothing else of the producer imports it. `app.py` puts it together from the routes of jobs (`jobs.py`), of their events
-(`events.py`) and of operation (`operating.py`); `serve.py` is the process.
+No other module of the producer imports it.
 """

@@ -1,4 +1,4 @@
-"""The gateway's application: routes, errors, and what ends with it."""
+"""The gateway's ASGI application."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from ..client.client import Client
 from ..settings import Settings
 from . import problems
 from .dependencies import Gateway
-from .limits.downloads import Results
+from .limits.downloads import Downloads
 from .limits.drain_body import DrainBody
 from .limits.uploads import Uploads
-from .routes import health as operating
-from .routes import jobs
+from .routes import events, health, jobs, results
 from .subscriptions import Subscriptions
 
 
-def create_app(client: Client, news: Subscriptions, settings: Settings) -> FastAPI:
-    """The app on a client of the broker and that broker's news; it closes both when it ends."""
+def create_app(client: Client, subscriptions: Subscriptions, settings: Settings) -> FastAPI:
+    """The application, which closes `client` and `subscriptions` (both of one broker) at shutdown."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await news.close()
+        await subscriptions.close()
         client.close()
 
     app = FastAPI(
         title="maskq", summary="Queue images, get instance masks.", version=version("maskq"), lifespan=lifespan
     )
-    app.state.gateway = Gateway(client, news, Uploads(settings.max_bytes), Results(settings.max_bytes))
+    app.state.gateway = Gateway(client, subscriptions, Uploads(settings.max_bytes), Downloads(settings.max_bytes))
     app.add_middleware(DrainBody)
-    for routes in (jobs.router, operating.router):
-        app.include_router(routes)
-    problems.install(app)
+    for routes in (jobs, results, events, health):
+        app.include_router(routes.router)
+    problems.add_exception_handlers(app)
     return app

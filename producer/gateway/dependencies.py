@@ -1,4 +1,4 @@
-"""What every route works with: the client, and the way to its answers."""
+"""The state that all routes share, as a FastAPI dependency."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
 from ..client.client import Client
-from ..state.connections import broker_there
-from .limits.downloads import Results
+from ..state.connections import broker_errors
+from .limits.downloads import Downloads
 from .limits.uploads import Uploads
 from .subscriptions import Subscriptions
 
@@ -21,29 +21,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Gateway:
-    """One gateway's client of the broker, and what is open towards it."""
+    """The client of the broker, the subscriptions and the limits of one gateway."""
 
     client: Client
-    news: Subscriptions
+    subscriptions: Subscriptions
     uploads: Uploads
-    results: Results
-    #: Threads of its own for the question whether the broker is there: those of the routes may all be waiting for it.
-    checks: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
+    downloads: Downloads
+    #: Threads for readiness checks only: the routes' threads may all be waiting for the broker.
+    check_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
 
-    async def ask(self, question: Callable[[], T]) -> T:
-        """What `question` returns, asked from a thread: the client waits. Raises `BrokerUnavailable`."""
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Run a blocking call of the client in a thread and return its result. Raises `BrokerUnavailable`."""
 
-        def asked() -> T:
-            with broker_there():
-                return question()
+        def guarded_call() -> T:
+            with broker_errors():
+                return call()
 
-        return await run_in_threadpool(asked)
+        return await run_in_threadpool(guarded_call)
 
 
-def _of_app(request: Request) -> Gateway:
+def _gateway(request: Request) -> Gateway:
     gateway: Gateway = request.app.state.gateway
     return gateway
 
 
-#: A route's parameter.
-TheGateway = Annotated[Gateway, Depends(_of_app)]
+#: Type of a route's parameter that receives the gateway.
+GatewayDep = Annotated[Gateway, Depends(_gateway)]

@@ -1,4 +1,4 @@
-"""What only the gateway has to say no to; the rest is `maskq.producer.errors`."""
+"""Errors that only the gateway raises. The first line of a class's docstring is its title in responses."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from ..errors import MaskqError
 
 
 class UnsupportedMedia(MaskqError):
-    """The body is not in a form that an image can be in."""
+    """The body's media type, charset or encoding is not supported."""
 
     status = 415
 
 
 class UploadTooSlow(MaskqError):
-    """The body comes too slowly."""
+    """The body arrives too slowly."""
 
     status = 408
 
 
 class GatewayBusy(MaskqError):
-    """The gateway has as much in hand as it may have; try again later."""
+    """The gateway has reached one of its limits; retry later."""
 
     status = 503
 
 
 class OtherFormat(MaskqError):
-    """The labels are there, in the other format."""
+    """The labels exist in the other format only."""
 
     status = 404

@@ -1,11 +1,11 @@
-"""Errors as problem details, RFC 9457: `application/problem+json` for every answer that is not the one asked for."""
+"""Error responses: each is a problem details document, `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,69 +21,72 @@ from .errors import GatewayBusy
 log = logging.getLogger(__name__)
 
 _MEDIA_TYPE = "application/problem+json"
-#: When to come again where the error itself does not know, seconds.
+#: `Retry-After` of errors that carry no value themselves, seconds.
 _RETRY_AFTER_S: dict[type[MaskqError], float] = {StoreFull: 10.0, BrokerUnavailable: 5.0, GatewayBusy: 5.0}
-#: Characters of a detail at most: a stranger's own words may be in it.
-_MOST_SAID = 2000
-#: What nginx logs of those who leave before their answer; no one reads it.
-_CLIENT_LEFT = 499
+#: Maximum length of a detail, characters: it may quote the request.
+_MAX_DETAIL = 2000
+#: The status that nginx logs if a client disconnects before its response; nobody receives it.
+_CLIENT_CLOSED_REQUEST = 499
 
 
-def problem(
+def problem_response(
     status: int,
     detail: str,
     *,
-    kind: str = "about:blank",
+    type_uri: str = "about:blank",
     title: str | None = None,
     headers: Mapping[str, str] | None = None,
-    **more: Any,
+    **extensions: Any,
 ) -> Response:
-    """A problem's answer. `kind` is its type, a URI; `more` are members beside those of the RFC."""
+    """A problem details response. `extensions` are members that the RFC does not define."""
     title = title or HTTPStatus(status).phrase
-    said = {"type": kind, "title": title, "status": status, "detail": detail[:_MOST_SAID], **more}
-    return Response(json.dumps(said), status, headers, _MEDIA_TYPE)
+    members = {"type": type_uri, "title": title, "status": status, "detail": detail[:_MAX_DETAIL], **extensions}
+    return Response(json.dumps(members), status, headers, _MEDIA_TYPE)
 
 
-def of(error: MaskqError) -> Response:
-    """The problem that an error of maskq's is: its class names the type, its docstring's first line is the title."""
+def error_response(error: MaskqError) -> Response:
+    """The problem details response of an error: its class gives the type, the class's docstring the title."""
     kind = type(error)
-    detail, more = str(error), {}
-    if isinstance(error, BrokerUnavailable):  # its message has the broker's address, which is no stranger's business
+    detail, extensions = str(error), {}
+    if isinstance(error, BrokerUnavailable):  # clients must not see the broker's address in the message
         log.warning("%s", error)
-        detail = "the broker takes nothing now; try again later"
+        detail = "the broker is unavailable; try again later"
     if isinstance(error, JobUnfinished):
-        more = {"job_id": error.job_id, "error": error.error.model_dump(mode="json")}
-    return problem(error.status, detail, kind=type_of(kind), title=_title(kind), headers=_retry_after(error), **more)
+        extensions = {"job_id": error.job_id, "error": error.error.model_dump(mode="json")}
+    return problem_response(
+        error.status, detail, type_uri=type_uri(kind), title=_title(kind), headers=_retry_after(error), **extensions
+    )
 
 
 def _title(kind: type[MaskqError]) -> str:
     return (kind.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def type_of(kind: type[MaskqError]) -> str:
-    """The URI of an error's class, by which programs tell problems apart."""
+def type_uri(kind: type[MaskqError]) -> str:
+    """The URI that identifies an error class in a problem's `type`."""
     return f"urn:maskq:error:{kind.__name__}"
 
 
-def documented(*kinds: type[MaskqError]) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of a route's errors: by status, what each means."""
-    said: dict[int | str, dict[str, Any]] = {}
-    always: tuple[type[MaskqError], ...] = (InvalidJob, BrokerUnavailable)
-    for kind in always + kinds:
-        more = said.get(kind.status, {}).get("description", "")
-        said[kind.status] = {"description": f"{more} {_title(kind)}.".strip(), "content": {_MEDIA_TYPE: {}}}
-    return said
+def openapi_responses(*kinds: type[MaskqError]) -> dict[int | str, dict[str, Any]]:
+    """A route's error responses for OpenAPI: per status, the titles of its errors.
+
+    `InvalidJob` and `BrokerUnavailable` are always included.
+    """
+    responses: dict[int | str, dict[str, Any]] = {}
+    common: tuple[type[MaskqError], ...] = (InvalidJob, BrokerUnavailable)
+    for kind in common + kinds:
+        titles = responses.get(kind.status, {}).get("description", "")
+        responses[kind.status] = {"description": f"{titles} {_title(kind)}.".strip(), "content": {_MEDIA_TYPE: {}}}
+    return responses
 
 
-def invalid(error: ValidationError | RequestValidationError) -> InvalidJob:
-    """What is wrong with the fields of a request, on one line."""
-    return InvalidJob("; ".join(_each(error.errors())))
+def invalid_job(error: ValidationError | RequestValidationError) -> InvalidJob:
+    """An `InvalidJob` whose message lists the invalid fields of a request on one line."""
+    return InvalidJob("; ".join(f"{_field(item['loc'])}: {item['msg']}" for item in error.errors()))
 
 
-def _each(errors: Iterable[Any]) -> Iterable[str]:
-    for error in errors:
-        where = [str(part) for part in error["loc"] if part not in ("query", "body", "header", "path")]
-        yield f"{'.'.join(where)}: {error['msg']}"
+def _field(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location if part not in ("query", "body", "header", "path"))
 
 
 def _retry_after(error: MaskqError) -> dict[str, str]:
@@ -91,25 +94,25 @@ def _retry_after(error: MaskqError) -> dict[str, str]:
     return {} if seconds is None else {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of the app by a problem."""
+def add_exception_handlers(app: FastAPI) -> None:
+    """Make the app answer every exception with a problem details response."""
 
     @app.exception_handler(MaskqError)
-    async def ours(_: Request, error: MaskqError) -> Response:
-        return of(error)
+    async def maskq_error(_: Request, error: MaskqError) -> Response:
+        return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def fields(_: Request, error: RequestValidationError) -> Response:
-        return of(invalid(error))
+    async def invalid_request(_: Request, error: RequestValidationError) -> Response:
+        return error_response(invalid_job(error))
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, str(error.detail), headers=error.headers)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        return problem_response(error.status_code, str(error.detail), headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
-    async def left(_: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=_CLIENT_LEFT)
+    async def client_disconnected(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
-    async def unforeseen(_: Request, error: Exception) -> Response:  # which the server logs, with its traceback
-        return problem(500, "the gateway has failed; its log says why")
+    async def unexpected_error(_: Request, error: Exception) -> Response:  # uvicorn logs the traceback
+        return problem_response(500, "internal error; see the gateway's log")

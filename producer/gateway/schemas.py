@@ -1,73 +1,65 @@
-"""What a request may ask for in its query, or a form's fields; a field that is unknown is refused."""
+"""Parameters of requests: query, form fields and headers. Unknown fields are rejected."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
-from fastapi import Header, Request
+from fastapi import Header
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import from_json
 
-from ..errors import InvalidJob, UnknownJob
 from ..schema import JobSpec, Limits, Options
-from .problems import invalid
-
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
+from .problems import invalid_job
 
 
-def _of_text(value: Any) -> Any:
-    """JSON, where it is a text: it may be a stranger's."""
+def _parse_json(value: Any) -> Any:
+    """Parse a text as JSON; raises `ValueError`, which pydantic reports as an error of the field."""
     return from_json(value) if isinstance(value, str) else value
 
 
-def _as_json(kind: type[Options | Limits]) -> WithJsonSchema:
-    """What OpenAPI says of a field that is JSON in a text."""
-    fields = kind.model_json_schema()["properties"].items()
-    said = "; ".join(f"`{name}`: {field['description']}" for name, field in fields)
-    return WithJsonSchema({"type": "string", "contentMediaType": "application/json", "description": said})
+def _json_text(model: type[Options | Limits]) -> WithJsonSchema:
+    """The OpenAPI schema of a text field that holds the model as JSON."""
+    properties = model.model_json_schema()["properties"].items()
+    description = "; ".join(f"`{name}`: {schema['description']}" for name, schema in properties)
+    return WithJsonSchema({"type": "string", "contentMediaType": "application/json", "description": description})
 
 
 class SubmitRequest(JobSpec):
-    """A job, as a query or a form asks for it: `options` and `limits` are JSON there."""
+    """A job specification as query parameters or form fields; `options` and `limits` are JSON texts."""
 
-    options: Annotated[Options, BeforeValidator(_of_text), _as_json(Options)] = Options()
-    limits: Annotated[Limits, BeforeValidator(_of_text), _as_json(Limits)] = Limits()
+    options: Annotated[Options, BeforeValidator(_parse_json), _json_text(Options)] = Options()
+    limits: Annotated[Limits, BeforeValidator(_parse_json), _json_text(Limits)] = Limits()
     reuse: bool | None = None
-    """Whether a job that another one like it computes or has computed takes that one's result; default MASKQ_REUSE."""
+    """Whether the job may take the result of an equal job (image, model, options, limits) that is unfinished or done;
+    default MASKQ_REUSE."""
 
-    def also(self, fields: dict[str, str], name: str | None) -> SubmitRequest:
-        """With a form's fields, which go before the query's, and the file's name where there is no other. Raises
-        `InvalidJob`.
+    def with_form(self, fields: dict[str, str], filename: str | None) -> SubmitRequest:
+        """A copy with a form's fields, which override the query's; `filename` is the name if neither has one.
+
+        Only the form's fields are validated. Raises `InvalidJob`.
         """
-        asked = self.model_dump(exclude_unset=True)
+        if filename and "name" not in self.model_fields_set:
+            fields = {"name": filename[:255]} | fields
         try:
-            return SubmitRequest.model_validate(({"name": name[:255]} if name else {}) | asked | fields)
+            form = SubmitRequest.model_validate(fields)
         except ValidationError as error:
-            raise invalid(error) from error
+            raise invalid_job(error) from error
+        return self.model_copy(update={name: getattr(form, name) for name in form.model_fields_set})
+
+    def job_spec(self) -> JobSpec:
+        """The job specification, without a second validation."""
+        spec = {name: getattr(self, name) for name in JobSpec.model_fields}
+        return JobSpec.model_construct(**spec | {"name": self.name or "image"})
 
 
 class WaitQuery(BaseModel):
-    """How long a result is waited for."""
+    """Query parameters of a request for a result."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     wait: float = Field(default=0, ge=0, le=60)
-    """Wait so many seconds for a job that is not done."""
+    """How long to wait for a job that is not done, seconds."""
 
 
-#: The request's name for its job: the same one again, by the same client, means the same job.
+#: Two requests of one client with the same key mean the same job.
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$")]
-
-
-def nothing(request: Request) -> None:
-    """A dependency of routes that take no query. Raises `InvalidJob` where there is one."""
-    if request.query_params:
-        raise InvalidJob(f"{', '.join(request.query_params)[:200]}: not asked for here")
-
-
-def known_shape(job_id: str) -> str:
-    """A dependency: the path's job id, if it looks like one. Raises `UnknownJob`."""
-    if not _JOB_ID.fullmatch(job_id):
-        raise UnknownJob("there is no such job: an id has 32 digits, 0 to 9 and a to f")
-    return job_id

@@ -1,1 +1,1 @@
-"""Bounds on what one request may take: bytes in memory, seconds on a connection."""
+"""Limits per request and in total: bytes in memory, throughput, idle time of connections."""

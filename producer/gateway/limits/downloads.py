@@ -1,4 +1,4 @@
-"""A stored result → the body of an answer, unparsed, within bounds on what all of them hold in memory."""
+"""Sends stored results as response bodies, unparsed and with back-pressure, and limits the memory they occupy."""
 
 from __future__ import annotations
 
@@ -13,76 +13,75 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import GatewayBusy
 from .idle_protocol import abort
-from .throughput import IDLE_S, MinThroughput
+from .throughput import IDLE_TIMEOUT_S, MinThroughput
 
 log = logging.getLogger(__name__)
 
-#: Results that are being read from the store at once; others wait for their turn.
-LOADING = 8
-#: All the results that are on their way have room for so many of the largest image.
-_LARGEST_AT_ONCE = 4
-#: Bytes that are handed to the server at once: it takes more only when the reader has taken these.
-_PIECE = 1 << 16
+#: How many results are read from the store at once; further requests wait.
+MAX_LOADING = 8
+#: The limit on buffered results, in images of the maximum size.
+_MAX_IMAGES = 4
+#: Bytes per chunk: the server accepts the next chunk only after the client has read this one.
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """What is answered."""
+    """A result as a response body, and its media type."""
 
     body: bytes
     media_type: str
 
 
-class Results:
-    """The results that are on their way to their readers. One event loop uses it."""
+class Downloads:
+    """Counts and limits the results that wait for their clients. Not thread-safe: one event loop uses it."""
 
-    def __init__(self, max_bytes: int, idle_s: float = IDLE_S) -> None:
-        """`max_bytes` are an image's at most; a reader who takes nothing for `idle_s` seconds is given up."""
-        self.room, self.idle_s = _LARGEST_AT_ONCE * max_bytes, idle_s
-        #: Bytes that are held now.
-        self.held = 0
-        self._loading = CapacityLimiter(LOADING)
+    def __init__(self, max_bytes: int, idle_s: float = IDLE_TIMEOUT_S) -> None:
+        """`max_bytes` is the maximum size of an image; a client that reads nothing for `idle_s` is disconnected."""
+        self.idle_s = idle_s
+        #: Bytes of the results that are being sent.
+        self.buffered_bytes = 0
+        self._limit_bytes = _MAX_IMAGES * max_bytes
+        self._loading = CapacityLimiter(MAX_LOADING)
 
     @asynccontextmanager
-    async def hold(self, load: Callable[[], Awaitable[StoredResult]]) -> AsyncIterator[StoredResult]:
-        """What `load` finds, for the length of the block. Raises what it raises, and `GatewayBusy`."""
+    async def buffer(self, load: Callable[[], Awaitable[StoredResult]]) -> AsyncIterator[StoredResult]:
+        """The result that `load` returns, counted while the block runs. Raises its errors and `GatewayBusy`."""
         async with self._loading:
-            found = await load()
-        size = len(found.body)
-        if self.held and self.held + size > self.room:  # one alone is let through, whatever its size
-            raise GatewayBusy("too many results are on their way to those who read slowly; try again later")
-        self.held += size
+            result = await load()
+        size = len(result.body)
+        if self.buffered_bytes and self.buffered_bytes + size > self._limit_bytes:  # one alone may have any size
+            raise GatewayBusy("too many results wait for clients that read slowly; try again later")
+        self.buffered_bytes += size
         try:
-            yield found
+            yield result
         finally:
-            self.held -= size
+            self.buffered_bytes -= size
 
 
-class ResultAnswer(Response):
-    """A result, loaded when it is its turn and sent as fast as its reader takes it; of one who takes it too slowly the
-    connection is ended.
-    """
+class ResultResponse(Response):
+    """Loads a result and streams it as fast as the client reads; disconnects a client that reads too slowly."""
 
-    def __init__(self, results: Results, load: Callable[[], Awaitable[StoredResult]]) -> None:
+    def __init__(self, downloads: Downloads, load: Callable[[], Awaitable[StoredResult]]) -> None:
         super().__init__()
-        self._results, self._load = results, load
+        self._downloads, self._load = downloads, load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Load and send it. Raises what `Results.hold` does, before anything is sent."""
-        async with self._results.hold(self._load) as found:
+        """Load and send the result. Raises the errors of `Downloads.buffer` before it sends anything."""
+        async with self._downloads.buffer(self._load) as result:
             try:
-                await _send(found, send, MinThroughput(self._results.idle_s))
-            except TimeoutError:  # to close it would be to wait until the rest is read
+                await _send(result, send, MinThroughput(self._downloads.idle_s))
+            except TimeoutError:  # a close would wait until the client has read the rest
                 abort(scope)
-                log.warning("%s: its reader takes it too slowly, and is given up", scope["path"])
+                log.warning("%s: the client reads too slowly and was disconnected", scope["path"])
 
 
-async def _send(found: StoredResult, send: Send, pace: MinThroughput) -> None:
-    body, size = memoryview(found.body), len(found.body)
-    headers = [(b"content-length", b"%d" % size), (b"content-type", found.media_type.encode())]
-    async with pace.after(0):
+async def _send(result: StoredResult, send: Send, throughput: MinThroughput) -> None:
+    body, size = memoryview(result.body), len(result.body)
+    headers = [(b"content-length", b"%d" % size), (b"content-type", result.media_type.encode())]
+    async with throughput.timeout(0):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for begin in range(0, max(1, size), _PIECE):
-        end = begin + _PIECE
-        async with pace.after(begin):
+    for begin in range(0, max(1, size), _CHUNK):
+        end = begin + _CHUNK
+        async with throughput.timeout(begin):
             await send({"type": "http.response.body", "body": bytes(body[begin:end]), "more_body": end < size})

@@ -1,4 +1,4 @@
-"""Who is refused while still sending is heard out for a moment: else the connection is reset, and the answer lost."""
+"""Drains the request body before an error response; otherwise TCP resets and the client never sees the response."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_MOST_S = 2.0
-_REFUSALS = range(400, 600)
+_DRAIN_S = 2.0
+_ERROR_STATUSES = range(400, 600)
 
 
 class DrainBody:
-    """ASGI middleware: before a refusal is sent, the rest of the body is received and dropped, for 2 s at most."""
+    """ASGI middleware: before an error response, receives and drops the rest of the body, for 2 s at most."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] == "http":
             body = _Body(scope, receive, send)
             receive, send = body.receive, body.send
@@ -26,12 +26,12 @@ class DrainBody:
 
 
 class _Body:
-    """A request's body, and whether there is more of it."""
+    """Tracks whether a request's body has been received completely."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         headers = dict(scope["headers"])
-        # Who expects a 100 before they send anything has sent nothing, and must not be told to begin.
+        # With `Expect: 100-continue` the client has sent no body yet; to receive would tell it to start.
         self._more = b"expect" not in headers and (b"content-length" in headers or b"transfer-encoding" in headers)
 
     async def receive(self) -> Message:
@@ -40,9 +40,9 @@ class _Body:
         return message
 
     async def send(self, message: Message) -> None:
-        if self._more and message["type"] == "http.response.start" and message["status"] in _REFUSALS:
+        if self._more and message["type"] == "http.response.start" and message["status"] in _ERROR_STATUSES:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_MOST_S):
+                async with asyncio.timeout(_DRAIN_S):
                     while self._more:
                         await self.receive()
         await self._send(message)

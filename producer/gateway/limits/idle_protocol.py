@@ -1,60 +1,65 @@
-"""Connections that end. Uvicorn's wait for ever: for a request to come whole, for the end of a body that was refused,
-and for the last of an answer to be read, even where they are closed.
+"""Idle timeout of connections. Uvicorn has none: it waits forever for a complete request, for the end of a rejected
+body, and for the client to read the last of a response, even on a connection that it has closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import TypeAlias
 
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from .throughput import IDLE_S
+from .throughput import IDLE_TIMEOUT_S
 
-#: Under which name a request's scope has what ends its connection.
+#: Key of the function in a request's scope that aborts the connection.
 _ABORT = "abort"
+
+#: The last request, whether its response is complete, how often the write buffer was full, bytes in the write buffer.
+_Snapshot: TypeAlias = tuple[RequestResponseCycle | None, bool, int, int]
 
 
 class IdleTimeoutProtocol(H11Protocol):
-    """Uvicorn's, which is looked at every `IDLE_S` seconds, and ended where it has waited for the other side since the
-    last look and nothing has come of it.
+    """Uvicorn's HTTP protocol with an idle timeout. Checks the connection every `IDLE_TIMEOUT_S` seconds and aborts it
+    if it has waited for the client since the last check without any progress.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The other side is there."""
+        """Called when a client connects."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, _ABORT: transport.abort}
         self._pauses = 0
-        self._seen: tuple[RequestResponseCycle | None, bool, int, int] | None = None
-        self._look()
+        self._snapshot: _Snapshot | None = None
+        self._check()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
-        self._next_look.cancel()
+        """Called when the connection is closed."""
+        self._next_check.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """As much waits to be read as may."""
+        """Called when the write buffer is full."""
         self._pauses += 1
         super().pause_writing()
 
-    def _look(self) -> None:
-        before, self._seen = self._seen, self._waiting()
-        if before is not None and before == self._seen:
+    def _check(self) -> None:
+        previous, self._snapshot = self._snapshot, self._take_snapshot()
+        if previous is not None and previous == self._snapshot:
             self.transport.abort()
         else:
-            self._next_look = self.loop.call_later(IDLE_S, self._look)
+            self._next_check = self.loop.call_later(IDLE_TIMEOUT_S, self._check)
 
-    def _waiting(self) -> tuple[RequestResponseCycle | None, bool, int, int] | None:
-        """Where it waits for the other side, what would be another if that had done its part; None where a request is
-        being worked on, which has its own bounds: `pace`, and how long one may wait for news.
+    def _take_snapshot(self) -> _Snapshot | None:
+        """Snapshot of a connection that waits for its client; two equal snapshots mean no progress.
+
+        None while the app works on a request, which `MinThroughput` and the duration of subscriptions limit.
         """
-        answered = self.cycle is None or self.cycle.response_complete
-        if answered or self.flow.write_paused or self.transport.is_closing():
-            return self.cycle, answered, self._pauses, self.transport.get_write_buffer_size()
+        complete = self.cycle is None or self.cycle.response_complete
+        if complete or self.flow.write_paused or self.transport.is_closing():
+            return self.cycle, complete, self._pauses, self.transport.get_write_buffer_size()
         return None
 
 
 def abort(scope: Scope) -> None:
-    """End a request's connection, with what of the answer is yet unread; nothing on a server with other connections."""
+    """Abort a request's connection and drop the unread rest of its response; no effect under another server."""
     scope.get("state", {}).get(_ABORT, lambda: None)()

@@ -1,4 +1,4 @@
-"""How long a stranger may take over a body: a limit that grows with what has passed, so none can trickle for ever."""
+"""Minimum throughput of a body: a timeout that grows with the bytes transferred stops clients that trickle forever."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-#: Bytes a second that a body passes at least, of the time that is spent waiting for the stranger; the first `idle_s`
-#: seconds are given.
-LEAST_RATE = 100_000
-#: After so many seconds in which nothing passes, it is given up.
-IDLE_S = 30.0
+#: Minimum rate of a body, bytes per second of waiting for the client; the first `idle_s` seconds do not count.
+MIN_BYTES_PER_S = 100_000
+#: Timeout if nothing is transferred, seconds.
+IDLE_TIMEOUT_S = 30.0
 
 
 class MinThroughput:
-    """One body's."""
+    """The throughput limit of one body."""
 
     def __init__(self, idle_s: float) -> None:
         self._idle_s = idle_s
-        #: Seconds that have been spent waiting for it: what the gateway itself takes is no fault of the stranger's.
+        #: Seconds spent waiting for the client; the gateway's own processing does not count.
         self._waited = 0.0
 
     @asynccontextmanager
-    async def after(self, count: int) -> AsyncIterator[None]:
-        """A context for the next piece, when `count` bytes have passed: `TimeoutError` where it takes too long."""
+    async def timeout(self, transferred: int) -> AsyncIterator[None]:
+        """Context manager for the next chunk, after `transferred` bytes. Raises `TimeoutError` if it takes too long."""
         clock = asyncio.get_running_loop().time
-        left, began = self._idle_s + count / LEAST_RATE - self._waited, clock()
+        remaining, start = self._idle_s + transferred / MIN_BYTES_PER_S - self._waited, clock()
         try:
-            async with asyncio.timeout(min(left, self._idle_s)):
+            async with asyncio.timeout(min(remaining, self._idle_s)):
                 yield
         finally:
-            self._waited += clock() - began
+            self._waited += clock() - start

@@ -1,4 +1,4 @@
-"""Server-sent events: each state that a job enters, until it ends."""
+"""Server-sent events: a job's states as it enters them."""
 
 from __future__ import annotations
 
@@ -7,83 +7,104 @@ import time
 from collections.abc import AsyncGenerator
 from typing import cast
 
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ...errors import MaskqError
+from ...errors import MaskqError, UnknownJob
 from ...schema import JobStatus, State
-from ..dependencies import Gateway
+from ..dependencies import Gateway, GatewayDep
+from ..errors import GatewayBusy
+from ..problems import openapi_responses
+from .paths import JOBS, NO_QUERY, JobId
 
-#: A stream is ended after so many seconds; who still wants to know opens another, as browsers do by themselves.
-MOST_S = 900.0
-#: Where nothing happens, a comment is sent this often, so that proxies don't take the connection for dead, seconds.
+router = APIRouter(prefix=JOBS, tags=["jobs"])
+
+#: Maximum duration of a stream, seconds; clients reconnect, as browsers do by themselves.
+MAX_STREAM_S = 900.0
+#: Interval of comments on an idle stream, which keep proxies from closing the connection; seconds.
 HEARTBEAT_S = 15.0
 _ORDER = {state: number for number, state in enumerate(State)}
+_ERRORS = openapi_responses(UnknownJob, GatewayBusy)
+_FINAL_STATES = {str(state) for state in State if state.ended}
+
+
+@router.get("/{job_id}/events", dependencies=NO_QUERY, responses=_ERRORS, response_class=Response)
+async def events(request: Request, gateway: GatewayDep, job_id: JobId) -> Response:
+    """Server-sent events: one named `state` for each state that the job has entered or enters, until it ends.
+
+    A browser that reconnects after the last event (`Last-Event-ID`) gets 204, which stops it.
+    """
+    if request.headers.get("last-event-id") in _FINAL_STATES:
+        return Response(status_code=204)
+    stream = _stream(gateway, job_id)
+    return _EventStream(await anext(stream), stream)
 
 
 class StateHistory:
-    """What has been told of one job."""
+    """The states of one job that a stream has sent."""
 
     def __init__(self) -> None:
         self._times: dict[State, float] = {}
         self._last: State | None = None
 
-    def new(self, job: JobStatus) -> list[tuple[State, float | None]]:
-        """The states that it has entered since, in order, and when: seconds since 1970 by the broker's clock. Of one
-        that went back to waiting, that is not known.
+    def update(self, job: JobStatus) -> list[tuple[State, float | None]]:
+        """The states entered since the last update, in order, with their times: seconds since 1970 by the broker's
+        clock; None for a return to a waiting state, whose time is not known.
         """
         entered = [(state, when) for state, when in job.times.items() if self._times.get(state) != when]
-        entered.sort(key=lambda told: (told[1], _ORDER[told[0]]))
-        found: list[tuple[State, float | None]] = [*entered]
-        if job.state is not (found[-1][0] if found else self._last):
-            found.append((job.state, None))
+        entered.sort(key=lambda entry: (entry[1], _ORDER[entry[0]]))
+        new: list[tuple[State, float | None]] = [*entered]
+        if job.state is not (new[-1][0] if new else self._last):
+            new.append((job.state, None))
         self._times, self._last = job.times, job.state
-        return found
+        return new
 
 
-def event(job: JobStatus, state: State, when: float | None) -> str:
-    """One state, as an event of the kind `state`; the one that the job ended with may have its `error`."""
+def _event(job: JobStatus, state: State, when: float | None) -> str:
+    """A state as an event; a final state includes the job's error."""
     data: dict[str, object] = {"job_id": job.id, "state": state, "time": when}
     if state.ended and job.error:
         data["error"] = job.error.model_dump(mode="json")
     return f"event: state\nid: {state}\ndata: {json.dumps(data)}\n\n"
 
 
-async def stream(gateway: Gateway, job_id: str) -> AsyncGenerator[str, None]:
-    """The events, and comments between them. Raises as `Subscriptions.of`, and `UnknownJob`, before the first."""
-    story, spoke = StateHistory(), time.monotonic()
-    async with gateway.news.of(job_id, MOST_S) as moments:
-        async for _ in moments:
-            job = await gateway.ask(gateway.client.job(job_id).status)
-            for state, when in story.new(job):
-                yield event(job, state, when)
-                spoke = time.monotonic()
+async def _stream(gateway: Gateway, job_id: str) -> AsyncGenerator[str, None]:
+    """The events of a job, and comments between them. Raises the errors of `Subscriptions.subscribe` and `UnknownJob`
+    before the first event.
+    """
+    history, last_sent = StateHistory(), time.monotonic()
+    async with gateway.subscriptions.subscribe(job_id, MAX_STREAM_S) as changes:
+        async for _ in changes:
+            job = await gateway.in_thread(gateway.client.job(job_id).status)
+            for state, when in history.update(job):
+                yield _event(job, state, when)
+                last_sent = time.monotonic()
             if job.state.ended:
                 return
-            if time.monotonic() - spoke > HEARTBEAT_S:
+            if time.monotonic() - last_sent > HEARTBEAT_S:
                 yield ": still waiting\n\n"
-                spoke = time.monotonic()
+                last_sent = time.monotonic()
 
 
-class EventStream(StreamingResponse):
-    """A stream that has begun. It ends early, as if its time were over, where the broker or the job goes away."""
+class _EventStream(StreamingResponse):
+    """A stream whose first event is known. Ends early, as after its maximum duration, if the broker or job is lost."""
 
     def __init__(self, first: str, rest: AsyncGenerator[str, None]) -> None:
-        super().__init__(_whole(first, rest), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
+        super().__init__(_chain(first, rest), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; who leaves in between frees their place at once."""
         try:
             await super().__call__(scope, receive, send)
-        finally:
+        finally:  # a client that disconnects frees its subscription at once
             await cast("AsyncGenerator[str, None]", self.body_iterator).aclose()
 
 
-async def _whole(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+async def _chain(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     try:
         yield first
-        async for more in rest:
-            yield more
+        async for event in rest:
+            yield event
     except MaskqError:
         return
     finally:

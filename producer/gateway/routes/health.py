@@ -1,4 +1,4 @@
-"""For load balancers and Prometheus: /healthz, /readyz, /metrics."""
+"""Routes for load balancers and Prometheus: /healthz, /readyz, /metrics."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from fastapi import APIRouter, Response
 
 from ...errors import BrokerUnavailable
 from ...state.exposition import exposition
-from ..dependencies import TheGateway
+from ..dependencies import GatewayDep
 
 router = APIRouter(tags=["operation"])
 
-#: A broker that has not answered by then is away, seconds.
+#: Timeout of the readiness check, seconds.
 _READY_S = 5.0
 
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process lives."""
+    """The process is alive."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
-async def readyz(gateway: TheGateway) -> dict[str, str]:
-    """The broker answers; 503 where it does not."""
-    with anyio.move_on_after(_READY_S) as asked:
-        await anyio.to_thread.run_sync(gateway.client.check, abandon_on_cancel=True, limiter=gateway.checks)
-    if asked.cancelled_caught:
+async def readyz(gateway: GatewayDep) -> dict[str, str]:
+    """The broker answers; otherwise 503."""
+    with anyio.move_on_after(_READY_S) as timeout:
+        await anyio.to_thread.run_sync(gateway.client.check, abandon_on_cancel=True, limiter=gateway.check_threads)
+    if timeout.cancelled_caught:
         raise BrokerUnavailable(f"the broker has not answered within {_READY_S:g} s")
     return {"status": "ready"}
 
 
 @router.get("/metrics", response_class=Response)
-async def metrics(gateway: TheGateway) -> Response:
-    """Queues, jobs, Redis, and what each device says of itself, in Prometheus' text format."""
-    said = exposition(await gateway.ask(gateway.client.stats))
-    return Response(said, media_type="text/plain; version=0.0.4; charset=utf-8")
+async def metrics(gateway: GatewayDep) -> Response:
+    """Queues, jobs, Redis, and the statistics of each device, in Prometheus' text format."""
+    text = exposition(await gateway.in_thread(gateway.client.stats))
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,93 @@
+"""Routes that return a job's result: objects as JSON, labels as an image file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter
+
+from ...client.job import Job
+from ...errors import JobCancelled, JobDead, JobExpired, JobFailed, PayloadMissing, ResultNotReady, UnknownJob
+from ..dependencies import Gateway, GatewayDep
+from ..errors import GatewayBusy, OtherFormat
+from ..limits.downloads import ResultResponse, StoredResult
+from ..problems import openapi_responses
+from ..schemas import WaitQuery
+from .paths import JOBS, NO_QUERY, JobId, links
+
+router = APIRouter(prefix=JOBS, tags=["jobs"])
+
+_UNAVAILABLE = (ResultNotReady, JobFailed, JobCancelled, JobExpired, PayloadMissing, JobDead, GatewayBusy)
+_RESULT_ERRORS = openapi_responses(UnknownJob, *_UNAVAILABLE)
+_JSON = TypeAdapter(dict[str, Any])
+#: Formats of labels: file name extension to media type.
+_LABEL_FORMATS = {"png": "image/png", "tif": "image/tiff"}
+
+
+@router.get("/{job_id}/result", responses=_RESULT_ERRORS)
+async def result(
+    request: Request, gateway: GatewayDep, job_id: JobId, query: Annotated[WaitQuery, Query()]
+) -> Response:
+    """The objects of a job that is done: box, area, centroid, score, COCO mask."""
+    if query.wait:
+        await _wait(request, gateway, job_id, query.wait)
+    return _response(gateway, partial(_objects, gateway.client.job(job_id)))
+
+
+async def _wait(request: Request, gateway: Gateway, job_id: str, seconds: float) -> None:
+    """Wait until the job has ended, `seconds` have passed or the client has disconnected."""
+    job = gateway.client.job(job_id)
+    async with gateway.subscriptions.subscribe(job_id, seconds) as changes:
+        async for _ in changes:
+            if (await gateway.in_thread(job.status)).state.ended or await request.is_disconnected():
+                return
+
+
+def _objects(job: Job) -> StoredResult:
+    """The stored JSON, with the job's id, image name and timings prepended to its members.
+
+    It may have many megabytes and is therefore not parsed.
+    """
+    stored = job.objects_json()
+    if not stored.startswith(b'{"'):
+        raise ValueError(f"job {job.id}: the stored objects are not a JSON object: they begin with {stored[:20]!r}")
+    status = job.status()
+    prefix = _JSON.dump_json({"job_id": job.id, "image": status.spec.name, "timings": status.timings})
+    return StoredResult(b"".join((prefix[:-1], b",", memoryview(stored)[1:])), "application/json")
+
+
+@router.get("/{job_id}/labels", dependencies=NO_QUERY, responses=_RESULT_ERRORS, response_class=Response)
+async def labels(gateway: GatewayDep, job_id: JobId) -> Response:
+    """The label image, 0 or an object's id: a 16-bit PNG, or a 32-bit TIFF for more than 65,535 objects."""
+    return _response(gateway, partial(_labels, gateway.client.job(job_id), _LABEL_FORMATS))
+
+
+async def labels_as(request: Request, gateway: GatewayDep, job_id: JobId) -> Response:
+    """The label image if it has this format; otherwise 404 with the path of the other format."""
+    extension = request.scope["path"].rpartition(".")[2]
+    return _response(gateway, partial(_labels, gateway.client.job(job_id), (extension,)))
+
+
+for _extension in _LABEL_FORMATS:
+    router.get(
+        f"/{{job_id}}/labels.{_extension}",
+        dependencies=NO_QUERY,
+        responses=openapi_responses(UnknownJob, OtherFormat, *_UNAVAILABLE),
+        response_class=Response,
+    )(labels_as)
+
+
+def _labels(job: Job, extensions: Collection[str]) -> StoredResult:
+    """The label file. Raises `OtherFormat` if its extension is not among these."""
+    file = job.labels_file()
+    extension = "png" if file.startswith(b"\x89PNG") else "tif"
+    if extension not in extensions:
+        raise OtherFormat(f"the labels of job {job.id} are at {links(job.id)['labels']}.{extension}")
+    return StoredResult(file, _LABEL_FORMATS[extension])
+
+
+def _response(gateway: Gateway, load: Callable[[], StoredResult]) -> ResultResponse:
+    return ResultResponse(gateway.downloads, partial(gateway.in_thread, load))

@@ -1,0 +1,174 @@
+"""Fakes of the client and the subscriptions, and the gateway's app over them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from maskq import JobCancelled, JobDead, JobFailed, JobStatus, ResultNotReady, Settings, State
+from maskq.producer.errors import MaskqError
+from maskq.producer.gateway.app import create_app
+from maskq.producer.gateway.errors import GatewayBusy
+from maskq.producer.gateway.problems import type_uri
+from maskq.producer.schema import JobSpec, MaskObject, Objects, Rle, Stage
+from maskq.producer.state.stats import Stats
+
+JOB = "0123456789abcdef" * 2
+HERE = f"/v1/jobs/{JOB}"
+MAX_BYTES = 100_000
+PNG, TIFF = b"\x89PNG\r\n", b"II*\0"
+STATUS = JobStatus(
+    id=JOB,
+    state=State.DONE,
+    spec=JobSpec(name="cells.png"),
+    lane="fixed",
+    times={State.QUEUED: 1.0, State.EMBEDDING: 2.0, State.EMBEDDED: 3.5, State.CLUSTERING: 4.0, State.DONE: 5.0},
+    attempts={Stage.EMBED: 1, Stage.CLUSTER: 1},
+)
+OBJECT = MaskObject(id=1, score=0.9, bbox=(0, 0, 2, 2), area=4, centroid=(0.5, 0.5), rle=Rle(size=(2, 2), counts="04"))
+OBJECTS = Objects(height=2, width=2, model="nuclei@1", objects=(OBJECT,)).model_dump_json().encode()
+
+
+@dataclass
+class FakeJob:
+    """A job with the status and files given here; `raises` is the error of its methods."""
+
+    id: str = JOB
+    current: JobStatus = STATUS
+    file: bytes = PNG
+    objects: bytes = OBJECTS
+    raises: Exception | None = None
+    state_after_cancel: State = State.CANCELLED
+    cancelled_by: list[str | None] = field(default_factory=list)
+
+    def status(self) -> JobStatus:
+        if self.raises and not isinstance(self.raises, (JobFailed, JobCancelled, JobDead, ResultNotReady)):
+            raise self.raises
+        return self.current
+
+    @property
+    def state(self) -> State:
+        return self.current.state
+
+    def labels_file(self) -> bytes:
+        if self.raises:
+            raise self.raises
+        return self.file
+
+    def objects_json(self) -> bytes:
+        if self.raises:
+            raise self.raises
+        return self.objects
+
+    def cancel(self, call: str | None = None) -> State:
+        if self.raises:
+            raise self.raises
+        self.cancelled_by.append(call)
+        return self.state_after_cancel
+
+
+@dataclass
+class FakeClient:
+    """A client that records submissions and the ids of requested jobs."""
+
+    current_job: FakeJob = field(default_factory=FakeJob)
+    submit_error: Exception | None = None
+    broker_error: Exception | None = None
+    submitted: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+    def enqueue(
+        self, image: bytes, spec: JobSpec, *, idempotency_key: str | None = None, reuse: bool | None = None
+    ) -> FakeJob:
+        assert type(spec) is JobSpec
+        self.submitted.append((image, {**dict(spec), "idempotency_key": idempotency_key, "reuse": reuse}))
+        if self.submit_error:
+            raise self.submit_error
+        return self.current_job
+
+    def job(self, job_id: str) -> FakeJob:
+        self.requested.append(job_id)
+        return self.current_job
+
+    def stats(self) -> Stats:
+        if self.broker_error:
+            raise self.broker_error
+        return Stats(queues={}, working=0, unfinished=3, dead=0, redis_bytes=1, redis_max_bytes=0, devices={})
+
+    def check(self) -> None:
+        if self.broker_error:
+            raise self.broker_error
+
+
+@dataclass
+class FakeSubscriptions:
+    """Subscriptions that yield once at first, and once after each of `updates` has become the job's status."""
+
+    client: FakeClient
+    updates: list[JobStatus] = field(default_factory=list)
+    full: bool = False
+
+    @asynccontextmanager
+    async def subscribe(self, job_id: str, seconds: float) -> AsyncIterator[AsyncIterator[None]]:
+        if self.full:
+            raise GatewayBusy("256 requests wait")
+        yield self._changes()
+
+    async def _changes(self) -> AsyncIterator[None]:
+        yield
+        for status in self.updates:
+            self.client.current_job.current = status
+            yield
+
+
+@dataclass
+class Http:
+    """An HTTP client of the app, which runs on one event loop."""
+
+    app: FastAPI
+    client: FakeClient
+    subscriptions: FakeSubscriptions
+    run: Callable[[Any], Any]
+
+    def __call__(self, method: str, path: str, **request: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+                return await http.request(method, path, **request)
+
+        response: httpx.Response = self.run(send())
+        return response
+
+    def post(self, content: Any = b"image", **request: Any) -> httpx.Response:
+        return self("POST", request.pop("path", "/v1/jobs"), content=content, **request)
+
+
+@contextmanager
+def open_http() -> Iterator[Http]:
+    client = FakeClient()
+    subscriptions = FakeSubscriptions(client)
+    with asyncio.Runner() as runner:
+        app = create_app(client, subscriptions, Settings(max_bytes=MAX_BYTES))  # type: ignore[arg-type]
+        yield Http(app, client, subscriptions, runner.run)
+
+
+def assert_problem(response: httpx.Response, status: int, kind: type[MaskqError] | None) -> dict[str, Any]:
+    """Check that the response is a problem of this status and kind; returns its members."""
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem.keys() >= {"type", "title", "status", "detail"}
+    assert (response.status_code, problem["status"]) == (status, status), problem
+    assert problem["type"] == (type_uri(kind) if kind else "about:blank")
+    assert problem["title"]
+    assert "Traceback" not in response.text
+    return problem
+
+
+MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
+PART = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a"\r\n\r\n%s\r\n'
