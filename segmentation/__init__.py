@@ -1,7 +1,7 @@
-"""The method, free of queues: Neven et al., "Instance Segmentation by Jointly Optimizing Spatial Embeddings
-and Clustering Bandwidth", CVPR 2019, and its microscopy form EmbedSeg (Lalit et al., MIDL 2021).
+"""Instance segmentation, free of queues: Neven et al., "Instance Segmentation by Jointly Optimizing Spatial Embeddings
+and Clustering Bandwidth", CVPR 2019, and its variant for microscopy, EmbedSeg (Lalit et al., MIDL 2021).
 
-Read it in this order: `images` and `inputs` (what goes in), `network`, `fields` (what comes out), `clustering` and
-`objects` (what it means), `segmenter` (all of them in a row), then `dataset`, `training`, `evaluation`, `catalogue`.
-Nothing here imports celery or redis, and `fields`, `clustering` and `objects` do not import torch.
+Read it in this order: `images` (decoding), `network` (pixels → fields), `clustering` (fields → labels), `objects`
+(labels → objects), `segmenter` (all of them in one call), then `dataset`, `training`, `evaluation`, `models`.
+Nothing here imports celery or redis; `clustering` and `objects` do not import torch.
 """

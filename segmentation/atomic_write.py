@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: a killed process leaves no half of one under its name."""
+"""Atomic file writes: a process that is killed leaves no partial file under the file's name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """The path to write to; it becomes `path` once the block has ended well, and is gone where it has not."""
+    """Yield a temporary path to write to; it replaces `path` if the block succeeds, and is deleted if it raises."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part

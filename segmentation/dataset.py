@@ -1,7 +1,7 @@
-"""Labelled images in a folder.
+"""Data sets of labelled images.
 
-A data set is a folder with `images/` and `labels/`, files paired by stem; labels are integer masks, 0 is background.
-An optional `index.csv` with columns `id` (the stem) and `split` names the splits.
+A data set is a folder with `images/` and `labels/`, whose files are paired by stem. Labels are integer masks, 0 is
+background. An optional `index.csv` with the columns `id` (the stem) and `split` assigns images to splits.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .atomic_write import atomic_write
 from .errors import SegmentationError
 from .images import decode
 
-#: A data set's own table of its splits.
+#: A data set's table of its splits.
 INDEX = "index.csv"
-#: A model's table of what it was trained and validated on, beside its weights; the same columns.
+#: A model's table of the images that it was trained and validated on, in its folder; same columns as `INDEX`.
 SPLITS = "split.csv"
-_LABEL_MOST = int(np.iinfo(np.int32).max)
+_MAX_LABEL = int(np.iinfo(np.int32).max)
 
 
 class InvalidDataset(SegmentationError):
-    """The folder is not a data set: what is missing is in the message."""
+    """The folder is not a valid data set; the message says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pair:
     labels: Path
 
     def read(self) -> tuple[Pixels, Labels]:
-        """(H, W, C) pixels and (H, W) labels. Raises `ImageError`, and `InvalidDataset` where they don't fit."""
+        """(H, W, C) pixels and (H, W) labels. Raises `ImageError`, or `InvalidDataset` if they differ in size."""
         pixels, labels = decode(self.image.read_bytes(), self.image.name), self.read_labels()
         if pixels.shape[:2] != labels.shape:
             sizes = ["×".join(map(str, shape)) for shape in (labels.shape, pixels.shape[:2])]
@@ -45,65 +45,63 @@ class Pair:
         return pixels, labels
 
     def read_labels(self) -> Labels:
-        """(H, W) int32. Raises `InvalidDataset` where the file is a picture of labels, not labels."""
-        found = decode(self.labels.read_bytes(), self.labels.name)
-        if found.shape[2] != 1 or found.dtype.kind not in "bui":
+        """(H, W) labels. Raises `ImageError`, or `InvalidDataset` if the file is not one channel of integers."""
+        pixels = decode(self.labels.read_bytes(), self.labels.name)
+        if pixels.shape[2] != 1 or pixels.dtype.kind not in "bui":
             raise InvalidDataset(
-                f"{self.labels}: {found.shape[2]} channels of {found.dtype}, not one channel of integers"
+                f"{self.labels}: {pixels.shape[2]} channels of {pixels.dtype}, not one channel of integers"
             )
-        low, high = int(found.min()), int(found.max())
-        if low < 0 or high > _LABEL_MOST:
-            raise InvalidDataset(f"{self.labels}: labels from {low} to {high}, outside 0 to {_LABEL_MOST}")
-        return found[..., 0].astype(np.int32)
+        low, high = int(pixels.min()), int(pixels.max())
+        if low < 0 or high > _MAX_LABEL:
+            raise InvalidDataset(f"{self.labels}: labels from {low} to {high}, outside 0 to {_MAX_LABEL}")
+        return pixels[..., 0].astype(np.int32)
 
 
 def pairs(folder: Path, split: str | None = None, index: Path | None = None) -> list[Pair]:
-    """The data set's pairs, sorted by name; with `split`, only that split's, as `index` or folder/index.csv says.
+    """The pairs of a data set, sorted by name; with `split`, only those of that split in `index` or folder/index.csv.
 
-    Raises `InvalidDataset` where folders, the index or every pair is missing.
+    Raises `InvalidDataset` if a folder or the index is missing, or there is no pair.
     """
-    images, labels = folder / "images", folder / "labels"
-    if not images.is_dir() or not labels.is_dir():
+    if not (folder / "images").is_dir() or not (folder / "labels").is_dir():
         raise InvalidDataset(f"{folder}: needs the folders images/ and labels/")
-    pictures, masks = _by_stem(images), _by_stem(labels)
-    names = pictures.keys() & masks.keys()
+    images, labels = _by_stem(folder / "images"), _by_stem(folder / "labels")
+    names = images.keys() & labels.keys()
     if split is not None:
         names &= _members(index or folder / INDEX, split)
-    found = [Pair(name, pictures[name], masks[name]) for name in sorted(names)]
-    if not found:
+    if not names:
         raise InvalidDataset(f"{folder}: no image with labels" + (f" in split {split!r}" if split else ""))
-    return found
+    return [Pair(name, images[name], labels[name]) for name in sorted(names)]
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The folder's files but for hidden ones (a Mac leaves .DS_Store in every folder)."""
-    found: dict[str, Path] = {}
+    """The folder's files, except hidden ones: macOS leaves .DS_Store in every folder."""
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
-            if path.stem in found:
-                raise InvalidDataset(f"{folder}: {found[path.stem].name} and {path.name} have one name, {path.stem!r}")
-            found[path.stem] = path
-    return found
+            if path.stem in files:
+                raise InvalidDataset(f"{folder}: {files[path.stem].name} and {path.name} have one name, {path.stem!r}")
+            files[path.stem] = path
+    return files
 
 
-def divide(folder: Path, index: Path | None = None) -> tuple[list[Pair], list[Pair]]:
-    """What to train on and what to validate on: the splits `train` and `val` of the index, where there is one.
+def train_val_split(folder: Path, index: Path | None = None) -> tuple[list[Pair], list[Pair]]:
+    """Pairs for training and for validation: the splits `train` and `val` of the index, if there is one.
 
-    Without, every fifth image is held out. The second may be empty: of fewer than five images, or where the index has
-    no `val`. Raises `InvalidDataset` as `pairs` does.
+    Without an index, every fifth image is held out. The second list is empty if the data set has fewer than five images
+    or the index has no `val`. Raises `InvalidDataset` as `pairs` does, and if an image is in both splits.
     """
     if index is None and not (folder / INDEX).is_file():
-        found = pairs(folder)
-        return [p for n, p in enumerate(found) if n % 5 != 4], found[4::5]
+        members = pairs(folder)
+        return [pair for n, pair in enumerate(members) if n % 5 != 4], members[4::5]
     table = index or folder / INDEX
-    both = _members(table, "train") & _members(table, "val")
-    if both:
-        raise InvalidDataset(f"{table}: {', '.join(sorted(both)[:3])} in train and in val: validation would flatter")
+    shared = _members(table, "train") & _members(table, "val")
+    if shared:
+        raise InvalidDataset(f"{table}: {', '.join(sorted(shared)[:3])} in train and in val: validation would flatter")
     return pairs(folder, "train", index), pairs(folder, "val", index) if _members(table, "val") else []
 
 
 def write_index(path: Path, **splits: list[Pair]) -> None:
-    """Write which pair is in which split, as `pairs` reads it."""
+    """Write an index file with the pairs of each split, in the format that `pairs` reads."""
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "split"])

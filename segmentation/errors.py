@@ -1,4 +1,4 @@
-"""What can be wrong with an image or a model.
+"""Errors of images, models, devices and training.
 
     SegmentationError
     ├── ImageError
@@ -20,7 +20,7 @@
     ├── NoSuchDevice
     └── InvalidFields
 
-The message says what happened and what to do.
+Each message says what happened and what to do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SegmentationError(Exception):
 
 
 class ImageError(SegmentationError):
-    """The image can't be segmented; sending it again will not help."""
+    """The image can't be segmented; a retry will not help."""
 
 
 class NotAnImage(ImageError):
@@ -39,7 +39,7 @@ class NotAnImage(ImageError):
 
 
 class TruncatedImage(ImageError):
-    """The image begins well and then ends early or is damaged."""
+    """The image has a valid beginning, but is cut short or damaged."""
 
 
 class EmptyImage(ImageError):
@@ -59,44 +59,44 @@ class NonFiniteImage(ImageError):
 
 
 class InvalidDiameter(SegmentationError):
-    """The model can't see an image at the size that the job's diameter asks for."""
+    """The model can't be used with the diameter that the job gives."""
 
 
 class UnknownModel(SegmentationError):
-    """There is no model of that name."""
+    """No model has this name."""
 
 
 class InvalidModel(SegmentationError):
-    """A model's folder is incomplete, damaged or was changed."""
+    """A model's folder is incomplete, damaged or altered."""
 
 
 class InvalidLocation(SegmentationError):
-    """A place to look for models that no one can open as it is written."""
+    """The location of models, a path or URL, can't be opened as written."""
 
 
 class InvalidCheckpoint(SegmentationError):
-    """A file that is no checkpoint of the network, as it was published or as a program."""
+    """The file is neither a published checkpoint of the network nor an exported program."""
 
 
 class ModelExists(SegmentationError):
-    """There is a model already where one was to be written."""
+    """A model already exists at the destination."""
 
 
 class InvalidSchedule(SegmentationError):
-    """A training was asked for that can't be run."""
+    """The training's schedule can't be run."""
 
 
 class StaleCheckpoint(SegmentationError):
-    """A checkpoint of another training: its schedule, its model or its data differ."""
+    """The checkpoint belongs to another training: its schedule, model or data differ."""
 
 
 class ModelNotWritable(SegmentationError):
-    """A model's folder is one that this user may not change."""
+    """The model's folder can't be changed."""
 
 
 class NoSuchDevice(SegmentationError):
-    """This machine has no device of that name."""
+    """This machine has no device of this name."""
 
 
 class InvalidFields(SegmentationError):
-    """Packed fields that `fields.pack` did not write."""
+    """The fields contain NaN, or the bytes are not packed fields."""

@@ -1,6 +1,6 @@
-"""A picture for people: the image in 8 bits, each object tinted in a colour of its own and outlined in it.
+"""Draw an image's objects: pixels in 8 bits, each object tinted and outlined in its colour.
 
-Needs numpy alone, so that whoever holds pixels and labels can draw.
+Imports only numpy, so that any process with pixels and labels can draw.
 """
 
 from __future__ import annotations
@@ -8,27 +8,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Pixels
+from .arrays import Labels, Pixels
 
+#: 8-bit pixels, (H, W, 3) in public functions.
 Picture = NDArray[np.uint8]
 
-#: Rows are drawn in bands of about this many pixels: the intermediate arrays then stay in the processor's cache.
+#: Pixels per band of rows. Intermediate arrays of this size stay in the processor's cache.
 _BAND = 1 << 16
-#: Percentiles are taken over at most about this many pixels of a regular sub-grid.
+#: Approximate limit of the pixels, on a regular sub-grid, that percentiles are taken over.
 _SAMPLE = 1 << 16
 _PERCENTILES = (0.5, 99.8)
 _HUES = 1024
 #: 2³² divided by the golden ratio: its multiples, modulo 2³², spread consecutive ids evenly over the hues.
 _GOLDEN = np.uint32(2654435769)
+#: Shift from such a multiple to an index of `_COLOURS`.
 _TO_HUE = np.uint32(32 - _HUES.bit_length() + 1)
+#: Width of the gap between pictures, pixels.
 _GAP = 4
 
 
-def draw(pixels: Pixels, labels: NDArray[np.int32]) -> Picture:
-    """(H, W, C) finite pixels and their (H, W) labels (0 is background) → (H, W, 3) uint8.
+def draw(pixels: Pixels, labels: Labels) -> Picture:
+    """Draw (H, W, C) finite pixels and their (H, W) labels → (H, W, 3) uint8.
 
     One or two channels are drawn grey (the second is alpha), three or four as RGB (and alpha), more as their mean.
-    An id has the same colour in every picture. Raises `ValueError` where the two differ in height or width.
+    An id has the same colour in every picture. Raises `ValueError` if the shapes differ in height or width.
     """
     if pixels.shape[:2] != labels.shape:
         raise ValueError(f"pixels {pixels.shape} and labels {labels.shape} differ in height or width")
@@ -40,41 +43,41 @@ def draw(pixels: Pixels, labels: NDArray[np.int32]) -> Picture:
     rows = max(1, _BAND // width)
     for top in range(0, height, rows):
         band = slice(top, min(top + rows, height))
-        canvas = _canvas(_stretched(_shown(pixels[band]), low, high))
-        _paint(canvas.view(np.uint32).ravel(), labels[band].ravel(), _edges(labels, band).ravel())
-        for channel in range(3):  # one by one is five times as fast as all three at once
+        canvas = _canvas(_to_8_bit(_visible_channels(pixels[band]), low, high))
+        _paint(canvas.view(np.uint32).ravel(), labels[band].ravel(), _boundaries(labels, band).ravel())
+        for channel in range(3):  # channel by channel is five times as fast as all three at once
             picture[band, :, channel] = canvas[..., channel]
     return picture
 
 
-def outline(picture: Picture, labels: NDArray[np.int32], colour: tuple[int, int, int]) -> None:
+def outline(picture: Picture, labels: Labels, colour: tuple[int, int, int]) -> None:
     """Draw the inner boundaries of the (H, W) labels' objects into the (H, W, 3) picture, in place.
 
-    Objects that touch are outlined on both sides. Raises `ValueError` where the two differ in height or width.
+    Where objects touch, both are outlined. Raises `ValueError` if the shapes differ in height or width.
     """
     if picture.shape[:2] != labels.shape:
         raise ValueError(f"picture {picture.shape} and labels {labels.shape} differ in height or width")
-    picture[_edges(labels, slice(0, len(labels))) & (labels != 0)] = colour
+    picture[_boundaries(labels, slice(0, len(labels))) & (labels != 0)] = colour
 
 
-def resized(pixels: Pixels, labels: NDArray[np.int32], shortest: int, longest: int) -> tuple[Pixels, NDArray[np.int32]]:
-    """Pixels as (h, w, 1 or 3) and (h, w) labels with a longer side of at most `longest` pixels and, by a whole factor
-    of at most 8, near `shortest` where it is less.
+def resized(pixels: Pixels, labels: Labels, shortest: int, longest: int) -> tuple[Pixels, Labels]:
+    """Resize by a whole factor → (h, w, 1 or 3) pixels and (h, w) labels, the longer side at most `longest` pixels.
 
-    The channels are those that `draw` shows. Shrinking takes the mean of the pixels and every so many labels.
+    If the longer side is less than `shortest`, it is enlarged at most 8 times, up to near `shortest`. The channels are
+    those that `draw` shows. Shrinking takes the mean of each step × step pixels and every step-th label.
     """
     side = max(1, *labels.shape)
     step, times = -(-side // longest), min(max(shortest // side, 1), 8)
+    visible = _visible_channels(pixels)
     if step > 1:
-        return _means(_shown(pixels), step), labels[::step, ::step]
-    larger = labels.repeat(times, axis=0).repeat(times, axis=1)
-    return _shown(pixels).repeat(times, axis=0).repeat(times, axis=1), larger
+        return _block_means(visible, step), labels[::step, ::step]
+    return visible.repeat(times, 0).repeat(times, 1), labels.repeat(times, 0).repeat(times, 1)
 
 
 def side_by_side(*pictures: Picture) -> Picture:
-    """(H, W, 3) pictures of one height in a row, thin white gaps between them.
+    """Join (H, W, 3) pictures of one height in a row, with thin white gaps between them.
 
-    Raises `ValueError` where the heights differ or there is no picture.
+    Raises `ValueError` if the heights differ or there is no picture.
     """
     heights = {picture.shape[0] for picture in pictures}
     if len(heights) != 1:
@@ -84,40 +87,40 @@ def side_by_side(*pictures: Picture) -> Picture:
     return np.concatenate(parts[1:], axis=1)
 
 
-def _shown(pixels: Pixels) -> Pixels:
-    """The channels to draw: (h, w, 1) or (h, w, 3)."""
+def _visible_channels(pixels: Pixels) -> Pixels:
+    """The channels to draw, (h, w, 1) or (h, w, 3)."""
     channels = pixels.shape[2]
     if channels <= 2:
         return pixels[..., :1]
     return pixels[..., :3] if channels <= 4 else pixels.mean(axis=2, keepdims=True)
 
 
-def _means(pixels: Pixels, step: int) -> Pixels:
-    """The mean of every step × step pixels; at the right and at the bottom, of those that there are."""
+def _block_means(pixels: Pixels, step: int) -> Pixels:
+    """The mean of each step × step pixels; blocks at the right and bottom border can be smaller."""
     height, width = (-(-side // step) for side in pixels.shape[:2])
     total, count = np.zeros((height, width, pixels.shape[2])), np.zeros((height, width, 1))
     for row in range(step):
         for column in range(step):
             part = pixels[row::step, column::step]
             rows, columns = part.shape[:2]
-            total[:rows, :columns] += part.astype(np.float64) / step**2  # divided first: a sum could overflow
+            total[:rows, :columns] += part.astype(np.float64) / step**2  # divided first, because a sum could overflow
             count[:rows, :columns] += 1 / step**2
     return total / count
 
 
 def _range(pixels: Pixels) -> tuple[float, float]:
-    """What becomes black and what becomes white, for all channels alike so that colours keep their hue."""
+    """The values to draw black and white, the same for all channels, so that colours keep their hue."""
     step = max(1, int((pixels.shape[0] * pixels.shape[1] / _SAMPLE) ** 0.5))
-    low, high = np.percentile(_shown(pixels[::step, ::step]).astype(np.float64), _PERCENTILES)
-    if low == high:  # flat but for a few pixels, and those are what one wants to see
-        shown = _shown(pixels)
-        low, high = shown.min(), shown.max()
+    low, high = np.percentile(_visible_channels(pixels[::step, ::step]).astype(np.float64), _PERCENTILES)
+    if low == high:  # flat except for a few pixels, which have to be visible
+        visible = _visible_channels(pixels)
+        low, high = visible.min(), visible.max()
     return float(low), float(high)
 
 
-def _stretched(pixels: Pixels, low: float, high: float) -> Picture:
-    """Pixels as 0 to 255; all black where low and high are the same."""
-    # 32 bits hold any 16-bit value and are faster; wider types would lose a small range on a large offset.
+def _to_8_bit(pixels: Pixels, low: float, high: float) -> Picture:
+    """Stretch [low, high] to 0 to 255; all black if low equals high."""
+    # float32 holds any 16-bit value and is fast; wider types need float64, or a small range on a large offset is lost.
     exact = np.result_type(pixels.dtype, np.float32)
     values = pixels.astype(exact)
     values -= exact.type(low)
@@ -125,37 +128,37 @@ def _stretched(pixels: Pixels, low: float, high: float) -> Picture:
     return values.clip(0, 255, out=values).astype(np.uint8)
 
 
-def _canvas(shown: Picture) -> Picture:
-    """(h, w, 1 or 3) → (h, w, 4), the fourth 0: four bytes are moved faster than three."""
-    canvas = np.zeros((*shown.shape[:2], 4), np.uint8)
+def _canvas(picture: Picture) -> Picture:
+    """(h, w, 1 or 3) → (h, w, 4) with 0 in the fourth channel: four bytes are moved faster than three."""
+    canvas = np.zeros((*picture.shape[:2], 4), np.uint8)
     for channel in range(3):
-        canvas[..., channel] = shown[..., channel % shown.shape[2]]
+        canvas[..., channel] = picture[..., channel % picture.shape[2]]
     return canvas
 
 
-def _edges(labels: NDArray[np.int32], band: slice) -> NDArray[np.bool_]:
-    """Where, in the band of rows, a pixel above, below, left or right has another label."""
+def _boundaries(labels: Labels, band: slice) -> NDArray[np.bool_]:
+    """A mask of the band's rows: pixels with a neighbour above, below, left or right that has another label."""
     first = max(band.start - 1, 0)
-    around = labels[first : band.stop + 1]
-    edges = np.zeros(around.shape, np.bool_)
+    rows = labels[first : band.stop + 1]
+    boundaries = np.zeros(rows.shape, np.bool_)
     for low, high in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        differ = around[low] != around[high]
-        edges[low] |= differ
-        edges[high] |= differ
-    return edges[band.start - first : band.stop - first]
+        differ = rows[low] != rows[high]
+        boundaries[low] |= differ
+        boundaries[high] |= differ
+    return boundaries[band.start - first : band.stop - first]
 
 
-def _paint(canvas: NDArray[np.uint32], labels: NDArray[np.int32], edges: NDArray[np.bool_]) -> None:
-    """Tint the objects and draw their inner boundaries, in place; all three are flat."""
-    places = np.flatnonzero(labels)
-    colours = _COLOURS.take((labels[places].astype(np.uint32) * _GOLDEN) >> _TO_HUE)
-    inside = canvas[places]
-    inside += _quarter(colours) - _quarter(inside)
-    canvas[places] = np.where(edges[places], colours, inside)
+def _paint(canvas: NDArray[np.uint32], labels: Labels, boundaries: NDArray[np.bool_]) -> None:
+    """Tint the objects and draw their inner boundaries, in place; all three arrays are flat."""
+    index = np.flatnonzero(labels)
+    colours = _COLOURS.take((labels[index].astype(np.uint32) * _GOLDEN) >> _TO_HUE)
+    tinted = canvas[index]
+    tinted += _quarter(colours) - _quarter(tinted)
+    canvas[index] = np.where(boundaries[index], colours, tinted)
 
 
 def _quarter(colours: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """A quarter of each of the four bytes."""
+    """Divide each of the four bytes by 4."""
     return (colours >> np.uint32(2)) & np.uint32(0x3F3F3F3F)
 
 
@@ -163,7 +166,7 @@ def _palette() -> NDArray[np.uint32]:
     """Colours around the hue circle, four bytes each: red, green, blue, 0."""
     hues = np.arange(_HUES)[:, None] / _HUES * 6
     distance = np.abs((hues - np.array([0, 2, 4]) + 3) % 6 - 3)
-    bright = 64 + 191 * np.clip(2 - distance, 0, 1)  # no channel falls to 0: pure blue is hard to see on black
+    bright = 64 + 191 * np.clip(2 - distance, 0, 1)  # no channel is 0: pure blue is hard to see on black
     return _canvas(bright.astype(np.uint8)[None]).view(np.uint32).ravel()
 
 

@@ -1,1 +1,1 @@
-"""Evaluation: what a model finds beside the truth, in numbers and pictures, and parameters chosen by it."""
+"""Compare a model's labels with the truth, in numbers and pictures, and choose its clustering parameters."""

@@ -1,26 +1,27 @@
-"""What maskq is measured against: segmentation without learning, as one would write it with scikit-image."""
+"""The baseline for comparisons: segmentation without learning, with scikit-image."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
-# Both, and the filling of holes, were the best of a few dozen variants on the very images that the benchmarks score:
-# where that biases the comparison, it does so in the baseline's favour.
-#: Of the Gaussian that takes spurious peaks off the distance transform, pixels.
+from ..arrays import Floats, Labels
+
+# Both values, and filling holes, were the best of a few dozen variants on the very images that the benchmarks score:
+# any bias of the comparison favours the baseline.
+#: Sigma of the Gaussian that removes spurious peaks from the distance transform, pixels.
 _SIGMA = 1.0
 #: Two peaks nearer than this are one object, pixels.
 _MIN_DISTANCE = 7
 
 
-def otsu_watershed(plane: NDArray[np.float32], min_pixels: int = 36) -> NDArray[np.int32]:
+def otsu_watershed(plane: Floats, min_pixels: int = 36) -> Labels:
     """(H, W) plane with bright objects → (H, W) labels 1 to n, by Otsu's threshold and a watershed.
 
-    Touching objects are parted along the watershed of the smoothed distance to the background. Objects of fewer than
+    A watershed of the smoothed distance to the background separates touching objects. Objects of fewer than
     `min_pixels` pixels are dropped; a flat plane has none. Raises `ValueError` for any other shape.
     """
     if plane.ndim != 2:
@@ -36,11 +37,11 @@ def otsu_watershed(plane: NDArray[np.float32], min_pixels: int = 36) -> NDArray[
     markers = np.zeros(plane.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     labels = watershed(-distance, markers, mask=foreground)  # type: ignore[no-untyped-call]
-    return _without_small(labels, min_pixels)
+    return _without_small_objects(labels, min_pixels)
 
 
-def _without_small(labels: NDArray[np.int32], min_pixels: int) -> NDArray[np.int32]:
-    """The labels with small objects taken out and the rest numbered anew."""
+def _without_small_objects(labels: Labels, min_pixels: int) -> Labels:
+    """The labels without small objects, renumbered 1 to n."""
     keep = np.bincount(labels.ravel()) >= min_pixels
     keep[0] = False
     return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]

@@ -1,48 +1,49 @@
-"""A picture that shows where a segmentation errs: the image, its truth and what was found, side by side."""
+"""Draw a segmentation's errors: the image, the truth and the prediction, side by side."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..arrays import Labels, Pixels
 from ..overlay import Picture, draw, outline, resized, side_by_side
 from .metrics import assign, overlaps
 
-#: Outlines of what is in both, of what only the truth has, and of what only was found. Orange and magenta stay apart
-#: from green for eyes that take red for green.
+_Colour = tuple[int, int, int]
+
+#: Outline colours of objects in both label maps (green), only in the truth (orange) and only in the prediction
+#: (magenta). Red-green colour blindness does not confuse orange and magenta with this green.
 MATCHED, MISSED, FALSE = (0, 200, 120), (255, 150, 0), (255, 70, 255)
-#: The longer side of a panel, pixels: smaller images are enlarged, larger ones reduced.
+#: Bounds of a panel's longer side, pixels: smaller images are enlarged, larger ones reduced.
 _SHORTEST, _LONGEST = 512, 1024
 _LINE, _MARGIN, _FONT = 24, 8, 15
 
 
-def compare(pixels: Pixels, truth: Labels, found: Labels, title: str, threshold: float = 0.5) -> Picture:
-    """(H, W, C) pixels and two (H, W) label maps → (h, w, 3): image, truth and found under a title and a legend.
+def compare(pixels: Pixels, truth: Labels, predicted: Labels, title: str, threshold: float = 0.5) -> Picture:
+    """(H, W, C) pixels and two (H, W) label maps → (h, w, 3): image, truth and prediction under a title and a legend.
 
-    In the truth, objects that nothing found matches at the IoU threshold stand out; among what was found, those that
-    match no true one. Raises `ValueError` where the shapes differ.
+    Objects without a match at the IoU threshold are outlined in their own colour: `MISSED` in the truth, `FALSE` in the
+    prediction. Raises `ValueError` if the shapes differ.
     """
-    true_ids, found_ids = matched(truth, found, threshold)
-    plain, small_truth = resized(pixels, truth, _SHORTEST, _LONGEST)
-    _, small_found = resized(pixels[..., :1], found, _SHORTEST, _LONGEST)
-    picture = draw(plain, np.zeros(small_truth.shape, np.int32))
+    true_ids, predicted_ids = matched(truth, predicted, threshold)
+    small_pixels, small_truth = resized(pixels, truth, _SHORTEST, _LONGEST)
+    _, small_predicted = resized(pixels[..., :1], predicted, _SHORTEST, _LONGEST)
+    picture = draw(small_pixels, np.zeros(small_truth.shape, np.int32))
     panels = side_by_side(
         picture,
         _outlined(picture, small_truth, true_ids, MISSED),
-        _outlined(picture, small_found, found_ids, FALSE),
+        _outlined(picture, small_predicted, predicted_ids, FALSE),
     )
-    missed, false = (np.count_nonzero(np.unique(m)) - len(i) for m, i in ((truth, true_ids), (found, found_ids)))
+    missed, false = len(_ids(truth)) - len(true_ids), len(_ids(predicted)) - len(predicted_ids)
     legend = [(MATCHED, f"matched {len(true_ids)}"), (MISSED, f"missed {missed}"), (FALSE, f"false {false}")]
-    return _headed(panels, f"{title}     image | truth | found", legend)
+    return _with_heading(panels, f"{title}     image | truth | found", legend)
 
 
-def matched(truth: Labels, found: Labels, threshold: float) -> tuple[Labels, Labels]:
-    """The labels (K,) in the truth and those (K,) found that match, as `metrics.match` counts them; both ascending."""
-    pairs = overlaps(truth, found)
-    places = assign(pairs, threshold)
-    return _ids(truth)[np.sort(pairs.rows[places])], _ids(found)[np.sort(pairs.columns[places])]
+def matched(truth: Labels, predicted: Labels, threshold: float) -> tuple[Labels, Labels]:
+    """The matched labels (K,) of the truth and of the prediction, by `metrics.match`; both ascending."""
+    pairs = overlaps(truth, predicted)
+    indices = assign(pairs, threshold)
+    return _ids(truth)[np.sort(pairs.rows[indices])], _ids(predicted)[np.sort(pairs.columns[indices])]
 
 
 def _ids(labels: Labels) -> Labels:
@@ -50,17 +51,17 @@ def _ids(labels: Labels) -> Labels:
     return np.unique(labels[labels != 0])
 
 
-def _outlined(picture: Picture, labels: Labels, good: NDArray[np.int32], colour: tuple[int, int, int]) -> Picture:
-    """The picture with its matched objects outlined as such, and the others in `colour`."""
-    drawn = picture.copy()
-    fine = np.isin(labels, good)
-    outline(drawn, np.where(fine, labels, 0), MATCHED)
-    outline(drawn, np.where(fine, 0, labels), colour)
-    return drawn
+def _outlined(picture: Picture, labels: Labels, matched_ids: Labels, unmatched_colour: _Colour) -> Picture:
+    """A copy of the picture with its objects outlined, unmatched ones in `unmatched_colour`."""
+    copy = picture.copy()
+    is_matched = np.isin(labels, matched_ids)
+    outline(copy, np.where(is_matched, labels, 0), MATCHED)
+    outline(copy, np.where(is_matched, 0, labels), unmatched_colour)
+    return copy
 
 
-def _headed(panels: Picture, title: str, legend: list[tuple[tuple[int, int, int], str]]) -> Picture:
-    """The panels under a line of title and a line of legend; wider, where the lines need it."""
+def _with_heading(panels: Picture, title: str, legend: list[tuple[_Colour, str]]) -> Picture:
+    """The panels below a line of title and a line of legend, widened if a line needs it."""
     font = ImageFont.load_default(_FONT)
     widths = [round(font.getlength(text)) + _LINE + _MARGIN for _, text in legend]
     width = max(panels.shape[1], round(font.getlength(title)) + 2 * _MARGIN, sum(widths) + 2 * _MARGIN)
@@ -69,8 +70,8 @@ def _headed(panels: Picture, title: str, legend: list[tuple[tuple[int, int, int]
     pen = ImageDraw.Draw(canvas)
     pen.text((_MARGIN, _MARGIN // 2), title, "black", font)
     left = _MARGIN
-    for (colour, text), wide in zip(legend, widths, strict=True):
+    for (colour, text), entry_width in zip(legend, widths, strict=True):
         pen.rectangle((left, _LINE + 4, left + 14, _LINE + 18), fill=colour)
         pen.text((left + _LINE, _LINE + 2), text, "black", font)
-        left += wide
+        left += entry_width
     return np.asarray(canvas, np.uint8)

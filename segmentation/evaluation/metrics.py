@@ -1,7 +1,7 @@
-"""How good a segmentation is: objects matched one to one by IoU, and the rates that follow.
+"""Metrics of a segmentation: objects are matched one to one by IoU, and rates are computed from the matches.
 
-AP here is TP / (TP + FP + FN), as the 2018 Data Science Bowl, StarDist and EmbedSeg count it; it is not COCO's area
-under a precision-recall curve. Where there is nothing to find and nothing was found, every rate is 1.
+AP here is TP / (TP + FP + FN), as in the 2018 Data Science Bowl, StarDist and EmbedSeg; it is not COCO's area under a
+precision-recall curve. If the truth and the prediction have no objects, every rate is 1.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ AnyLabels = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Overlaps:
-    """The IoU matrix of two label maps, only the pairs that share a pixel."""
+    """The sparse IoU matrix of two label maps: only the pairs of objects that share a pixel."""
 
-    #: Objects in the truth: the matrix's rows.
+    #: Number of true objects: the matrix's rows.
     truths: int
-    #: Objects found: the matrix's columns.
+    #: Number of predicted objects: the matrix's columns.
     found: int
-    #: (P,) row and column of each pair, by ascending label.
+    #: (P,) row and column of each pair, in the order of ascending labels.
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
     #: (P,) intersection over union of each pair, in (0, 1].
@@ -37,7 +37,7 @@ class Overlaps:
 
 @dataclass(frozen=True)
 class Rates:
-    """Rates between 0 and 1 at an IoU threshold."""
+    """Rates between 0 and 1 at one IoU threshold."""
 
     threshold: float
     #: TP / (TP + FP + FN).
@@ -45,7 +45,7 @@ class Rates:
     precision: float
     recall: float
     f1: float
-    #: Sum of the matches' IoU / (TP + FP/2 + FN/2) (Kirillov et al., CVPR 2019); customary at .5.
+    #: Sum of the matches' IoU / (TP + FP/2 + FN/2) (Kirillov et al., CVPR 2019); usually reported at .5.
     panoptic_quality: float
 
 
@@ -56,15 +56,15 @@ class Matches:
     threshold: float
     #: True positives: matched objects.
     tp: int
-    #: False positives: objects found that match nothing.
+    #: False positives: predicted objects without a match.
     fp: int
-    #: False negatives: true objects that nothing matches.
+    #: False negatives: true objects without a match.
     fn: int
     #: Sum of the matches' IoU.
     iou: float
 
     def rates(self) -> Rates:
-        """The rates that these counts give."""
+        """The rates of these counts."""
         tp, fp, fn = self.tp, self.fp, self.fn
         half = (fp + fn) / 2
         return Rates(
@@ -79,62 +79,65 @@ class Matches:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """One image's result."""
+    """One image's scores."""
 
+    #: Number of true and of predicted objects.
     truths: int
     found: int
-    #: One for each threshold, as given to `score`.
+    #: One per threshold, in the order given to `score`.
     matches: tuple[Matches, ...]
 
     @property
     def count_error(self) -> int:
-        """Objects found beyond those there are; negative where some are missed."""
+        """Predicted minus true objects: negative if too few were predicted."""
         return self.found - self.truths
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Many images' result, in the two ways that papers average."""
+    """The scores of many images, averaged in the two ways that papers use."""
 
+    #: Number of images, of true and of predicted objects.
     images: int
     truths: int
     found: int
     #: Mean over images of the absolute count error, objects.
     count_error: float
-    #: Rates of all objects thrown together, for each threshold: crowded images weigh more.
+    #: Rates over the objects of all images, per threshold: crowded images weigh more.
     pooled: tuple[Rates, ...]
-    #: Mean over images of each image's rates, for each threshold.
+    #: Mean over images of each image's rates, per threshold.
     mean: tuple[Rates, ...]
 
 
-def overlaps(truth: AnyLabels, found: AnyLabels) -> Overlaps:
+def overlaps(truth: AnyLabels, predicted: AnyLabels) -> Overlaps:
     """The IoU of every pair of objects that share a pixel.
 
-    Both maps are (H, W), 0 for background; labels need not be consecutive. Raises `ValueError` on different shapes
-    and on negative labels. Linear but for sorting the runs of equal pixels.
+    Both maps are (H, W), 0 for background; labels need not be consecutive. Raises `ValueError` for different shapes
+    and for negative labels. Takes linear time, except for sorting the runs of equal pixels.
     """
-    if truth.shape != found.shape:
-        raise ValueError(f"label maps of one shape are needed, not {truth.shape} and {found.shape}")
-    begins = _runs(truth.ravel(), found.ravel())
-    lengths = np.diff(begins, append=truth.size)
-    (true_ids, rows), (found_ids, columns) = _compact(truth.ravel()[begins]), _compact(found.ravel()[begins])
-    true_areas, found_areas = np.bincount(rows, lengths), np.bincount(columns, lengths)
-    pairs, places = np.unique(rows * len(found_ids) + columns, return_inverse=True)
-    shared = np.bincount(places, lengths)
-    rows, columns = np.divmod(pairs, max(len(found_ids), 1))
-    both = (true_ids[rows] != 0) & (found_ids[columns] != 0)
+    if truth.shape != predicted.shape:
+        raise ValueError(f"label maps of one shape are needed, not {truth.shape} and {predicted.shape}")
+    starts = _run_starts(truth.ravel(), predicted.ravel())
+    lengths = np.diff(starts, append=truth.size)
+    (true_ids, rows), (predicted_ids, columns) = _unique(truth.ravel()[starts]), _unique(predicted.ravel()[starts])
+    true_areas, predicted_areas = np.bincount(rows, lengths), np.bincount(columns, lengths)
+    pairs, indices = np.unique(rows * len(predicted_ids) + columns, return_inverse=True)
+    shared = np.bincount(indices, lengths)
+    rows, columns = np.divmod(pairs, max(len(predicted_ids), 1))
+    both = (true_ids[rows] != 0) & (predicted_ids[columns] != 0)
     rows, columns, shared = rows[both], columns[both], shared[both]
-    iou = shared / (true_areas[rows] + found_areas[columns] - shared)
-    # Background, where there is any, is the first of the ids and no object.
-    skip, jump = int((true_ids[:1] == 0).sum()), int((found_ids[:1] == 0).sum())
-    return Overlaps(len(true_ids) - skip, len(found_ids) - jump, rows - skip, columns - jump, iou)
+    iou = shared / (true_areas[rows] + predicted_areas[columns] - shared)
+    # The background, if there is any, is the first id; it is not an object.
+    true_skip, predicted_skip = int((true_ids[:1] == 0).sum()), int((predicted_ids[:1] == 0).sum())
+    truths, found = len(true_ids) - true_skip, len(predicted_ids) - predicted_skip
+    return Overlaps(truths, found, rows - true_skip, columns - predicted_skip, iou)
 
 
 def assign(pairs: Overlaps, threshold: float) -> NDArray[np.intp]:
-    """The places (K,) of the pairs that match, one to one and with IoU ≥ `threshold`.
+    """The indices (K,) of the pairs that match one to one with IoU ≥ `threshold`.
 
-    They are as many as there can be, and of such choices the one with the greatest sum of IoU. Raises `ValueError` for
-    a threshold outside (0, 1].
+    The number of matches is the largest possible; among equal numbers, the sum of IoU is. Raises `ValueError` for a
+    threshold outside (0, 1].
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"an IoU threshold lies in (0, 1], not at {threshold}")
@@ -143,20 +146,20 @@ def assign(pairs: Overlaps, threshold: float) -> NDArray[np.intp]:
 
 
 def match(pairs: Overlaps, threshold: float) -> Matches:
-    """The pairs that `assign` chooses, counted. Raises `ValueError` as it does."""
+    """Count the matches of `assign`. Raises `ValueError` for a threshold outside (0, 1]."""
     matched = pairs.iou[assign(pairs, threshold)]
     tp = len(matched)
     return Matches(threshold, tp, pairs.found - tp, pairs.truths - tp, float(matched.sum()))
 
 
-def score(truth: AnyLabels, found: AnyLabels, thresholds: Sequence[float] = THRESHOLDS) -> ImageScore:
-    """Compare one image's (H, W) label maps. Raises `ValueError` as `overlaps` and `match` do."""
-    pairs = overlaps(truth, found)
+def score(truth: AnyLabels, predicted: AnyLabels, thresholds: Sequence[float] = THRESHOLDS) -> ImageScore:
+    """Compare one image's (H, W) label maps. Raises the `ValueError`s of `overlaps` and `match`."""
+    pairs = overlaps(truth, predicted)
     return ImageScore(pairs.truths, pairs.found, tuple(match(pairs, threshold) for threshold in thresholds))
 
 
 def summarise(scores: Sequence[ImageScore]) -> Summary:
-    """Many images' scores in one. Raises `ValueError` where there are none or their thresholds differ."""
+    """Combine the scores of many images. Raises `ValueError` if there are none or their thresholds differ."""
     if not scores:
         raise ValueError("no image to summarise")
     levels = list(zip(*(image.matches for image in scores), strict=True))
@@ -172,34 +175,34 @@ def summarise(scores: Sequence[ImageScore]) -> Summary:
     )
 
 
-def _runs(first: AnyLabels, second: AnyLabels) -> NDArray[np.intp]:
-    """Where, in two flat maps, a run of pixels begins that are equal in both: far fewer to sort than the pixels."""
-    begins = np.ones(first.size, np.bool_)
-    begins[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    return np.flatnonzero(begins)
+def _run_starts(first: AnyLabels, second: AnyLabels) -> NDArray[np.intp]:
+    """The first pixel of each run that is constant in both flat maps: there are far fewer runs to sort than pixels."""
+    is_start = np.ones(first.size, np.bool_)
+    is_start[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return np.flatnonzero(is_start)
 
 
-def _compact(labels: AnyLabels) -> tuple[AnyLabels, NDArray[np.intp]]:
-    """The labels that occur, ascending, and the index among them of each that was given."""
+def _unique(labels: AnyLabels) -> tuple[AnyLabels, NDArray[np.intp]]:
+    """The distinct labels, ascending, and each label's index among them. Raises `ValueError` for negative labels."""
     if labels.size and labels.min() < 0:
         raise ValueError(f"labels are 0 or more, not {labels.min()}")
     return np.unique(labels, return_inverse=True)
 
 
 def _assign(rows: NDArray[np.intp], columns: NDArray[np.intp], iou: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The places of the best one-to-one choice among the pairs.
+    """The indices of the best one-to-one assignment of the pairs.
 
-    Above ½ no object is in two pairs, so nearly all are settled at once and the dense assignment stays tiny.
+    With IoU above ½ no object is in two pairs, so nearly all pairs are unambiguous and the dense assignment stays tiny.
     """
-    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
-    rivals = np.flatnonzero(~alone)
+    unambiguous = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    rivals = np.flatnonzero(~unambiguous)
     row_ids, r = np.unique(rows[rivals], return_inverse=True)
     column_ids, c = np.unique(columns[rivals], return_inverse=True)
-    gain, places = np.zeros((len(row_ids), len(column_ids))), np.full((len(row_ids), len(column_ids)), -1, np.intp)
-    gain[r, c] = iou[rivals] + len(row_ids)  # the number of matches comes before their quality
-    places[r, c] = rivals
-    chosen = places[linear_sum_assignment(gain, maximize=True)]
-    return np.concatenate([np.flatnonzero(alone), chosen[chosen >= 0]])
+    gain, indices = np.zeros((len(row_ids), len(column_ids))), np.full((len(row_ids), len(column_ids)), -1, np.intp)
+    gain[r, c] = iou[rivals] + len(row_ids)  # one more match outweighs any sum of IoU
+    indices[r, c] = rivals
+    chosen = indices[linear_sum_assignment(gain, maximize=True)]
+    return np.concatenate([np.flatnonzero(unambiguous), chosen[chosen >= 0]])
 
 
 def _rate(part: float, whole: float, empty: float = 1.0) -> float:
@@ -207,7 +210,7 @@ def _rate(part: float, whole: float, empty: float = 1.0) -> float:
 
 
 def _pool(level: Sequence[Matches]) -> Matches:
-    """The counts of all images at one threshold, added up."""
+    """The sum of all images' counts at one threshold."""
     return Matches(
         level[0].threshold,
         sum(matches.tp for matches in level),
@@ -218,7 +221,7 @@ def _pool(level: Sequence[Matches]) -> Matches:
 
 
 def _mean(rates: Sequence[Rates]) -> Rates:
-    """The mean of each rate over images, at one threshold."""
+    """The mean over images of each rate at one threshold."""
     count = len(rates)
     return Rates(
         rates[0].threshold,

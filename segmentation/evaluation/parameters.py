@@ -1,13 +1,12 @@
-"""Clustering parameters in a model's `model.toml`: two values change, the rest stays byte for byte."""
+"""Store clustering parameters in a model's `model.toml`, keeping the file's comments and formatting."""
 
 from __future__ import annotations
 
-import re
 import tempfile
 import tomllib
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+
+import tomlkit
 
 from ..atomic_write import atomic_write
 from ..clustering.cluster import Clustering
@@ -20,10 +19,10 @@ _ADVICE = "to change it, copy the model's folder into one of your own, and name 
 
 
 def check_writable(folder: Location) -> Path:
-    """The folder, if `store` may write there.
+    """The folder, if `store` can write there.
 
-    Raises `ModelNotWritable`, also for any place that a URL names and for the package's own models: in a virtual
-    environment those can be written, and would differ from the release unseen.
+    Raises `ModelNotWritable`, also for every URL and for the models that come with the package: a virtual environment
+    would let them be changed, and they would differ from the release unnoticed.
     """
     if not isinstance(folder, Path):
         raise ModelNotWritable(f"{folder}: {_ADVICE}")
@@ -38,17 +37,15 @@ def check_writable(folder: Location) -> Path:
 
 
 def store(folder: Path, parameters: Clustering) -> None:
-    """Write seed threshold and least pixels into the model's spec, whole or not at all.
+    """Write `seed_threshold` and `min_pixels` into the model's spec, atomically.
 
-    Raises `ModelNotWritable` where the folder may not be changed and `InvalidModel` where its spec is none.
+    Raises `ModelNotWritable` if the folder can't be changed, and `InvalidModel` if its spec is invalid.
     """
     path = folder / SPEC
     try:
-        text = path.read_bytes().decode()
-        text = _set(text, "seed_threshold", parameters.seed_threshold)
-        text = _set(text, "min_pixels", parameters.min_pixels)
+        text = _with_parameters(path.read_bytes().decode(), parameters)
         ModelSpec.model_validate(tomllib.loads(text))
-    except (OSError, ValueError) as error:  # not UTF-8, not TOML, and what pydantic says are ValueErrors
+    except (OSError, ValueError) as error:  # not UTF-8, not TOML and pydantic's errors are ValueErrors
         raise InvalidModel(f"{path}: {error}") from error
     try:
         with atomic_write(path) as part:
@@ -57,21 +54,13 @@ def store(folder: Path, parameters: Clustering) -> None:
         raise _not_writable(folder, error) from error
 
 
-def _set(text: str, key: str, value: float) -> str:
-    """The TOML text with this top-level key at this value and nothing else changed. Raises `ValueError`."""
-    wanted = tomllib.loads(text) | {key: value}
-    for changed in _changes(text, key, value):
-        with suppress(tomllib.TOMLDecodeError):
-            if tomllib.loads(changed) == wanted:
-                return changed
-    raise ValueError(f"{key} can't be changed to {value}: write it on a line of its own")
-
-
-def _changes(text: str, key: str, value: float) -> Iterator[str]:
-    """The text with each line changed that looks like the key's, a string's line may, and with the key put first."""
-    for found in re.finditer(rf"""^[ \t]*["']?{key}["']?[ \t]*=[ \t]*([^\s#]+)""", text, re.MULTILINE):
-        yield f"{text[: found.start(1)]}{value!r}{text[found.end(1) :]}"
-    yield f"{key} = {value!r}\n{text}"
+def _with_parameters(text: str, parameters: Clustering) -> str:
+    """The TOML text with these parameters; keys that it lacks are added at its beginning, before any table."""
+    document, new = tomlkit.parse(text), tomlkit.document()
+    for key in ("seed_threshold", "min_pixels"):
+        target = document if key in document else new
+        target[key] = getattr(parameters, key)
+    return tomlkit.dumps(new) + tomlkit.dumps(document)
 
 
 def _not_writable(folder: Path, error: OSError) -> ModelNotWritable:

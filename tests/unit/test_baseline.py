@@ -1,19 +1,16 @@
-"""The scikit-image baseline on pictures whose objects are known."""
+"""The scikit-image baseline on pictures with known objects."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from maskq.segmentation.arrays import Floats, Labels
 from maskq.segmentation.evaluation.baseline import otsu_watershed
 from maskq.segmentation.evaluation.metrics import score
 
-Plane = NDArray[np.float32]
-Labels = NDArray[np.int32]
 
-
-def two_touching_discs() -> tuple[Plane, Labels]:
+def two_touching_discs() -> tuple[Floats, Labels]:
     """A noisy (80, 120) picture and its truth."""
     y, x = np.mgrid[:80, :120]
     truth = np.zeros((80, 120), np.int32)
@@ -23,7 +20,7 @@ def two_touching_discs() -> tuple[Plane, Labels]:
     return ((truth > 0) + noise).astype(np.float32), truth
 
 
-def test_touching_discs_are_parted() -> None:
+def test_touching_discs_are_separated() -> None:
     plane, truth = two_touching_discs()
     labels = otsu_watershed(plane)
     assert labels.dtype == np.int32 and np.unique(labels).tolist() == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""A folder of labelled images is read as a whole or refused with what is wrong; crops show what their labels say."""
+"""Data sets are read, or refused with the reason; crops and their labels stay aligned."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from maskq.segmentation.dataset import InvalidDataset, Pair, divide, pairs, write_index
+from maskq.segmentation.dataset import InvalidDataset, Pair, pairs, train_val_split, write_index
 from maskq.segmentation.errors import NotAnImage
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.training.augmentation import CropSampler
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def squares(height: int = 96, width: int = 120, every: int = 24) -> Array:
-    """(H, W) labels of separate squares, unlike under any turn."""
+    """(H, W) labels of separate squares, without rotational symmetry."""
     labels = np.zeros((height, width), np.uint16)
     for number, (row, column) in enumerate(np.ndindex(height // every, width // every), 1):
         if (row * 3 + column * 5) % 4:
@@ -29,7 +29,7 @@ def squares(height: int = 96, width: int = 120, every: int = 24) -> Array:
 
 
 def write(folder: Path, name: str, labels: Array, image: Array | None = None) -> None:
-    """One image, bright where there is an object, and its labels."""
+    """Write an image, by default bright inside the objects, and its labels."""
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     np.save(folder / "labels" / f"{name}.npy", labels)
@@ -53,55 +53,55 @@ def crops(folder: Path, size: int = 64) -> CropSampler:
 
 def test_images_and_labels_are_paired_by_stem_and_sorted(folder: Path) -> None:
     (folder / "images" / "a.npy").rename(folder / "images" / "a.other")
-    found = pairs(folder)
-    assert [pair.name for pair in found] == ["a", "b", "c"]
-    assert found[0] == Pair("a", folder / "images" / "a.other", folder / "labels" / "a.npy")
+    data = pairs(folder)
+    assert [pair.name for pair in data] == ["a", "b", "c"]
+    assert data[0] == Pair("a", folder / "images" / "a.other", folder / "labels" / "a.npy")
 
 
-def test_a_split_is_what_the_index_says(folder: Path) -> None:
+def test_splits_come_from_the_index(folder: Path) -> None:
     assert [pair.name for pair in pairs(folder, "train")] == ["a", "b"]
     assert [pair.name for pair in pairs(folder, "val")] == ["c"]
 
 
-def test_an_index_may_stand_elsewhere(folder: Path, tmp_path: Path) -> None:
+def test_an_index_can_be_elsewhere(folder: Path, tmp_path: Path) -> None:
     write_index(tmp_path / "split.csv", train=pairs(folder, "val"), val=pairs(folder, "train"))
-    train, val = divide(folder, tmp_path / "split.csv")
+    train, val = train_val_split(folder, tmp_path / "split.csv")
     assert [p.name for p in train] == ["c"] and [p.name for p in val] == ["a", "b"]
     assert [p.name for p in pairs(folder, "train", tmp_path / "split.csv")] == ["c"]
 
 
-def test_data_are_divided_by_their_index(folder: Path) -> None:
-    train, val = divide(folder)
+def test_the_train_val_split_comes_from_the_index(folder: Path) -> None:
+    train, val = train_val_split(folder)
     assert [p.name for p in train] == ["a", "b"] and [p.name for p in val] == ["c"]
     (folder / "index.csv").write_text("id,split\na,train\n")
-    assert [len(part) for part in divide(folder)] == [1, 0]
+    assert [len(part) for part in train_val_split(folder)] == [1, 0]
 
 
-def test_an_image_that_is_learnt_from_and_held_out_is_refused(folder: Path) -> None:
+def test_an_image_in_both_splits_is_refused(folder: Path) -> None:
     (folder / "index.csv").write_text("id,split\na,train\nb,train\na,val\n")
     with pytest.raises(InvalidDataset, match="a in train and in val"):
-        divide(folder)
+        train_val_split(folder)
 
 
 def test_without_an_index_every_fifth_image_is_held_out(tmp_path: Path) -> None:
     for name in "abcdefghijk":
         write(tmp_path, name, squares())
-    train, val = divide(tmp_path)
+    train, val = train_val_split(tmp_path)
     assert [p.name for p in val] == ["e", "j"] and len(train) == 9
 
 
-def test_an_index_out_of_a_spreadsheet_is_read_too(folder: Path) -> None:
+def test_an_index_saved_by_a_spreadsheet_is_read(folder: Path) -> None:
     (folder / "index.csv").write_bytes(b"\xef\xbb\xbfid,split\r\na,train\r\n\xc3\xa9,train\r\n")
     assert [pair.name for pair in pairs(folder, "train")] == ["a"]
 
 
-def test_what_has_no_partner_is_left_out(folder: Path) -> None:
+def test_files_without_a_partner_are_ignored(folder: Path) -> None:
     (folder / "images" / "a.npy").unlink()
     (folder / "labels" / "b.npy").unlink()
     assert [pair.name for pair in pairs(folder)] == ["c"]
 
 
-def test_hidden_files_and_folders_are_no_images(folder: Path) -> None:
+def test_hidden_files_and_folders_are_ignored(folder: Path) -> None:
     for part in ("images", "labels"):
         (folder / part / ".DS_Store").write_bytes(b"Mac")
         (folder / part / "thumbnails").mkdir()
@@ -109,13 +109,13 @@ def test_hidden_files_and_folders_are_no_images(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["images", "labels"])
-def test_a_folder_without_images_or_labels_is_no_data_set(folder: Path, missing: str) -> None:
+def test_a_folder_without_images_or_labels_is_refused(folder: Path, missing: str) -> None:
     (folder / missing).rename(folder / "elsewhere")
     with pytest.raises(InvalidDataset, match=rf"^{folder}: needs the folders images/ and labels/$"):
         pairs(folder)
 
 
-def test_a_folder_without_any_pair_is_no_data_set(tmp_path: Path) -> None:
+def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
     for part in ("images", "labels"):
         (tmp_path / part).mkdir()
     with pytest.raises(InvalidDataset, match="no image with labels$"):
@@ -131,14 +131,14 @@ def test_a_split_without_an_index_or_without_members_is_refused(folder: Path) ->
 
 
 @pytest.mark.parametrize("column", ["id", "split"])
-def test_an_index_that_lacks_a_column_is_refused_with_its_name(folder: Path, column: str) -> None:
+def test_the_error_for_an_index_without_a_column_names_the_column(folder: Path, column: str) -> None:
     index = folder / "index.csv"
     index.write_text(index.read_text().replace(column, "other"))
     with pytest.raises(InvalidDataset, match=rf"index\.csv: no column '{column}'"):
         pairs(folder, "train")
 
 
-def test_an_index_that_is_no_text_is_refused(folder: Path) -> None:
+def test_a_binary_index_is_refused(folder: Path) -> None:
     (folder / "index.csv").write_bytes(b"id,split\n\xff\xfe\x00\n")
     with pytest.raises(InvalidDataset, match=r"index\.csv: not a CSV file"):
         pairs(folder, "train")
@@ -154,7 +154,7 @@ def test_two_images_of_one_name_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["?", "u1", "u2", "i4", "u4", "i8"])
-def test_labels_of_any_integers_are_read(tmp_path: Path, kind: str) -> None:
+def test_labels_of_any_integer_type_are_read(tmp_path: Path, kind: str) -> None:
     labels = (squares() % 50).astype(kind)
     write(tmp_path, "a", labels)
     read = pairs(tmp_path)[0].read_labels()
@@ -163,7 +163,7 @@ def test_labels_of_any_integers_are_read(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "why"),
+    ("labels", "reason"),
     [
         (np.zeros((9, 9, 3), np.uint8), "3 channels of uint8"),
         (np.zeros((9, 9)), "1 channels of float64"),
@@ -172,13 +172,13 @@ def test_labels_of_any_integers_are_read(tmp_path: Path, kind: str) -> None:
     ],
     ids=["colours", "floats", "negative", "huge"],
 )
-def test_what_is_no_label_image_is_refused(tmp_path: Path, labels: Array, why: str) -> None:
+def test_files_that_are_not_label_images_are_refused(tmp_path: Path, labels: Array, reason: str) -> None:
     write(tmp_path, "a", labels)
-    with pytest.raises(InvalidDataset, match=rf"labels/a\.npy: {why}"):
+    with pytest.raises(InvalidDataset, match=rf"labels/a\.npy: {reason}"):
         pairs(tmp_path)[0].read_labels()
 
 
-def test_labels_saved_as_a_palette_are_refused_and_not_taken_for_their_colours(tmp_path: Path) -> None:
+def test_labels_saved_with_a_palette_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "a", squares())
     (tmp_path / "labels" / "a.npy").unlink()
     Image.fromarray(squares().astype(np.uint8)).quantize(16).save(tmp_path / "labels" / "a.png")
@@ -186,7 +186,7 @@ def test_labels_saved_as_a_palette_are_refused_and_not_taken_for_their_colours(t
         pairs(tmp_path)[0].read_labels()
 
 
-def test_a_file_that_is_no_image_is_named(folder: Path) -> None:
+def test_the_error_for_a_file_that_is_not_an_image_names_it(folder: Path) -> None:
     (folder / "images" / "b.npy").write_text("no image")
     with pytest.raises(NotAnImage, match=r"^b\.npy: "):
         crops(folder)
@@ -207,7 +207,7 @@ def test_a_data_set_without_a_single_object_is_refused(tmp_path: Path) -> None:
 # Crops
 
 
-def test_a_batch_has_the_shapes_and_types_that_training_wants(folder: Path) -> None:
+def test_a_batch_has_the_shapes_and_types_that_training_needs(folder: Path) -> None:
     images, labels = CropSampler(pairs(folder), ModelSpec(name="any", channels="rgb"), 40).batch(
         3, np.random.default_rng(0)
     )
@@ -216,7 +216,7 @@ def test_a_batch_has_the_shapes_and_types_that_training_wants(folder: Path) -> N
     assert np.isfinite(images).all()
 
 
-def test_crops_are_the_same_for_the_same_seed_and_others_for_another(folder: Path) -> None:
+def test_crops_depend_only_on_the_seed(folder: Path) -> None:
     one, again, other = (crops(folder).batch(4, np.random.default_rng(seed)) for seed in (1, 1, 2))
     for mine, theirs in zip(one, again, strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -239,7 +239,7 @@ SHAPES = {"large": (96, 120), "small": (40, 50), "narrow": (20, 200), "thin": (1
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_a_crop_has_its_size_whatever_the_size_of_the_image(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_crops_of_images_of_any_size_have_the_given_size(tmp_path: Path, shape: tuple[int, int]) -> None:
     labels = np.zeros(shape, np.uint16)
     labels[: max(1, shape[0] // 2), : max(1, shape[1] // 2)] = 1
     write(tmp_path, "a", labels)
@@ -249,7 +249,7 @@ def test_a_crop_has_its_size_whatever_the_size_of_the_image(tmp_path: Path, shap
 
 
 @pytest.mark.parametrize("shape", [(96, 120), (72, 96)], ids=["large", "smaller-than-the-crop"])
-def test_image_and_labels_stay_aligned_through_turns_zoom_and_light(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_image_and_labels_stay_aligned_through_rotation_scale_and_light(tmp_path: Path, shape: tuple[int, int]) -> None:
     write(tmp_path, "a", squares(*shape))
     images, labels = crops(tmp_path, 64).batch(60, np.random.default_rng(0))
     for image, truth in zip(images[:, 0], labels > 0, strict=True):
@@ -257,7 +257,7 @@ def test_image_and_labels_stay_aligned_through_turns_zoom_and_light(tmp_path: Pa
         assert np.median(image[truth]) > np.median(image[~truth]) + 0.1
 
 
-def test_an_object_is_one_piece_in_its_crop_also_at_the_border_of_the_image(tmp_path: Path) -> None:
+def test_an_object_in_a_crop_is_one_piece_even_at_the_border_of_the_image(tmp_path: Path) -> None:
     write(tmp_path, "a", squares(48, 48))
     _, labels = crops(tmp_path, 64).batch(60, np.random.default_rng(0))
     for truth in labels:
@@ -265,7 +265,7 @@ def test_an_object_is_one_piece_in_its_crop_also_at_the_border_of_the_image(tmp_
             assert ndimage.label(truth == label)[1] == 1
 
 
-def test_objects_of_one_crop_come_at_several_sizes_and_in_all_turns(tmp_path: Path) -> None:
+def test_crops_vary_in_size_rotation_and_flip(tmp_path: Path) -> None:
     labels = np.zeros((160, 160), np.uint16)
     labels[70:90, 75:82] = 1  # upright
     labels[70:75, 75:90] = 1  # with an arm at its top right
@@ -281,7 +281,7 @@ def test_objects_of_one_crop_come_at_several_sizes_and_in_all_turns(tmp_path: Pa
     assert len(seen) == 8
 
 
-def test_labels_with_huge_numbers_make_crops_like_any_others(tmp_path: Path) -> None:
+def test_huge_label_values_give_the_same_crops(tmp_path: Path) -> None:
     for name, factor in (("small", 1), ("huge", 50_000_000)):
         write(tmp_path / name, "a", squares().astype(np.int64) * factor)
     small, huge = (crops(tmp_path / name).batch(4, np.random.default_rng(0)) for name in ("small", "huge"))
@@ -290,19 +290,19 @@ def test_labels_with_huge_numbers_make_crops_like_any_others(tmp_path: Path) -> 
     assert huge[1].max() <= squares().size
 
 
-def test_a_model_that_sees_images_smaller_is_trained_on_smaller_ones(folder: Path) -> None:
+def test_the_scale_of_the_model_applies_to_crops(folder: Path) -> None:
     rng = np.random.default_rng
     _, full = CropSampler(pairs(folder), ModelSpec(name="any"), 64).batch(8, rng(0))
     _, half = CropSampler(pairs(folder), ModelSpec(name="any", scale=0.5), 64).batch(8, rng(0))
 
     def largest(labels: Array) -> float:
-        return float(np.median([np.bincount(one[one > 0]).max() for one in labels]))
+        return float(np.median([np.bincount(crop[crop > 0]).max() for crop in labels]))
 
-    assert 2.5 < largest(full) / largest(half) < 6  # a quarter of the area, but for where borders cut
+    assert 2.5 < largest(full) / largest(half) < 6  # a quarter of the area, except for objects cut by borders
 
 
 @pytest.mark.parametrize(("min_pixels", "objects"), [(8, 2), (9, 1)])
-def test_what_the_model_would_never_report_is_background(tmp_path: Path, min_pixels: int, objects: int) -> None:
+def test_objects_below_min_pixels_become_background(tmp_path: Path, min_pixels: int, objects: int) -> None:
     labels = np.zeros((64, 64), np.uint16)
     labels[10:30, 10:30], labels[40:43, 40:43] = 1, 2
     write(tmp_path, "a", labels)

@@ -1,4 +1,4 @@
-"""Matching and rates, against examples worked by hand and a brute-force oracle."""
+"""Matches and rates, against examples worked by hand and a brute-force oracle."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from maskq.segmentation.arrays import Labels
 from maskq.segmentation.evaluation.metrics import THRESHOLDS, ImageScore, Matches, match, overlaps, score, summarise
 
-Labels = NDArray[np.int32]
 MapPair = tuple[Labels, Labels]
 
 
 def maps(side: int = 12, objects: int = 4) -> st.SearchStrategy[MapPair]:
-    """Two label maps of one shape, any size from none."""
+    """Pairs of label maps of one shape, possibly without pixels."""
     shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=side)
 
     def pair(shape: tuple[int, ...]) -> st.SearchStrategy[MapPair]:
@@ -29,7 +29,7 @@ def maps(side: int = 12, objects: int = 4) -> st.SearchStrategy[MapPair]:
 
 
 def nearly_alike() -> st.SearchStrategy[MapPair]:
-    """A map of blocks, and the same with some pixels changed: so that pairs on all sides of the thresholds occur."""
+    """A map of blocks and a copy with some pixels changed, so that IoUs on all sides of the thresholds occur."""
     blocks = hnp.arrays(np.int32, (3, 3), elements=st.integers(0, 5)).map(
         lambda b: np.kron(b, np.ones((3, 3), np.int32))
     )
@@ -52,7 +52,7 @@ def dense_iou(truth: Labels, found: Labels) -> NDArray[np.float64]:
 
 
 def best_by_trying(iou: NDArray[np.float64], threshold: float) -> tuple[int, float]:
-    """The most matches, then the greatest sum of IoU, over all assignments."""
+    """The largest number of matches, then the largest sum of IoU, over all assignments."""
     if iou.shape[0] > iou.shape[1]:
         iou = iou.T
     choices = (iou[range(len(iou)), list(order)] for order in permutations(range(iou.shape[1]), len(iou)))
@@ -82,11 +82,11 @@ def test_no_other_matching_is_better(pair: MapPair, threshold: float) -> None:
 
 
 @given(maps() | nearly_alike())
-def test_exchanging_truth_and_found_exchanges_precision_and_recall(pair: MapPair) -> None:
+def test_swapping_truth_and_prediction_swaps_precision_and_recall(pair: MapPair) -> None:
     for one, other in zip(score(*pair).matches, score(pair[1], pair[0]).matches, strict=True):
-        there, back = one.rates(), other.rates()
-        assert (there.ap, there.precision, there.recall, there.f1) == (back.ap, back.recall, back.precision, back.f1)
-        assert there.panoptic_quality == pytest.approx(back.panoptic_quality)
+        a, b = one.rates(), other.rates()
+        assert (a.ap, a.precision, a.recall, a.f1) == (b.ap, b.recall, b.precision, b.f1)
+        assert a.panoptic_quality == pytest.approx(b.panoptic_quality)
 
 
 @given(maps())
@@ -98,7 +98,7 @@ def test_the_truth_itself_is_perfect(pair: MapPair) -> None:
 
 
 @given(nearly_alike(), st.permutations(range(1, 7)), st.integers(1, 300_000_000))
-def test_names_of_the_labels_do_not_matter(pair: MapPair, order: list[int], factor: int) -> None:
+def test_label_values_do_not_matter(pair: MapPair, order: list[int], factor: int) -> None:
     renamed = np.array([0, *order], np.int32)[pair[1]] * np.int32(factor)
     for one, other in zip(score(*pair).matches, score(pair[0], renamed).matches, strict=True):
         assert (one.tp, one.fp, one.fn) == (other.tp, other.fp, other.fn)
@@ -112,7 +112,7 @@ def test_rates_lie_between_0_and_1_and_fall_with_the_threshold(pair: MapPair) ->
     assert all(low.ap >= high.ap for low, high in pairwise(rates))
 
 
-def test_the_thresholds_are_the_customary_ones() -> None:
+def test_the_thresholds_are_the_usual_ones() -> None:
     assert THRESHOLDS == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
@@ -135,12 +135,14 @@ def test_an_iou_of_exactly_the_threshold_matches_but_only_once() -> None:
     ("truth", "found", "ap", "precision", "recall"),
     [(0, 0, 1.0, 1.0, 1.0), (1, 0, 0.0, 0.0, 0.0), (0, 1, 0.0, 0.0, 0.0)],
 )
-def test_nothing_to_find_is_found_perfectly(truth: int, found: int, ap: float, precision: float, recall: float) -> None:
+def test_no_objects_and_none_predicted_is_perfect(
+    truth: int, found: int, ap: float, precision: float, recall: float
+) -> None:
     rates = score(line(truth), line(found)).matches[0].rates()
     assert (rates.ap, rates.precision, rates.recall) == (ap, precision, recall)
 
 
-def test_pooled_weighs_objects_and_the_mean_weighs_images() -> None:
+def test_pooled_rates_weigh_objects_and_mean_rates_weigh_images() -> None:
     crowd = score(line(1, 2, 3, 4, 5, 6, 7, 8, 9), line(1, 2, 3, 0, 0, 0, 0, 0, 0))
     single = score(line(1), line(1))
     summary = summarise([crowd, single])
@@ -157,7 +159,7 @@ def test_count_errors_of_opposite_sign_do_not_cancel() -> None:
     assert summarise([more, fewer]).count_error == 1
 
 
-def test_what_cannot_be_compared_is_refused() -> None:
+def test_incomparable_inputs_are_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
         score(line(1, 2), line(1))
     with pytest.raises(ValueError, match="not -3"):

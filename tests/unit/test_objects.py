@@ -1,4 +1,4 @@
-"""Objects of a label map, against a plain oracle: one full-frame mask per object."""
+"""Objects of a label map, against a simple oracle with one full-frame mask per object."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from maskq.segmentation.arrays import Labels
 from maskq.segmentation.objects import Object, describe
 
-Labels = NDArray[np.int32]
-
-# A few ids in much background, so that runs of several pixels, runs over columns' ends and missing ids all occur.
+# Few ids, so that runs of several pixels, runs over columns' ends and missing ids all occur.
 label_maps = hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 6))
 
 
 def expected(labels: Labels, scores: list[float]) -> list[Object]:
-    """The slow way."""
+    """The oracle: one mask per object."""
     objects = []
     for i, score in enumerate(scores, 1):
         ys, xs = np.nonzero(labels == i)
@@ -36,22 +34,22 @@ def expected(labels: Labels, scores: list[float]) -> list[Object]:
     return objects
 
 
-def assert_same(found: list[Object], wanted: list[Object]) -> None:
-    assert [vars(o) | {"centroid": None} for o in found] == [vars(o) | {"centroid": None} for o in wanted]
-    for one, other in zip(found, wanted, strict=True):
+def assert_same(actual: list[Object], wanted: list[Object]) -> None:
+    assert [vars(o) | {"centroid": None} for o in actual] == [vars(o) | {"centroid": None} for o in wanted]
+    for one, other in zip(actual, wanted, strict=True):
         assert one.centroid == pytest.approx(other.centroid, rel=1e-12, abs=1e-12)
 
 
 @settings(deadline=None)  # the first call compiles
 @given(label_maps)
-def test_every_object_is_what_its_own_mask_says(labels: Labels) -> None:
+def test_every_object_matches_its_mask(labels: Labels) -> None:
     scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     assert_same(describe(labels, scores), expected(labels, scores))
 
 
 @settings(deadline=None)  # the first call compiles
 @given(label_maps)
-def test_a_map_in_any_memory_order_gives_the_same(labels: Labels) -> None:
+def test_memory_order_does_not_matter(labels: Labels) -> None:
     scores = [0.5] * 6
     wide = np.repeat(labels, 2, axis=1)
     assert describe(np.asfortranarray(labels), scores) == describe(labels, scores) == describe(wide[:, ::2], scores)
@@ -75,7 +73,7 @@ def test_an_empty_map_has_no_objects(shape: tuple[int, int]) -> None:
     assert describe(np.zeros(shape, np.int32), [0.9, 0.9]) == []
 
 
-def test_more_objects_than_16_bits_count() -> None:
+def test_more_objects_than_16_bits_can_count() -> None:
     labels = np.arange(300 * 300, dtype=np.int32).reshape(300, 300)
     objects = describe(labels, [0.9] * (300 * 300 - 1))
     last = objects[-1]
@@ -84,7 +82,7 @@ def test_more_objects_than_16_bits_count() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools' own, in decode
-def test_an_object_survives_json_and_decodes_to_the_mask() -> None:
+def test_an_object_round_trips_through_json_and_decodes_to_its_mask() -> None:
     labels = np.zeros((9, 12), np.int32)
     labels[3:7, 4:10] = 1
     (written,) = (json.loads(json.dumps(asdict(o))) for o in describe(labels, np.array([0.75], np.float32)))

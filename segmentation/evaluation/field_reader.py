@@ -1,4 +1,4 @@
-"""A network's fields, and the labels that are read out of them, apart: to read the same fields in many ways."""
+"""Run a network once and read labels from its fields many times, with different parameters."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from ..arrays import Labels, Pixels
 from ..clustering.cluster import Clustering, cluster
 from ..clustering.fields import Foreground, unpack
 from ..network.tiling import Bounds
-from ..rescaling import clustering
+from ..rescaling import clustering_parameters
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
 
 
-class Reader(Protocol):
-    """A network, and the way from its fields to labels."""
+class FieldReader(Protocol):
+    """A network, and the steps from its fields to labels."""
 
     def embed(self, pixels: Pixels) -> bytes:
-        """(H, W, C) pixels → packed fields: what the network does."""
+        """Run the network: (H, W, C) pixels → packed fields."""
 
     def unpack(self, packed: bytes) -> Any:
-        """Packed fields → what `read` takes."""
+        """Packed fields → the input of `read`."""
 
     def read(self, fields: Any, parameters: Clustering) -> Labels:
-        """(H, W) labels, with these parameters."""
+        """Cluster the fields with these parameters → (H, W) labels."""
 
 
 class SegmenterReader:
-    """A `Segmenter` run with the options of a job; with `parameters` it gives what `Segmenter.segment` does."""
+    """A `Segmenter` with a job's options as a `FieldReader`; `parameters` gives the labels of `Segmenter.segment`."""
 
     def __init__(
         self, segmenter: Segmenter, tta: bool = False, diameter: float | None = None, bounds: Bounds = Bounds()
     ) -> None:
         """Raises `InvalidDiameter`."""
         self._segmenter, self._tta, self._diameter, self._bounds = segmenter, tta, diameter, bounds
-        #: The model's own, in pixels of images whose objects have that diameter.
-        self.parameters = clustering(segmenter.spec, diameter=diameter)
+        #: The model's clustering parameters, for images whose objects have `diameter`.
+        self.parameters = clustering_parameters(segmenter.spec, diameter=diameter)
 
     def embed(self, pixels: Pixels) -> bytes:
-        """(H, W, C) pixels → packed fields. Raises as `Segmenter.fields` does."""
+        """Run the network: (H, W, C) pixels → packed fields. Raises the errors of `Segmenter.fields`."""
         return self._segmenter.fields(pixels, tta=self._tta, diameter=self._diameter, bounds=self._bounds)
 
     def unpack(self, packed: bytes) -> Foreground:
-        """Packed fields → the foreground."""
+        """Packed fields → the foreground's fields."""
         return unpack(packed)
 
     def read(self, fields: Foreground, parameters: Clustering) -> Labels:
-        """(H, W) labels, with these parameters."""
+        """Cluster the fields with these parameters → (H, W) labels."""
         return cluster(fields, parameters)[0]
