@@ -11,7 +11,7 @@ from maskq.producer.settings import Settings
 from maskq.producer.state.celery_config import celery_settings
 from maskq.producer.state.routing import TASKS
 
-from .runner import Delivery, StageFailed, StageReleased
+from .runner import StageFailed, StageReleased, StageRunner
 
 
 def create_app(settings: Settings) -> Celery:
@@ -19,16 +19,16 @@ def create_app(settings: Settings) -> Celery:
     app = Celery("maskq", broker=settings.broker_url, set_as_current=True)
     app.conf.update(celery_settings())
     app.conf.update(worker_hijack_root_logger=True, worker_cancel_long_running_tasks_on_connection_loss=False)
-    # A Redis that is full, or a replica for a while, refuses what it is told: that is waited out like one that is away.
+    # A Redis that is full, or a replica for a while, refuses commands: wait as for one that is away.
     app.conf.update(broker_channel_error_retry=True, broker_connection_max_retries=None)
     return app
 
 
-def add_stage(app: Celery, stage: Stage, delivery: Delivery, **options: Any) -> None:
-    """Make the stage a task of the app: `tasks.embed` or `tasks.cluster`."""
+def add_stage(app: Celery, stage: Stage, runner: StageRunner, **options: Any) -> None:
+    """Register the stage as a task of the app: `tasks.embed` or `tasks.cluster`."""
 
     def run(job_id: str) -> str:
-        return delivery(job_id)
+        return runner(job_id)
 
-    # `throws`: these have been told to the ledger already; Celery logs a line, not a traceback.
+    # `throws`: the ledger already knows these; Celery logs one line, no traceback.
     app.task(name=TASKS[stage], throws=(StageFailed, StageReleased), **options)(run)

@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import Protocol
 
 from maskq.producer.schema import JobStatus
+from maskq.producer.state.ledger import StageResult
 from maskq.producer.state.store import Payload
-from maskq.producer.state.transactions import Done
-from maskq.segmentation import rescaling as scale
 from maskq.segmentation.arrays import Pixels
 from maskq.segmentation.images import ImageLimits, decode
 from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.rescaling import clustering_parameters
 
-from . import leases
-from .field_payload import FieldPayload
+from . import field_payload, leases
+from .field_payload import FieldHeader
 from .trace import span
 
 
@@ -25,7 +25,7 @@ class FieldSource(Protocol):
     def fields(
         self, model: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None
     ) -> tuple[ModelSpec, bytes]:
-        """What the model `NAME` or `NAME@VERSION` is now, and the packed fields of (H, W, C) pixels by that very one.
+        """Look a model up (`NAME` or `NAME@VERSION`) and run it: its spec, and the packed fields of (H, W, C) pixels.
 
         Raises `UnknownModel`, `InvalidModel`, `InvalidDiameter`, `ImageTooLarge`, `InvalidFields`.
         """
@@ -33,26 +33,28 @@ class FieldSource(Protocol):
 
 
 class Embed:
-    """Decode and check the image, and run the model."""
+    """The work of the first stage: decode and check the image, and run the model."""
 
     reads = Payload.IMAGE
 
     def __init__(self, device: FieldSource, limits: ImageLimits) -> None:
         self._device, self._limits = device, limits
 
-    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
-        """The fields. Raises an `ImageError`, what `FieldSource.fields` does, and `PayloadMissing`."""
+    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
+        """The fields. Raises an `ImageError`, the errors of `FieldSource.fields`, and `PayloadMissing`."""
         with span("decode", job=job.id):
             pixels = decode(read(), job.spec.name, self._limits_of(job))
         leases.check()
         options = job.spec.options
         with span("fields", job=job.id, size=pixels.shape[:2]):
             spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
-        clustering = scale.clustering(spec, options.seed_threshold, options.min_pixels, options.diameter)
-        sealed = FieldPayload(model=spec.ref, clustering=clustering).seal(fields)
+        clustering = clustering_parameters(spec, options.seed_threshold, options.min_pixels, options.diameter)
+        payload = field_payload.encode(FieldHeader(model=spec.ref, clustering=clustering), fields)
         height, width = pixels.shape[:2]
-        return Done(f"{height}×{width}, {spec.ref}, fields of {len(fields):,} bytes", {Payload.FIELDS: sealed})
+        summary = f"{height}×{width}, {spec.ref}, fields of {len(fields):,} bytes"
+        return StageResult(summary, {Payload.FIELDS: payload})
 
     def _limits_of(self, job: JobStatus) -> ImageLimits:
-        asked = job.spec.limits.max_pixels
-        return self._limits if asked is None else replace(self._limits, max_pixels=min(asked, self._limits.max_pixels))
+        """The worker's limits, and the job's own if that is lower."""
+        limit = job.spec.limits.max_pixels
+        return self._limits if limit is None else replace(self._limits, max_pixels=min(limit, self._limits.max_pixels))

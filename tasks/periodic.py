@@ -1,4 +1,4 @@
-"""What a process does over and over, beside its work."""
+"""Work that a process repeats in the background."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ log = logging.getLogger(__name__)
 
 
 class PeriodicThread:
-    """Does something every so many seconds, in a daemon thread of its own, from `start` to `stop`."""
+    """A daemon thread that calls a function every `seconds` from `start` to `stop`."""
 
-    def __init__(self, seconds: float, do: Callable[[], None], name: str, level: int = logging.DEBUG) -> None:
-        """What a round raises is logged at `level`, under the thread's `name`; the next one tries again."""
-        self._seconds, self._do, self._level = seconds, do, level
-        self._over = threading.Event()
+    def __init__(self, seconds: float, call: Callable[[], None], name: str, level: int = logging.DEBUG) -> None:
+        """An exception of the function is logged at `level`, under the thread's `name`; the next round tries again."""
+        self._seconds, self._call, self._level = seconds, call, level
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """The first round is now, the others as long after the end of the one before."""
+        """Call the function now, and again `seconds` after the end of each call."""
         self._thread.start()
 
     def stop(self) -> None:
-        """No more of it; returns when a round under way is over."""
-        self._over.set()
+        """End the thread; returns once a call in progress has returned."""
+        self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
         while True:
             try:
-                self._do()
+                self._call()
             except Exception as error:  # mostly: the broker is away
                 log.log(self._level, "%s: %s", self._thread.name, error)
-            if self._over.wait(self._seconds):
+            if self._stopped.wait(self._seconds):
                 return

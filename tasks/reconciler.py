@@ -1,11 +1,10 @@
 """The reconciler: what has to happen to jobs without anyone asking for it.
 
-It finds jobs that no message will wake any more and sends them one, tries again what was delayed, ends what is overdue,
-and forgets what was kept for long enough.
+It sends a message for each job whose message is lost, returns the jobs of dead workers to their queues, retries delayed
+jobs, ends overdue ones and deletes those past their retention time.
 
-A message can be lost: kombu's Redis transport pops it before it notes that it did. A worker can die with a stage in
-hand. Every worker process runs a reconciler, one at a time under a lock, so the jobs come back as long as any worker
-lives.
+A message can be lost: kombu's Redis transport pops it before it records that. A worker can die while it holds a stage.
+Every worker process runs a reconciler, one at a time under a lock: jobs come back as long as any worker lives.
 """
 
 from __future__ import annotations
@@ -17,77 +16,74 @@ from itertools import chain
 
 from redis import Redis, exceptions
 
-from maskq.producer.state.keys import PREFIX
+from maskq.producer.state.keys import RECONCILER_LOCK
 from maskq.producer.state.ledger import Ledger
-from maskq.producer.state.store import Payload, PayloadStore
 
 from .periodic import PeriodicThread
 
 log = logging.getLogger(__name__)
 
-_LOCK = f"{PREFIX}reconciler"
-#: What redis raises where the broker is away: then the rest of a round is of no use.
+#: redis-py's errors if the broker is away: the rest of a round is of no use then.
 _AWAY = (exceptions.ConnectionError, exceptions.TimeoutError)
 
 
 class Reconciler:
-    """Looks about once a second, in a thread of its own."""
+    """Runs a round about once a second, in a thread of its own."""
 
-    def __init__(self, redis: Redis, ledger: Ledger, store: PayloadStore, resend_s: float) -> None:
-        self._redis, self._ledger, self._store, self._resend_s = redis, ledger, store, resend_s
-        self._every_s = min(3.0, ledger.lease_s, resend_s) / 3
-        #: When the last round was over, and until when leases that have run out are let be, on the monotonic clock.
-        self._seen, self._patient_until = time.monotonic(), 0.0
-        self._every = PeriodicThread(self._every_s, self._take_turn, "reconciler", logging.WARNING)
+    def __init__(self, redis: Redis, ledger: Ledger, resend_s: float) -> None:
+        """`resend_s` is how long a message may be in a worker's hands before its job is claimed (seconds)."""
+        self._redis, self._ledger, self._resend_s = redis, ledger, resend_s
+        self._interval_s = min(3.0, ledger.lease_s, resend_s) / 3
+        #: The end of the last round, and the end of a grace time for expired leases, on the monotonic clock.
+        self._last_round, self._grace_until = time.monotonic(), 0.0
+        self._thread = PeriodicThread(self._interval_s, self._take_turn, "reconciler", logging.WARNING)
 
     def start(self) -> None:
         """Run in the background until `stop`, or until the process ends."""
-        self._every.start()
+        self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
-        self._every.stop()
+        """End the background thread."""
+        self._thread.stop()
 
     def _take_turn(self) -> None:
-        """A round, unless another process has just made one."""
-        mine = self._redis.set(_LOCK, "1", nx=True, px=max(int(self._every_s * 900), 1))
+        """Run a round, unless another process has just run one."""
+        locked = self._redis.set(RECONCILER_LOCK, "1", nx=True, px=max(int(self._interval_s * 900), 1))
         now = time.monotonic()
-        if now - self._seen > 2 * self._every_s:  # Redis was away: let the living renew their leases first
-            self._patient_until = now + self._ledger.lease_s / 2
-        if mine:
-            self.look(reclaim=now >= self._patient_until)
-        self._seen = time.monotonic()
+        if now - self._last_round > 2 * self._interval_s:  # Redis was away: let live workers renew their leases first
+            self._grace_until = now + self._ledger.lease_s / 2
+        if locked:
+            self.run_round(reclaim=now >= self._grace_until)
+        self._last_round = time.monotonic()
 
-    def look(self, reclaim: bool = True) -> int:
-        """One round; returns how many messages were sent. Without `reclaim`, leases that have run out are let be.
+    def run_round(self, reclaim: bool = True) -> int:
+        """Run one round; returns the number of messages sent. Without `reclaim`, expired leases are left alone.
 
-        A step that raises is logged, and the round goes on with the next.
+        An error of one step is logged, and the round continues with the next step.
         """
         sent = 0
-        lost = _tried(self._ledger.reclaim_lost()) if reclaim else ()
-        for job_id in chain(lost, _tried(self._ledger.resend_lost(self._resend_s))):
+        reclaimed = _logged(self._ledger.reclaim_lost()) if reclaim else ()
+        for job_id in chain(reclaimed, _logged(self._ledger.resend_lost(self._resend_s))):
             log.warning("job %s was lost; sent again", job_id)
             sent += 1
-        for job_id in _tried(self._ledger.resume_delayed()):
+        for job_id in _logged(self._ledger.resume_delayed()):
             log.info("job %s is tried again", job_id)
             sent += 1
-        for job_id in _tried(self._ledger.expire_overdue()):
+        for job_id in _logged(self._ledger.expire_overdue()):
             log.info("job %s has expired", job_id)
         self.sweep()
         return sent
 
     def sweep(self) -> int:
-        """Forget jobs that have been kept for their time, and drop what the store has of them; returns how many."""
-        return len(list(_tried(self._forgotten())))
+        """Delete the jobs past their retention time, with their payloads; returns their number."""
+        return len(list(_logged(self._purged())))
 
-    def _forgotten(self) -> Iterator[str]:
-        """The jobs that are forgotten now. What the first of those that can't be raises is raised after the others."""
+    def _purged(self) -> Iterator[str]:
+        """Delete the jobs past their retention time. The first error of one job is raised after all others."""
         failed: Exception | None = None
-        for job_id in self._ledger.over():
+        for job_id in self._ledger.past_retention():
             try:
-                for kind in Payload:
-                    self._store.drop(job_id, kind)
-                self._ledger.forget(job_id)
+                self._ledger.purge(job_id)
             except _AWAY:
                 raise
             except Exception as error:
@@ -98,8 +94,8 @@ class Reconciler:
             raise failed
 
 
-def _tried(step: Iterable[str]) -> Iterator[str]:
-    """What a step of a round does, as far as it comes."""
+def _logged(step: Iterable[str]) -> Iterator[str]:
+    """The jobs of one step, up to its first error, which is logged."""
     try:
         yield from step
     except _AWAY:

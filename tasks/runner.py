@@ -1,21 +1,19 @@
-"""One delivery of one message: claim the stage, do its work under a lease, say how it ended.
+"""Runs a stage for one message: claim it, do its work under a lease, record the outcome in the ledger.
 
-A message may come twice, late, or for a job that is over: only a claim that the ledger grants is worked on, and only
-its owner can finish it. The message itself is acknowledged in every case; what has to run again is sent again, by the
-ledger.
+A message may come twice, late, or for a job that has ended. Only a granted claim is worked on, and only that claim can
+finish the stage. The message is acknowledged in every case: the ledger sends another one if the stage must run again.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from maskq.producer.errors import PayloadMissing, StoreFull, UnknownJob
-from maskq.producer.schema import Failure, JobStatus, Stage, State
-from maskq.producer.state.ledger import Ledger
-from maskq.producer.state.store import Payload, PayloadStore
-from maskq.producer.state.transactions import Claimed, Desk, Done
+from maskq.producer.errors import PayloadMissing, StoreFull
+from maskq.producer.schema import Failure, JobStatus, Stage
+from maskq.producer.state.ledger import Claim, Granted, Ledger, StageResult
+from maskq.producer.state.store import Payload
 from maskq.segmentation.errors import SegmentationError
 
 from . import leases
@@ -23,21 +21,24 @@ from .leases import LeaseKeeper
 from .shared_lock import SharedLock
 from .trace import span
 
-_MOST_DELAY_S = 60.0
-#: How long a job waits whose result found no room, seconds, give or take half.
-_FULL_S = 2.0
+#: The longest delay before another attempt (seconds).
+_MAX_DELAY_S = 60.0
+#: The delay of a job whose result found no room in the store (seconds; the actual one varies by half).
+_STORE_FULL_S = 2.0
+#: The delay of a job that met a device which was already lost (seconds).
+_UNAVAILABLE_S = 1.0
 
 
 class Work(Protocol):
-    """A stage's work."""
+    """The work of a stage."""
 
     @property
     def reads(self) -> Payload:
-        """What it is made of."""
+        """The payload that the work needs."""
         ...
 
-    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
-        """Do it for the job, of whose payload `read` gives the bytes. May be done twice, at the same time even."""
+    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
+        """Do the work for a job; `read` returns the payload. May run twice for one job, even at the same time."""
         ...
 
 
@@ -46,108 +47,106 @@ class StageFailed(Exception):
 
 
 class StageReleased(Exception):
-    """The worker's fault: the stage was given back, for another attempt."""
+    """The worker's fault: the stage was given back for another attempt."""
 
 
 class DeviceUnavailable(RuntimeError):
-    """The worker was broken before this job came to it."""
+    """The device was lost before this job reached it."""
 
 
 class DeviceFailed(RuntimeError):
-    """The worker can't go on, and the job may be what broke it."""
+    """The device is lost, and the job may be the cause."""
 
 
-class Delivery:
-    """The delivery rules, for one stage in one worker process (and its forks)."""
+class StageRunner:
+    """Runs one stage in one worker process and its forks."""
 
     def __init__(
         self,
         stage: Stage,
         ledger: Ledger,
-        store: PayloadStore,
         work: Work,
         *,
         worker: str = "",
         retry_s: float = 0.0,
         kill: bool = False,
     ) -> None:
-        """`worker` is the name that dead letters tell; `retry_s` is the delay before a second attempt, seconds.
+        """`worker` is the name in a job's history; `retry_s` is the delay before a second attempt (seconds).
 
-        With `kill`, work on a job that was cancelled is ended with its process: see `LeaseKeeper`.
+        With `kill`, a cancelled job's work is stopped by ending its process: see `LeaseKeeper`.
         """
-        self._stage, self._ledger, self._work, self._worker = stage, ledger, work, worker
-        self._desk, self._retry_s = Desk(ledger, store), retry_s
-        self._leases, self._isolation = LeaseKeeper(ledger, kill=kill), SharedLock()
+        self._stage, self._ledger, self._work, self._worker, self._retry_s = stage, ledger, work, worker, retry_s
+        #: Suspects take it exclusively, all other jobs share it: a suspect that kills its process takes no other job
+        #: with it.
+        self._lock = SharedLock()
+        self._leases = LeaseKeeper(ledger, kill=kill)
 
     def __call__(self, job_id: str) -> str:
         """Run the stage if it can be claimed; returns a line for Flower.
 
-        Raises `StageFailed` or `StageReleased` after the ledger has been told.
+        Raises `StageFailed` or `StageReleased` after the ledger has recorded it.
         """
-        owner = f"{random.getrandbits(128):032x}"  # as good as a uuid, and asks no one
-        with self._leases.holding(job_id, owner) as lease:
+        claim = Claim(job_id, self._stage)
+        with self._leases.holding(claim) as lease:
             with span("claim", job=job_id):
-                claimed = self._desk.claim(job_id, self._stage, owner, self._worker, self._work.reads)
-            if isinstance(claimed, str):
-                return f"dropped: the job is {claimed}"
+                granted = self._ledger.claim(claim, self._work.reads, self._worker)
+            if isinstance(granted, str):
+                return f"dropped: the job is {granted}"
             self._leases.grant(lease)
-            return self._in_turn(claimed, owner)
+            return self._in_turn(claim, granted)
 
-    def hand_back(self) -> None:
-        """Give up every stage that this process has in hand, as if it had not been begun: the process will end."""
-        self._leases.hand_back()
+    def return_all_to_queue(self) -> None:
+        """Return every stage that this process holds to its queue, uncounted: the process is about to end."""
+        self._leases.return_all_to_queue()
 
-    def _in_turn(self, claimed: Claimed, owner: str) -> str:
-        """Run it together with others, or by itself if it may be what killed a worker."""
-        job = claimed.job
-        waits = not self._isolation.free(alone=job.suspect)
+    def _in_turn(self, claim: Claim, granted: Granted) -> str:
+        """Run the job beside others, or alone if it is a suspect."""
+        suspect = granted.job.suspect
+        waits = not self._lock.free(exclusive=suspect)
         if waits:
-            self._ledger.pause(job.id, owner, waits=True)
-        with self._isolation.alone() if job.suspect else self._isolation.together():
+            self._ledger.pause(claim, waits=True)
+        with self._lock.exclusive() if suspect else self._lock.shared():
             if waits:
-                self._ledger.pause(job.id, owner, waits=False)
-            return self._run(claimed, owner)
+                self._ledger.pause(claim, waits=False)
+            return self._run(claim, granted)
 
-    def _run(self, claimed: Claimed, owner: str) -> str:
-        """Do the work, and tell the ledger that it is done, or what went wrong; returns a line for Flower."""
-        job = claimed.job
+    def _run(self, claim: Claim, granted: Granted) -> str:
+        """Do the work and record its outcome; returns a line for Flower."""
         try:
             leases.check()
-            done = self._work(job, claimed.read)
-            with span("finish", job=job.id):
-                finished = self._desk.finish(job.id, self._stage, owner, done)
-            return done.said if finished else self._too_late(job, done)
+            result = self._work(granted.job, granted.read)
+            with span("finish", job=claim.job_id):
+                finished = self._ledger.finish(claim, result)
+            return result.summary if finished else self._too_late(claim, result)
         except leases.LeaseLost:
-            return self._too_late(job)
-        except (SegmentationError, PayloadMissing) as error:
-            failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
-            self._ledger.fail(job.id, owner, failure)
-            raise StageFailed(f"{failure.type}: {failure.message}") from error
-        except DeviceUnavailable as error:
-            self._ledger.hand_back(job.id, owner, 1.0)
-            raise StageReleased(str(error)) from error
-        except StoreFull as error:  # no attempt of this job's, however often, makes room
-            self._ledger.hand_back(job.id, owner, _FULL_S * random.uniform(0.5, 1.5))
-            raise StageReleased(str(error)) from error
+            return self._too_late(claim)
         except BaseException as error:
-            # Celery ends a process whose time is over so; one that is to leave is asked to hand back before.
-            ended = isinstance(error, SystemExit)
-            said = "it took longer than it may" if ended else f"{type(error).__name__}: {error}"
-            broken = isinstance(error, DeviceFailed)
-            self._ledger.release(job.id, owner, said, self._delay(job), suspect=broken)
-            raise StageReleased(said) from error
+            self._record(claim, granted.job, error)
+
+    def _record(self, claim: Claim, job: JobStatus, error: BaseException) -> NoReturn:
+        """Record in the ledger why the work has no result. Raises `StageFailed` or `StageReleased`."""
+        match error:
+            case SegmentationError() | PayloadMissing():
+                failure = Failure(type=type(error).__name__, message=str(error), stage=self._stage)
+                self._ledger.fail(claim, failure)
+                raise StageFailed(f"{failure.type}: {failure.message}") from error
+            case DeviceUnavailable():
+                self._ledger.return_to_queue(claim, _UNAVAILABLE_S)
+                raise StageReleased(str(error)) from error
+            case StoreFull():  # another attempt makes no room: it must not count
+                self._ledger.return_to_queue(claim, _STORE_FULL_S * random.uniform(0.5, 1.5))
+                raise StageReleased(str(error)) from error
+        # Celery raises SystemExit in a process whose task exceeds its time limit.
+        timed_out = isinstance(error, SystemExit)
+        reason = "it took longer than it may" if timed_out else f"{type(error).__name__}: {error}"
+        self._ledger.release(claim, reason, self._delay(job), suspect=isinstance(error, DeviceFailed))
+        raise StageReleased(reason) from error
 
     def _delay(self, job: JobStatus) -> float:
-        """Seconds until another attempt: twice as many each time, give or take half, a minute at most."""
+        """Exponential back-off: seconds that double with each attempt, up to a minute, and vary by half."""
         seconds = self._retry_s * 2.0 ** (job.attempts[self._stage] - 1)
-        return float(min(_MOST_DELAY_S, seconds) * random.uniform(0.5, 1.5))
+        return float(min(_MAX_DELAY_S, seconds) * random.uniform(0.5, 1.5))
 
-    def _too_late(self, job: JobStatus, done: Done | None = None) -> str:
-        """The stage is no longer this delivery's: cancelled, or given to another. What was `done` is stored, though."""
-        try:
-            state = self._ledger.state(job.id)
-        except UnknownJob:
-            state = State.CANCELLED
-        if done and state.ended and state not in (State.DONE, State.DEAD):  # a dead letter may be tried again
-            self._desk.discard(job.id, done.payloads)
-        return f"dropped: the job is {state}"
+    def _too_late(self, claim: Claim, result: StageResult | None = None) -> str:
+        """The claim no longer holds the stage: the job was cancelled, or another worker has it."""
+        return f"dropped: the job is {self._ledger.discard_late(claim, result)}"

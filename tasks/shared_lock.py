@@ -1,7 +1,7 @@
-"""Suspects run alone: a job that was in a worker's hands when it died may be what killed it.
+"""A readers-writer lock: many threads share it, or one has it exclusively.
 
-Its second attempt must take none of the others with it, which had the bad luck to be in the same process. So it waits
-until the process has nothing else in hand, and the others wait until it is done.
+A job that a worker held when it died is a *suspect*: it may be what killed the worker. Its next attempt takes the lock
+exclusively, so that no other job is in the process if that dies again.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Threads that run together, and those that run alone. Who wants to run alone goes before who comes later."""
+    """A readers-writer lock that prefers writers: once a thread wants it exclusively, later ones wait."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._together = 0
-        self._alone = False
-        self._want_alone = 0
+        self._sharing = 0
+        self._exclusive = False
+        self._exclusive_waiting = 0
 
-    def free(self, alone: bool) -> bool:
-        """Whether one who wants to run `alone`, or together with others, would not have to wait now."""
+    def free(self, exclusive: bool) -> bool:
+        """Whether taking the lock would not block now."""
         with self._changed:
-            return not self._alone and not (self._together if alone else self._want_alone)
+            return not self._exclusive and not (self._sharing if exclusive else self._exclusive_waiting)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Run the block beside others."""
+    def shared(self) -> Iterator[None]:
+        """Hold the lock together with others."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._alone and not self._want_alone)
-            self._together += 1
+            self._changed.wait_for(lambda: not self._exclusive and not self._exclusive_waiting)
+            self._sharing += 1
         try:
             yield
         finally:
             with self._changed:
-                self._together -= 1
+                self._sharing -= 1
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Run the block with no other beside it."""
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock alone."""
         with self._changed:
-            self._want_alone += 1
-            self._changed.wait_for(lambda: not self._alone and not self._together)
-            self._want_alone -= 1
-            self._alone = True
+            self._exclusive_waiting += 1
+            self._changed.wait_for(lambda: not self._exclusive and not self._sharing)
+            self._exclusive_waiting -= 1
+            self._exclusive = True
         try:
             yield
         finally:
             with self._changed:
-                self._alone = False
+                self._exclusive = False
                 self._changed.notify_all()

@@ -1,6 +1,6 @@
-"""What a worker process does when: spans in Chrome's trace format, one event a line, for `maskq bench --trace`.
+"""Tracing: a worker process's spans in Chrome's trace format, one event a line, for `maskq bench --trace`.
 
-Off unless `begin` was called. A span costs a few microseconds then, and next to nothing otherwise.
+Off until `begin` is called. A span then costs a few microseconds, and otherwise next to nothing.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ from typing import Any, TextIO
 
 _folder: Path | None = None
 _process = ""
-#: This process's file; a fork opens one of its own.
+#: This process's id and file; a fork opens its own.
 _file: tuple[int, TextIO] | None = None
 
 
 def begin(folder: Path, process: str) -> None:
-    """From now on, write this process's spans (and its forks') to files in `folder`; `process` is what it is called."""
+    """Write the spans of this process and its forks to files in `folder` from now on; `process` is its name there."""
     global _folder, _process
     _folder, _process = folder, process
 
 
 @contextmanager
-def span(name: str, **about: Any) -> Iterator[None]:
-    """The block is something that the calling thread does: `name`, and what to say `about` it."""
+def span(name: str, **arguments: Any) -> Iterator[None]:
+    """Record the block as a span of the calling thread; `arguments` are shown with it."""
     if _folder is None:
         yield
         return
-    began = time.monotonic_ns()
+    started = time.monotonic_ns()
     try:
         yield
     finally:
-        _write(name, began, time.monotonic_ns(), about)
+        _write(name, started, time.monotonic_ns(), arguments)
 
 
-def spent(name: str, seconds: float, **about: Any) -> None:
-    """The calling thread has done this for so many seconds, until now."""
+def spent(name: str, seconds: float, **arguments: Any) -> None:
+    """Record a span of the calling thread that took so many seconds and ends now."""
     if _folder is not None:
         now = time.monotonic_ns()
-        _write(name, now - round(1e9 * seconds), now, about)
+        _write(name, now - round(1e9 * seconds), now, arguments)
 
 
-def _write(name: str, began: int, ended: int, about: dict[str, Any]) -> None:
-    """One complete event: times in microseconds of a clock that all processes of a machine share."""
+def _write(name: str, started: int, ended: int, arguments: dict[str, Any]) -> None:
+    """Write one complete event; times are microseconds of a clock that all processes of a machine share."""
     event = {
         "name": name,
         "cat": _process,
         "ph": "X",
-        "ts": began / 1000,
-        "dur": (ended - began) / 1000,
+        "ts": started / 1000,
+        "dur": (ended - started) / 1000,
         "pid": os.getpid(),
         "tid": threading.get_native_id(),
-        "args": about | {"thread": threading.current_thread().name},
+        "args": arguments | {"thread": threading.current_thread().name},
     }
     _open().write(json.dumps(event) + "\n")
 

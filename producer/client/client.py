@@ -22,10 +22,8 @@ from pydantic import ValidationError
 from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
 from ..schema import JobSpec, JobStatus, Limits, Options, State, validation_message
 from ..settings import Settings
-from ..state.connections import Connections, broker_there
+from ..state.connections import Connections, broker_errors
 from ..state.stats import Stats, collect
-from ..state.store import Payload
-from ..state.transactions import Desk
 from .image_shape import shape_of
 from .job import Job, Result
 from .sources import Source, read_source
@@ -49,7 +47,6 @@ class Client:
             settings.model_copy(update={"broker_url": broker_url}) if broker_url else settings.with_broker()
         )
         self._connections = Connections.open(self._settings)
-        self._transactions = Desk(self._connections.ledger, self._connections.store)
 
     def __enter__(self) -> Self:
         return self
@@ -134,8 +131,8 @@ class Client:
         self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, fingerprint: str | None, key: str | None
     ) -> str:
         """Try once to create the job; returns its id, or the id of an existing job that takes its place."""
-        with broker_there():
-            return self._transactions.enter(job_id, spec, shape, image, same=fingerprint, key=key)
+        with broker_errors():
+            return self._connections.ledger.create(job_id, spec, shape, image, same=fingerprint, key=key)
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Does not access the broker."""
@@ -165,10 +162,7 @@ class Client:
 
     def drop(self, job_id: str) -> bool:
         """Delete an ended job and its payloads. False if the job has not ended."""
-        deleted = self._connections.ledger.forget(job_id)
-        if deleted:
-            self._drop_payloads(job_id)
-        return deleted
+        return self._connections.ledger.delete(job_id)
 
     def gc(self, *, dry_run: bool = False) -> dict[str, int]:
         """Delete jobs past their retention time, and orphans: payloads without a job that are older than an hour.
@@ -176,20 +170,18 @@ class Client:
         Returns the number of `jobs` and `orphans`. With `dry_run`, only counts them.
         """
         ledger = self._connections.ledger
-        expired = ledger.over()
+        expired = ledger.past_retention()
         orphans = [
-            job_id for job_id, age_s in self._connections.store.jobs() if age_s > _ORPHAN_S and not ledger.knows(job_id)
+            job_id
+            for job_id, age_s in self._connections.store.jobs()
+            if age_s > _ORPHAN_S and not ledger.exists(job_id)
         ]
         if not dry_run:
             for job_id in expired:
                 self.drop(job_id)
             for job_id in orphans:
-                self._drop_payloads(job_id)
+                ledger.drop_payloads(job_id)
         return {"jobs": len(expired), "orphans": len(orphans)}
-
-    def _drop_payloads(self, job_id: str) -> None:
-        for kind in Payload:
-            self._connections.store.drop(job_id, kind)
 
     @overload
     def map(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +12,6 @@ from ..errors import JobCancelled, JobDead, JobExpired, JobFailed, JobUnfinished
 from ..schema import Failure, JobStatus, MaskObject, Objects, State
 from ..state.connections import Connections
 from ..state.store import Payload
-from ..state.transactions import Desk, Results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ class Job:
         Raises `WaitTimeout`, `UnknownJob`, and `JobFailed`, `JobCancelled`, `JobExpired` or `JobDead` if the job ends
         without a result.
         """
-        status, payloads = Desk(self._connections.ledger, self._connections.store).wait(self.id, timeout, _RESULT)
+        status, payloads = self._connections.ledger.wait_with(self.id, timeout, _RESULT)
         if not status.state.ended:
             raise WaitTimeout(
                 f"job {self.id} is {status.state} after {timeout:g} s; it goes on, wait again or cancel it"
@@ -105,7 +105,7 @@ class Job:
         if status.state is not State.DONE:
             raise ResultNotReady(f"job {self.id} is {status.state}; wait for it")
 
-    def _result(self, status: JobStatus, payloads: Results) -> Result:
+    def _result(self, status: JobStatus, payloads: Mapping[Payload, bytes]) -> Result:
         self._check_done(status)
         objects, labels = (payloads.get(kind) or self._connections.store.get(self.id, kind) for kind in _RESULT)
         stored = Objects.model_validate_json(objects)
@@ -121,8 +121,4 @@ class Job:
         A job that several submissions share continues until each of them has cancelled. Calls with the same `call` name
         count once, so that a request can be repeated. Raises `UnknownJob`.
         """
-        state = self._connections.ledger.cancel(self.id, call)
-        if state is State.CANCELLED:
-            for kind in Payload:
-                self._connections.store.drop(self.id, kind)
-        return state
+        return self._connections.ledger.cancel(self.id, call)

@@ -1,4 +1,4 @@
-"""What a broker's address opens up: shared by the client and the workers."""
+"""The connections that a broker's address opens; clients and workers share them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BrokerUnavailable, InvalidJob
 from ..settings import Settings
-from .ledger import Ledger, Rules
+from .ledger import Ledger, LedgerConfig
 from .store import PayloadStore, open_store
 
 if TYPE_CHECKING:
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def broker_there() -> Iterator[None]:
-    """Within, a broker that is away or takes nothing is `BrokerUnavailable`."""
+def broker_errors() -> Iterator[None]:
+    """Turn the errors of a broker that is away or refuses writes into `BrokerUnavailable`."""
     from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
 
     try:
         yield
-    except (ConnectionError, TimeoutError, ReadOnlyError) as error:  # after some tries, with pauses
+    except (ConnectionError, TimeoutError, ReadOnlyError) as error:  # after redis-py's retries
         raise BrokerUnavailable(f"the broker takes nothing now: {error}") from error
 
 
 @dataclass(frozen=True)
 class Connections:
-    """To the broker's Redis, and what stands on it."""
+    """The broker's Redis, the ledger on it and the payload store."""
 
     redis: Redis
     ledger: Ledger
@@ -37,7 +37,7 @@ class Connections:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Connect lazily to `settings.broker_url`. Raises `InvalidJob` where there is none or it is no URL."""
+        """Prepare lazy connections to `settings.broker_url`. Raises `InvalidJob` without a valid URL."""
         from redis import Redis
         from redis.backoff import ExponentialBackoff
         from redis.retry import Retry
@@ -48,34 +48,34 @@ class Connections:
             redis = Redis.from_url(
                 settings.broker_url,
                 health_check_interval=30,
-                max_connections=1 << 16,  # a thread that waits for a job keeps one
+                max_connections=1 << 16,  # each thread that waits for a job keeps one
                 socket_connect_timeout=10,
-                socket_timeout=60,  # for all of a command: a large image takes its time on a slow line
-                retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # a Redis that restarts; from_url has none itself
+                socket_timeout=60,  # for a whole command: a large image takes its time on a slow line
+                retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # Redis may restart; from_url has no retries
             )
         except ValueError as error:
             raise InvalidJob(f"MASKQ_BROKER_URL: {error}") from error
-        ledger = Ledger(redis, **{rule.name: getattr(settings, rule.name) for rule in fields(Rules)})
         store = open_store(settings.store_url, redis, settings.retention_s)
-        return cls(redis, ledger, store)
+        config = {name.name: getattr(settings, name.name) for name in fields(LedgerConfig)}
+        return cls(redis, Ledger(redis, store, **config), store)
 
     def check(self) -> None:
-        """Ask once. Raises `BrokerUnavailable` where nothing answers."""
+        """Ping the broker once. Raises `BrokerUnavailable` if it does not answer."""
         from redis.backoff import NoBackoff
         from redis.exceptions import RedisError
         from redis.retry import Retry
 
-        once: Any = self.redis.connection_pool.make_connection()
-        once.retry = Retry(NoBackoff(), 0)
+        connection: Any = self.redis.connection_pool.make_connection()
+        connection.retry = Retry(NoBackoff(), 0)
         try:
-            once.send_command("PING")
-            once.read_response()
+            connection.send_command("PING")
+            connection.read_response()
         except RedisError as error:
             raise BrokerUnavailable(f"the broker does not answer: {error}") from error
         finally:
-            once.disconnect()
+            connection.disconnect()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.ledger.close()
         self.redis.close()

@@ -1,4 +1,4 @@
-"""The Redis keys that more than one module uses; `ledger/KEYS.md` lists every key."""
+"""The names of Redis keys and channels. `ledger/KEYS.md` describes each: its type, its writers, its end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,39 @@ Command: TypeAlias = "tuple[str | bytes | int, ...]"
 
 #: The prefix of every key that maskq writes. (kombu's queues have the names of the queues.)
 PREFIX = "maskq:"
+#: Sorted sets of job ids. Their scores are times, seconds since 1970 by Redis's clock.
+ACTIVE, LEASES, DELAYED, EXPIRING, DEAD, KEPT = (
+    f"{PREFIX}{name}" for name in ("active", "leases", "delayed", "expiring", "dead", "kept")
+)
+#: The channel of cancelled jobs' ids.
+CANCELLED = f"{PREFIX}cancelled"
+#: A stream, the outbox of ended jobs: `job_id` and `state`.
+ENDINGS = f"{PREFIX}endings"
+#: Strings: the locks under which one process at a time reconciles, and dispatches the outbox.
+RECONCILER_LOCK, DISPATCHER_LOCK = f"{PREFIX}reconciler", f"{PREFIX}dispatcher"
 #: A hash of the device processes: node name → JSON of its counters and of `time`, seconds since 1970 by Redis's clock.
 DEVICES = f"{PREFIX}devices"
 #: An entry of `DEVICES` older than this was left by a killed process (seconds).
 STALE_S = 10.0
 #: The channel on which kombu publishes Celery's `task-sent` events; format it with the number of the Redis database.
 EVENTS = "/{}.celeryev/task.sent"
+
+
+def job_key(job_id: str) -> str:
+    """The hash of a job, and the channel on which each state that it enters is published."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def payload_key(job_id: str, kind: str) -> str:
+    """The string (or, for large payloads, the hash of pieces) of one payload of a job."""
+    return f"{PREFIX}payload:{job_id}:{kind}"
+
+
+def waiting_key(queue: str) -> str:
+    """The sorted set of the jobs that wait for a queue's workers, by the time since when."""
+    return f"{PREFIX}waits:{queue}"
+
+
+def ended_key(bucket: int) -> str:
+    """The number of jobs that ended in one span of ten seconds."""
+    return f"{PREFIX}ended:{bucket}"

@@ -1,4 +1,4 @@
-"""What a broker's queues and workers are doing: the numbers behind `maskq stats`."""
+"""Statistics of a broker's queues and workers: the numbers of `maskq stats`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from .keys import DEVICES, PREFIX, STALE_S
-from .ledger import ACTIVE, DEAD, LEASES
-from .routing import CLUSTER_QUEUE, EMBED_QUEUES
+from .keys import ACTIVE, DEAD, DEVICES, LEASES, STALE_S, waiting_key
+from .routing import QUEUES
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -19,12 +18,12 @@ class _Frozen(BaseModel):
 
 
 class Queue(_Frozen):
-    """Jobs that wait for one queue's workers."""
+    """The jobs that wait for one queue's workers."""
 
     waiting: int
-    """Jobs that no worker has begun."""
+    """The number of jobs that no worker has started."""
     oldest_s: float
-    """Seconds that the oldest of them has waited; 0 where there is none."""
+    """Seconds that the oldest of them has waited; 0 if none waits."""
 
 
 class Stats(_Frozen):
@@ -35,25 +34,24 @@ class Stats(_Frozen):
     working: int
     """Jobs that a worker holds a lease on."""
     unfinished: int
-    """Jobs that have not ended: those waiting and those worked on."""
+    """Jobs that have not ended, waiting or in work."""
     dead: int
     """Dead letters."""
     redis_bytes: int
-    """Memory that Redis uses."""
+    """Memory that Redis uses (bytes)."""
     redis_max_bytes: int
-    """Memory that Redis may use; 0 where it has no bound."""
+    """Memory that Redis may use (bytes); 0 if it has no limit."""
     devices: dict[str, dict[str, Any]]
-    """By node, what each device process last said of itself, within the last seconds: its setting, batches, images,
-    seconds on the device, and how often and how long cudnn has searched."""
+    """By node, the latest report of each device process that runs: its setting, batches, images, seconds on the device,
+    and the number and seconds of its cudnn searches."""
 
 
 def collect(redis: Redis) -> Stats:
-    """Ask Redis, in one round trip."""
+    """Read the statistics from Redis in one round trip."""
     pipe = redis.pipeline(transaction=False)
-    queues = (*EMBED_QUEUES, CLUSTER_QUEUE)
-    for queue in queues:
-        pipe.zcard(f"{PREFIX}waits:{queue}")
-        pipe.zrange(f"{PREFIX}waits:{queue}", 0, 0, withscores=True)
+    for queue in QUEUES:
+        pipe.zcard(waiting_key(queue))
+        pipe.zrange(waiting_key(queue), 0, 0, withscores=True)
     pipe.time()
     for jobs in (LEASES, ACTIVE, DEAD):
         pipe.zcard(jobs)
@@ -61,26 +59,26 @@ def collect(redis: Redis) -> Stats:
     pipe.hgetall(DEVICES)
     *waiting, (seconds, micros), working, unfinished, dead, memory, devices = pipe.execute()
     now = seconds + micros / 1e6
-    counted = zip(queues, waiting[::2], waiting[1::2], strict=True)
+    by_queue = zip(QUEUES, waiting[::2], waiting[1::2], strict=True)
     return Stats(
-        queues={name: Queue(waiting=count, oldest_s=_age(first, now)) for name, count, first in counted},
+        queues={name: Queue(waiting=count, oldest_s=_age(oldest, now)) for name, count, oldest in by_queue},
         working=working,
         unfinished=unfinished,
         dead=dead,
         redis_bytes=memory["used_memory"],
         redis_max_bytes=memory["maxmemory"],
-        devices=_alive(cast("dict[bytes, bytes]", devices), now),
+        devices=_recent(cast("dict[bytes, bytes]", devices), now),
     )
 
 
-def _age(first: list[tuple[bytes, float]], now: float) -> float:
-    return round(max(0.0, now - first[0][1]), 3) if first else 0.0
+def _age(oldest: list[tuple[bytes, float]], now: float) -> float:
+    return round(max(0.0, now - oldest[0][1]), 3) if oldest else 0.0
 
 
-_SAID = TypeAdapter(dict[str, Any])
+_ENTRIES = TypeAdapter(dict[str, Any])
 
 
-def _alive(devices: dict[bytes, bytes], now: float) -> dict[str, dict[str, Any]]:
-    """What was said lately; what a killed process has left is passed over."""
-    said = {node.decode(): _SAID.validate_json(entries) for node, entries in sorted(devices.items())}
-    return {node: entries for node, entries in said.items() if now - entries["time"] < STALE_S}
+def _recent(devices: dict[bytes, bytes], now: float) -> dict[str, dict[str, Any]]:
+    """The entries of device processes that run; those of killed processes are stale."""
+    entries = {node.decode(): _ENTRIES.validate_json(text) for node, text in sorted(devices.items())}
+    return {node: values for node, values in entries.items() if now - values["time"] < STALE_S}

@@ -1,6 +1,6 @@
-"""The payload store, a claim check: images, fields and results wait here, and messages carry only a job's id.
+"""The payload store, a claim check: images, fields and results wait here, and a message carries only a job's id.
 
-Payloads live in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq`, `file:///var/lib/maskq`).
+Payloads are in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq`, `file:///var/lib/maskq`).
 """
 
 from __future__ import annotations
@@ -17,54 +17,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import PayloadMissing, StoreFull
-from .keys import PREFIX, Command
+from .keys import Command, payload_key
 
 if TYPE_CHECKING:
     from redis import Redis
 
 
 class Payload(StrEnum):
-    """What is stored of a job."""
+    """The kinds of a job's payloads."""
 
-    #: The encoded image, as sent.
+    #: The encoded image, as it was submitted.
     IMAGE = "image"
     #: Packed foreground fields, between the two stages.
     FIELDS = "fields"
     #: The label image: 16-bit PNG, or 32-bit TIFF beyond 65,535 objects.
     LABELS = "labels"
-    #: `contract.Objects` as JSON.
+    #: `schema.Objects` as JSON.
     OBJECTS = "objects"
 
 
 class PayloadStore(Protocol):
-    """Bytes by job and kind. Putting replaces, and who reads meanwhile gets the old or the new; dropping what is not
-    there is no error.
-    """
+    """Bytes by job and kind. `put` replaces: a concurrent reader gets the old bytes or the new."""
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
-        """Raises `StoreFull`."""
+        """Store a payload. Raises `StoreFull`."""
         ...
 
     def get(self, job_id: str, kind: Payload) -> bytes:
-        """Raises `PayloadMissing`."""
+        """Read a payload. Raises `PayloadMissing`."""
         ...
 
     def check_room(self, size: int) -> None:
-        """For those who bring work: raises `StoreFull` where as many bytes would leave workers no room to do it."""
+        """For producers: raises `StoreFull` if `size` more bytes would leave the workers no room."""
         ...
 
-    def drop(self, job_id: str, kind: Payload) -> None: ...
+    def drop(self, job_id: str, kind: Payload) -> None:
+        """Delete a payload if it is there."""
+        ...
 
     def jobs(self) -> Iterator[tuple[str, float]]:
-        """The jobs that the store has something of, and the seconds since that was put there; where payloads end by
-        themselves, none.
-        """
+        """The jobs that have payloads, and the age of the newest (seconds); none if payloads expire by themselves."""
         ...
 
 
 @contextmanager
-def room_in_redis() -> Iterator[None]:
-    """Within, what Redis says where it may hold no more is `StoreFull`."""
+def redis_full_as_store_full() -> Iterator[None]:
+    """Turn the errors of a Redis without free memory into `StoreFull`."""
     from redis.exceptions import ExecAbortError, OutOfMemoryError
 
     try:
@@ -77,104 +75,104 @@ def room_in_redis() -> Iterator[None]:
         ) from error
 
 
-#: Redis holds no value of more than 512 MB: what is longer than this is kept in pieces, a hash's fields.
+#: A Redis value has 512 MB at most. A payload longer than this is kept in pieces, the fields of a hash (bytes).
 _PIECE = 256 << 20
-#: The part of Redis's memory that producers may fill, and how long an answer about that holds, seconds.
-_PRODUCERS, _ASK_AGAIN_S = 0.9, 0.5
+#: The share of Redis's memory that producers may fill, and how long an answer about its memory is cached (seconds).
+_PRODUCERS_SHARE, _MEMORY_CACHE_S = 0.9, 0.5
 
 
 class RedisStore:
-    """Payloads in Redis. Each is put with an end, `retention_s` seconds later, so that none is left behind by who dies.
+    """Payloads in Redis. Each is stored with an expiry of `retention_s` seconds, so a crashed process leaves none.
 
-    The ledger moves it: what a job still needs has none until the job has ended, and from then on the job's own.
+    The ledger's transitions remove the expiry while a job needs the payload, and set the job's own at the job's end.
     """
 
     def __init__(self, redis: Redis, retention_s: int) -> None:
         self._redis, self._retention_s = redis, retention_s
-        self._memory, self._asked = (0, 0), -math.inf
+        self._memory, self._memory_read_at = (0, 0), -math.inf
 
     def check_room(self, size: int) -> None:
-        if time.monotonic() - self._asked > _ASK_AGAIN_S:
-            found = cast("dict[str, int]", self._redis.info("memory"))
-            self._memory, self._asked = (found["used_memory"], found["maxmemory"]), time.monotonic()
-        used, most = self._memory
-        if most and used + size > _PRODUCERS * most:
+        if time.monotonic() - self._memory_read_at > _MEMORY_CACHE_S:
+            info = cast("dict[str, int]", self._redis.info("memory"))
+            self._memory, self._memory_read_at = (info["used_memory"], info["maxmemory"]), time.monotonic()
+        used, limit = self._memory
+        if limit and used + size > _PRODUCERS_SHARE * limit:
             raise StoreFull(
-                f"Redis uses {used:,} of {most:,} bytes, and the last tenth is for the workers; wait until they have "
+                f"Redis uses {used:,} of {limit:,} bytes, and the last tenth is for the workers; wait until they have "
                 f"done more, or give it more (maxmemory)"
             )
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
-        with room_in_redis():
+        with redis_full_as_store_full():
             if self.is_small(data):
-                self._redis.execute_command(*self.putting(job_id, kind, data))  # type: ignore[no-untyped-call]
+                self._redis.execute_command(*self.put_command(job_id, kind, data))  # type: ignore[no-untyped-call]
             else:
-                self._put_pieces(_key(job_id, kind), data)
+                self._put_pieces(payload_key(job_id, kind), data)
 
     def is_small(self, data: bytes) -> bool:
-        """Whether it is kept in one piece."""
+        """Whether the payload is kept in one piece."""
         return len(data) <= _PIECE
 
-    def putting(self, job_id: str, kind: Payload, data: bytes) -> Command:
-        """What Redis is told to put it, if it is small."""
-        return self._set(_key(job_id, kind), data)
+    def put_command(self, job_id: str, kind: Payload, data: bytes) -> Command:
+        """The command that stores a small payload."""
+        return self._set(payload_key(job_id, kind), data)
 
-    def aside(self, job_id: str, kind: Payload, data: bytes, owner: str) -> Command:
-        """The same, but where only the ledger looks for what an owner has made."""
-        return self._set(f"{_key(job_id, kind)}:{owner}", data)
+    def stage_command(self, job_id: str, kind: Payload, data: bytes, owner: str) -> Command:
+        """The command that stages a small payload for a claim's owner: the ledger's `finish` makes it the job's own."""
+        return self._set(f"{payload_key(job_id, kind)}:{owner}", data)
 
     def _set(self, key: str, data: bytes) -> Command:
         return ("SET", key, data, "EX", self._retention_s)
 
-    def reading(self, job_id: str, kind: Payload) -> Command:
-        """What Redis is asked for it; it answers with an error where it is not small, and nothing where it is gone."""
-        return ("GET", _key(job_id, kind))
+    def get_command(self, job_id: str, kind: Payload) -> Command:
+        """The command that reads a payload: an error if it is in pieces, nil if it is gone."""
+        return ("GET", payload_key(job_id, kind))
+
+    def get_all_command(self, job_id: str, kinds: Iterable[Payload]) -> Command:
+        """The command that reads several payloads: nil for each that is in pieces or gone."""
+        return ("MGET", *(payload_key(job_id, kind) for kind in kinds))
 
     def _put_pieces(self, key: str, data: bytes) -> None:
-        """Under another name first, so that the payload appears whole; what is there of it always has its end."""
+        """Store under another name first, so that the payload appears whole. What is there always has an expiry."""
         part = f"{key}:{uuid.uuid4().hex}.part"
         try:
             for number, start in enumerate(range(0, len(data), _PIECE)):
-                with self._redis.pipeline(transaction=True) as both:
-                    both.hset(part, str(number), memoryview(data)[start : start + _PIECE])
-                    both.expire(part, self._retention_s)
-                    both.execute()
+                with self._redis.pipeline(transaction=True) as pipe:
+                    pipe.hset(part, str(number), memoryview(data)[start : start + _PIECE])
+                    pipe.expire(part, self._retention_s)
+                    pipe.execute()
             self._redis.rename(part, key)
         except BaseException:
-            with suppress(Exception):  # where Redis is gone, the retention time has to do
+            with suppress(Exception):  # if Redis is gone, the expiry cleans up
                 self._redis.delete(part)
             raise
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         from redis.exceptions import ResponseError
 
-        key = _key(job_id, kind)
+        key = payload_key(job_id, kind)
         try:
             data = cast("bytes | None", self._redis.get(key))
-        except ResponseError:  # of the wrong type: it is in pieces
+        except ResponseError:  # the wrong type: it is in pieces
             pieces = cast("dict[bytes, bytes]", self._redis.hgetall(key))
             data = b"".join(pieces[number] for number in sorted(pieces, key=int)) if pieces else None
         if data is None:
             raise _missing(job_id, kind)
         return data
 
-    def reading_all(self, job_id: str, kinds: Iterable[Payload]) -> Command:
-        """What Redis is asked for several; it answers with nothing for each that is not small, or gone."""
-        return ("MGET", *(_key(job_id, kind) for kind in kinds))
-
     def drop(self, job_id: str, kind: Payload) -> None:
-        self._redis.delete(_key(job_id, kind))
+        self._redis.delete(payload_key(job_id, kind))
 
     def jobs(self) -> Iterator[tuple[str, float]]:
-        return iter(())  # each payload has its end, or that of its job
+        return iter(())  # payloads expire
 
 
-#: How a file system says that there is no room: on the disk, in the user's part of it, in one file.
+#: How a file system reports that there is no room: on the disk, in the user's quota, in one file.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def _put_whole(path: Path, data: bytes) -> None:
-    """Under another name first, of which nothing is left where there was no room for it."""
+def _put_atomically(path: Path, data: bytes) -> None:
+    """Write under another name first. Nothing is left if there was no room."""
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         part.write_bytes(data)
@@ -185,9 +183,9 @@ def _put_whole(path: Path, data: bytes) -> None:
 
 
 class FsspecStore:
-    """Payloads as files under an fsspec URL. They have no end of their own.
+    """Payloads as files under an fsspec URL. They don't expire.
 
-    Workers drop those of a job when they forget the job; `maskq gc` finds what a producer that died has left.
+    Workers drop a job's payloads with the job; `maskq gc` finds what a crashed producer has left.
     """
 
     def __init__(self, url: str) -> None:
@@ -202,7 +200,7 @@ class FsspecStore:
 
     @property
     def _fs(self) -> Any:
-        """The file system; a fork opens its own, for those of object stores work in one process only."""
+        """The file system. A fork opens its own: those of object stores work in one process only."""
         if self._pid != os.getpid():
             self._open()
         return self._opened
@@ -215,8 +213,8 @@ class FsspecStore:
         try:
             self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
             if "file" in self._fs.protocol:
-                _put_whole(Path(path), data)
-            else:  # object stores make a file appear whole
+                _put_atomically(Path(path), data)
+            else:  # in an object store, a file appears whole
                 self._fs.pipe_file(path, data)
         except OSError as error:
             if error.errno not in _NO_ROOM:
@@ -230,14 +228,14 @@ class FsspecStore:
             raise _missing(job_id, kind) from error
 
     def check_room(self, size: int) -> None:
-        """Nothing is asked: how much such a store holds is its own affair, and `put` tells when it is full."""
+        """No check: such a store's capacity is unknown, and `put` raises if it is full."""
 
     def drop(self, job_id: str, kind: Payload) -> None:
         try:
             self._fs.rm_file(self._path(job_id, kind))
             if "file" in self._fs.protocol:
                 Path(self._root, job_id).rmdir()
-        except OSError:  # it is not there, or others of the job's are
+        except OSError:  # it is not there, or the job has other payloads
             return
 
     def jobs(self) -> Iterator[tuple[str, float]]:
@@ -247,12 +245,8 @@ class FsspecStore:
 
 
 def open_store(url: str, redis: Redis, retention_s: int) -> PayloadStore:
-    """The store that a `MASKQ_STORE_URL` names: `redis` is the broker's own."""
+    """The store that `MASKQ_STORE_URL` names; `redis` is the broker's own."""
     return RedisStore(redis, retention_s) if url == "redis" else FsspecStore(url)
-
-
-def _key(job_id: str, kind: Payload) -> str:
-    return f"{PREFIX}payload:{job_id}:{kind}"
 
 
 def _missing(job_id: str, kind: Payload) -> PayloadMissing:

@@ -14,7 +14,7 @@ from redis import Redis
 
 from maskq import Client, Settings
 from maskq.producer.schema import Stage
-from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.ledger import Claim, Ledger
 from maskq.workers.local.stack import Stack, running
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import marked, maskq
@@ -91,8 +91,8 @@ def test_dead_letters_are_listed_told_of_tried_again_and_dropped(redis_url: str,
     with Client(redis_url) as client:
         for n, why in enumerate(("MemoryError: 2 GiB", "OSError: No space left")):
             job = client.submit(bytes([n]), name=f"{n}.png")
-            ledger.claim(job.id, Stage.EMBED, "one", "gpu0@here")
-            ledger.release(job.id, "one", why)
+            ledger.claim(Claim(job.id, Stage.EMBED, "one"), worker="gpu0@here")
+            ledger.release(Claim(job.id, Stage.EMBED, "one"), why)
     listed = maskq("dead", "list", "--reason", "no space", env=env)
     assert "1.png" in listed.stdout
     assert "0.png" not in listed.stdout

@@ -26,13 +26,10 @@ from maskq import (
     UnknownJob,
     WaitTimeout,
 )
-from maskq.producer.schema import Objects, Stage
-from maskq.producer.state.connections import Connections
 from maskq.producer.state.routing import queue_length
-from maskq.producer.state.store import Payload
-from maskq.producer.state.transactions import Claimed, Desk, Done
 from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import png, until
+from tests.integration.simulated_worker import finish
 
 IMAGE = png(np.zeros((4, 6), np.uint8))
 
@@ -130,26 +127,11 @@ def test_who_asks_too_early_is_told_where_the_job_is(client: Client) -> None:
         job.wait(timeout=0.05)
 
 
-def work(job_id: str, settings: Settings) -> bytes:
-    """What workers would do for a job; returns its labels."""
-    to, labels = Connections.open(settings), png(np.eye(4, dtype=np.uint8))
-    desk, objects = Desk(to.ledger, to.store), Objects(height=4, width=4, model="nuclei@3", objects=())
-    made = {
-        Stage.EMBED: {Payload.FIELDS: b"fields"},
-        Stage.CLUSTER: {Payload.LABELS: labels, Payload.OBJECTS: objects.model_dump_json().encode()},
-    }
-    for stage, payloads in made.items():
-        assert isinstance(desk.claim(job_id, stage, "owner", "worker", Payload.IMAGE), Claimed)
-        assert desk.finish(job_id, stage, "owner", Done("done", payloads))
-    to.close()
-    return labels
-
-
 def test_a_result_that_is_there_comes_in_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, sent = Settings(broker_url=redis_url), []
     with Client(settings=settings) as client:
         job = client.submit(IMAGE)
-        labels = work(job.id, settings)
+        labels = finish(job.id, settings)
         assert job.wait(5).label_file == labels == job.result().label_file  # and there is a connection now
 
         def send(self: Connection, *told: Any, own: Any = Connection.send_packed_command, **how: Any) -> Any:
@@ -173,7 +155,7 @@ def test_a_result_is_fetched_where_it_does_not_come_along(
     with Client(settings=settings) as client, ThreadPoolExecutor(1) as pool:
         job = client.submit(IMAGE)
         waiting = pool.submit(job.wait, 20)
-        labels = work(job.id, settings)
+        labels = finish(job.id, settings)
         assert waiting.result(20).label_file == labels
 
 

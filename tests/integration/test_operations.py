@@ -13,7 +13,7 @@ from redis import Redis
 from maskq import Client, Settings
 from maskq.producer.errors import BrokerUnavailable, StoreFull
 from maskq.producer.schema import Stage, State
-from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.ledger import Claim, Ledger
 from maskq.producer.state.store import FsspecStore, Payload
 from tests.conftest import until
 
@@ -27,8 +27,8 @@ def die(redis: Redis, client: Client, image: bytes, why: str) -> str:
     """Submit a job whose only attempt fails."""
     job = client.submit(image)
     ledger = Ledger(redis, max_attempts=1)
-    assert not isinstance(ledger.claim(job.id, Stage.EMBED, "one", "gpu0@here"), str)
-    ledger.release(job.id, "one", why)
+    assert not isinstance(ledger.claim(Claim(job.id, Stage.EMBED, "one"), worker="gpu0@here"), str)
+    ledger.release(Claim(job.id, Stage.EMBED, "one"), why)
     return job.id
 
 
@@ -78,7 +78,7 @@ def test_a_redis_that_is_nearly_full_is_for_the_workers(redis: Redis, redis_url:
         with Client(settings=Settings(broker_url=redis_url)) as client, pytest.raises(StoreFull, match="Redis uses"):
             for n in range(100):
                 client.submit(bytes(100_000) + bytes([n]))
-                client._connections.store._asked = 0  # type: ignore[attr-defined]
+                client._connections.store._memory_read_at = 0  # type: ignore[attr-defined]
         assert redis.set("a worker's", bytes(100_000))
     finally:
         redis.config_set("maxmemory", 0)

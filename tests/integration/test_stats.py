@@ -10,7 +10,7 @@ from redis import Redis
 from maskq.producer.schema import JobSpec, Stage
 from maskq.producer.state.exposition import exposition
 from maskq.producer.state.keys import DEVICES
-from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.ledger import Claim, Ledger
 from maskq.producer.state.stats import collect
 
 
@@ -33,9 +33,9 @@ def test_an_empty_broker_has_nothing_to_tell(redis: Redis) -> None:
 def test_jobs_are_counted_where_they_are(redis: Redis, ledger: Ledger) -> None:
     for number, priority in enumerate((0, 5, 9, 9)):
         ledger.create(f"job{number}", JobSpec(priority=priority), None)
-    ledger.claim("job0", Stage.EMBED, "one")
-    ledger.claim("job1", Stage.EMBED, "two")
-    ledger.finish("job1", Stage.EMBED, "two")
+    ledger.claim(Claim("job0", Stage.EMBED, "one"))
+    ledger.claim(Claim("job1", Stage.EMBED, "two"))
+    ledger.finish(Claim("job1", Stage.EMBED, "two"))
     ledger.cancel("job2")
     found = collect(redis)
     assert {name: queue.waiting for name, queue in found.queues.items()} == {

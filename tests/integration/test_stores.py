@@ -14,7 +14,7 @@ from redis.client import Pipeline
 from redis.exceptions import ConnectionError, ExecAbortError
 
 from maskq.producer.errors import PayloadMissing, StoreFull
-from maskq.producer.state.store import Payload, PayloadStore, RedisStore, open_store, room_in_redis
+from maskq.producer.state.store import Payload, PayloadStore, RedisStore, open_store, redis_full_as_store_full
 
 
 @pytest.fixture(params=["redis", "file", "memory"])
@@ -143,9 +143,9 @@ def test_a_folder_with_no_room_is_full_by_name_and_keeps_no_part(redis: Redis, t
 
 
 def test_a_transaction_that_finds_no_room_is_full_by_name_and_another_fault_is_not() -> None:
-    with pytest.raises(StoreFull), room_in_redis():
+    with pytest.raises(StoreFull), redis_full_as_store_full():
         raise ExecAbortError("Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'")
-    with pytest.raises(ExecAbortError), room_in_redis():
+    with pytest.raises(ExecAbortError), redis_full_as_store_full():
         raise ExecAbortError("Transaction discarded because of previous errors.")
 
 

@@ -11,6 +11,7 @@ import pytest
 from maskq import Settings, State
 from maskq.producer.schema import JobSpec, Stage
 from maskq.producer.state.connections import Connections
+from maskq.producer.state.ledger import Claim
 from maskq.producer.state.store import Payload
 from maskq.workers.local.redis_server import private_redis
 from maskq.workers.supervision.supervisor import Supervisor
@@ -38,8 +39,8 @@ def to(tmp_path: Path) -> Iterator[Connections]:
 def _done(to: Connections) -> bool:
     to.ledger.create("job", JobSpec(), None)
     for stage in Stage:
-        to.ledger.claim("job", stage, "one")
-        to.ledger.finish("job", stage, "one")
+        to.ledger.claim(Claim("job", stage, "one"))
+        to.ledger.finish(Claim("job", stage, "one"))
     return to.ledger.state("job") is State.DONE
 
 

@@ -15,7 +15,7 @@ from redis import Redis
 from maskq.producer.schema import JobSpec, Stage
 from maskq.producer.state.celery_config import celery_settings
 from maskq.producer.state.keys import EVENTS
-from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.ledger import Claim, Ledger
 from maskq.producer.state.routing import (
     CLUSTER_QUEUE,
     EMBED_QUEUES,
@@ -49,9 +49,9 @@ def test_a_job_waits_in_its_lane_and_then_in_the_one_queue_of_the_cpu_workers(le
     for lane in (FIXED, VARIED):
         job_id = create(ledger, lane=lane)
         assert [queue for queue in EMBED_QUEUES if queue_length(redis, queue)] == [f"embed.{lane}"]
-        ledger.claim(job_id, Stage.EMBED, "one")
+        ledger.claim(Claim(job_id, Stage.EMBED, "one"))
         redis.delete(*message_lists())
-        ledger.finish(job_id, Stage.EMBED, "one")
+        ledger.finish(Claim(job_id, Stage.EMBED, "one"))
         assert queue_length(redis, CLUSTER_QUEUE) == 1
     assert (EMBED_QUEUES, CLUSTER_QUEUE) == (("embed.fixed", "embed.varied"), "cluster")
 
@@ -166,8 +166,8 @@ def test_queues_are_counted_over_all_priorities(ledger: Ledger, redis: Redis) ->
     for priority in (0, 5, 9, 9):
         create(ledger, priority=priority, lane=FIXED)
     embedded = create(ledger)
-    ledger.claim(embedded, Stage.EMBED, "one")
-    ledger.finish(embedded, Stage.EMBED, "one")
+    ledger.claim(Claim(embedded, Stage.EMBED, "one"))
+    ledger.finish(Claim(embedded, Stage.EMBED, "one"))
     assert {queue: queue_length(redis, queue) for queue in (*EMBED_QUEUES, CLUSTER_QUEUE)} == {
         "embed.fixed": 4,
         "embed.varied": 1,  # the message of what was claimed: no worker took it here

@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,17 +17,16 @@ from redis import ConnectionPool, Redis
 
 from maskq.producer.errors import PayloadMissing, StoreFull
 from maskq.producer.schema import JobSpec, JobStatus, Stage, State
-from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.ledger import Claim, Granted, Ledger, StageResult
 from maskq.producer.state.routing import message_lists
 from maskq.producer.state.store import FsspecStore, Payload, PayloadStore, RedisStore
-from maskq.producer.state.transactions import Claimed, Desk, Done
 from maskq.segmentation.clustering.cluster import Clustering
 from maskq.segmentation.clustering.fields import pack
 from maskq.segmentation.errors import NotAnImage
-from maskq.tasks import leases
+from maskq.tasks import field_payload, leases
 from maskq.tasks.cluster import Cluster
-from maskq.tasks.field_payload import FieldPayload
-from maskq.tasks.runner import Delivery, StageFailed, StageReleased
+from maskq.tasks.field_payload import FieldHeader
+from maskq.tasks.runner import StageFailed, StageReleased, StageRunner
 from tests.acceptance.chaos.proxy import Proxy
 from tests.conftest import until
 
@@ -40,8 +38,8 @@ class Work:
     does: Callable[[], str] = lambda: "said"
     reads = Payload.IMAGE
 
-    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
-        return Done(self.does(), {Payload.FIELDS: b"fields"})
+    def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
+        return StageResult(self.does(), {Payload.FIELDS: b"fields"})
 
 
 def messages(redis: Redis) -> list[tuple[str, str]]:
@@ -63,6 +61,11 @@ def store(request: pytest.FixtureRequest, redis: Redis, tmp_path: Path) -> Paylo
     return RedisStore(redis, 100) if request.param == "beside the ledger" else FsspecStore(str(tmp_path))
 
 
+def with_store(ledger: Ledger, store: PayloadStore) -> Ledger:
+    """The same ledger with this store."""
+    return Ledger(ledger._redis, store, **asdict(ledger.config))
+
+
 def stored(store: PayloadStore) -> set[Payload]:
     """What is there of the job."""
     found = set()
@@ -79,8 +82,8 @@ def work() -> Work:
 
 
 @pytest.fixture
-def embed(ledger: Ledger, store: PayloadStore, work: Work) -> Delivery:
-    return Delivery(Stage.EMBED, ledger, store, work)
+def embed(ledger: Ledger, store: PayloadStore, work: Work) -> StageRunner:
+    return StageRunner(Stage.EMBED, with_store(ledger, store), work)
 
 
 def fails(error: BaseException) -> Callable[[], str]:
@@ -91,7 +94,7 @@ def fails(error: BaseException) -> Callable[[], str]:
 
 
 def test_a_stage_that_is_done_wakes_the_next(
-    embed: Delivery, ledger: Ledger, store: PayloadStore, redis: Redis
+    embed: StageRunner, ledger: Ledger, store: PayloadStore, redis: Redis
 ) -> None:
     assert embed("job") == "said"
     assert ledger.state("job") is State.EMBEDDED
@@ -100,16 +103,16 @@ def test_a_stage_that_is_done_wakes_the_next(
 
 
 def test_the_last_stage_ends_the_job_and_wakes_none(
-    embed: Delivery, ledger: Ledger, store: PayloadStore, redis: Redis, work: Work
+    embed: StageRunner, ledger: Ledger, store: PayloadStore, redis: Redis, work: Work
 ) -> None:
     embed("job")
     redis.delete(*message_lists())
-    Delivery(Stage.CLUSTER, ledger, store, work)("job")
+    StageRunner(Stage.CLUSTER, with_store(ledger, store), work)("job")
     assert ledger.state("job") is State.DONE
     assert messages(redis) == []
 
 
-def test_a_message_that_comes_twice_is_dropped(embed: Delivery, ledger: Ledger, redis: Redis, work: Work) -> None:
+def test_a_message_that_comes_twice_is_dropped(embed: StageRunner, ledger: Ledger, redis: Redis, work: Work) -> None:
     embed("job")
     before = ledger.status("job")
     work.does = fails(AssertionError("worked on twice"))
@@ -121,7 +124,7 @@ def test_a_message_that_comes_twice_is_dropped(embed: Delivery, ledger: Ledger, 
 
 @pytest.mark.parametrize("error", [NotAnImage("cells.png: not an image"), PayloadMissing("job: no image")])
 def test_a_fault_of_the_job_fails_it_for_good(
-    embed: Delivery, ledger: Ledger, redis: Redis, work: Work, error: Exception
+    embed: StageRunner, ledger: Ledger, redis: Redis, work: Work, error: Exception
 ) -> None:
     work.does = fails(error)
     with pytest.raises(StageFailed, match=f"{type(error).__name__}: {error}"):
@@ -138,7 +141,7 @@ def test_a_fault_of_the_job_fails_it_for_good(
 
 @pytest.mark.parametrize("error", [MemoryError("2 GiB"), ConnectionError("the store is away")])
 def test_a_fault_of_the_worker_gives_the_stage_to_another(
-    embed: Delivery, ledger: Ledger, redis: Redis, work: Work, error: BaseException
+    embed: StageRunner, ledger: Ledger, redis: Redis, work: Work, error: BaseException
 ) -> None:
     work.does = fails(error)
     with pytest.raises(StageReleased, match=f"{type(error).__name__}: {error}"):
@@ -152,7 +155,7 @@ def test_a_fault_of_the_worker_gives_the_stage_to_another(
 def test_a_job_that_breaks_every_worker_is_given_up_and_tells_its_story(
     ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
 ) -> None:
-    embed = Delivery(Stage.EMBED, ledger, store, work, worker="gpu0@here")
+    embed = StageRunner(Stage.EMBED, with_store(ledger, store), work, worker="gpu0@here")
     work.does = fails(MemoryError("2 GiB"))
     for _ in range(2):
         with pytest.raises(StageReleased):
@@ -166,7 +169,7 @@ def test_a_job_that_breaks_every_worker_is_given_up_and_tells_its_story(
 
 
 def test_a_result_that_finds_no_room_waits_for_it_and_costs_the_job_no_attempt(
-    embed: Delivery, ledger: Ledger, redis: Redis, work: Work
+    embed: StageRunner, ledger: Ledger, redis: Redis, work: Work
 ) -> None:
     work.does = fails(StoreFull("no room for 5 bytes"))
     with pytest.raises(StageReleased, match="no room for 5 bytes"):
@@ -178,8 +181,8 @@ def test_a_result_that_finds_no_room_waits_for_it_and_costs_the_job_no_attempt(
     assert messages(redis) == [("tasks.embed", "job")]
 
 
-def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: Delivery, ledger: Ledger, work: Work) -> None:
-    work.does = lambda: str(embed.hand_back())
+def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: StageRunner, ledger: Ledger, work: Work) -> None:
+    work.does = lambda: str(embed.return_all_to_queue())
     for _ in range(5):
         assert embed("job") == "dropped: the job is queued"
     job = ledger.status("job")
@@ -187,10 +190,10 @@ def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: Delivery, ledg
 
 
 def test_a_worker_that_is_stopped_begins_nothing_that_it_still_claims(
-    embed: Delivery, ledger: Ledger, work: Work
+    embed: StageRunner, ledger: Ledger, work: Work
 ) -> None:
     work.does = fails(AssertionError("begun"))
-    embed.hand_back()
+    embed.return_all_to_queue()
     assert embed("job") == "dropped: the job is queued"
     assert ledger.status("job").attempts == {Stage.EMBED: 0}
 
@@ -199,7 +202,7 @@ def test_a_lease_outlives_connections_that_went_silent(ledger: Ledger, redis: Re
     to = redis.connection_pool.connection_kwargs
     proxy = Proxy(to["port"])
     through = Redis(connection_pool=ConnectionPool(**(to | {"port": proxy.port, "socket_timeout": 60})))
-    embed = Delivery(Stage.EMBED, Ledger(through, lease_s=3), RedisStore(through, 100), work)
+    embed = StageRunner(Stage.EMBED, Ledger(through, RedisStore(through, 100), lease_s=3), work)
     began = time.monotonic()
 
     def goes_on() -> str:
@@ -219,7 +222,7 @@ def test_a_lease_outlives_connections_that_went_silent(ledger: Ledger, redis: Re
 
 def test_another_attempt_waits_longer_each_time(ledger: Ledger, work: Work, redis: Redis) -> None:
     made = Ledger(redis, max_attempts=9)
-    embed = Delivery(Stage.EMBED, made, RedisStore(redis, 100), work, retry_s=10)
+    embed = StageRunner(Stage.EMBED, made, work, retry_s=10)
     work.does = fails(ConnectionError("the store is away"))
     delays = []
     for _ in range(4):
@@ -239,20 +242,20 @@ def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
     running: set[str] = set()
 
     class Watched(Work):
-        def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> Done:
+        def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
             running.add(job.id)
             beside.append(set(running))
             threading.Event().wait(0.05)
             running.discard(job.id)
-            return Done("said")
+            return StageResult("said")
 
     ledger = Ledger(redis)
     for n in range(12):
         ledger.create(f"job{n}", JobSpec(), None)
-    ledger.claim("job5", Stage.EMBED, "dies")
+    ledger.claim(Claim("job5", Stage.EMBED, "dies"))
     redis.zadd("maskq:leases", {"job5": 1})
     assert list(ledger.reclaim_lost()) == ["job5"]
-    embed = Delivery(Stage.EMBED, ledger, RedisStore(redis, 100), Watched())
+    embed = StageRunner(Stage.EMBED, ledger, Watched())
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(embed, [f"job{n}" for n in range(12)])) == {"said"}
     assert {"job5"} in beside
@@ -261,7 +264,7 @@ def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
 
 
 def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
-    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
+    embed: StageRunner, ledger: Ledger, work: Work, redis: Redis
 ) -> None:
     go_on = threading.Event()
     work.does = lambda: str(go_on.wait(20))
@@ -278,15 +281,14 @@ def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
 def test_the_lease_is_renewed_while_a_large_image_comes(
     ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
 ) -> None:
-    class Slow(Desk):
-        def claim(self, *asked: Any) -> Claimed | str:
-            claimed = super().claim(*asked)
+    class Slow(Ledger):
+        def claim(self, claim: Claim, reads: Payload | None = None, worker: str = "") -> Granted | str:
+            claimed = super().claim(claim, reads, worker)
             first = redis.zscore("maskq:leases", "job") or 0
             until(lambda: redis.zscore("maskq:leases", "job") > first + 2 * ledger.lease_s)
             return claimed
 
-    embed = Delivery(Stage.EMBED, ledger, store, work)
-    embed._desk = Slow(ledger, store)
+    embed = StageRunner(Stage.EMBED, Slow(redis, store, **asdict(ledger.config)), work)
     assert embed("job") == "said"
 
 
@@ -294,7 +296,7 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, r
     for n in range(8):
         ledger.create(f"job{n}", JobSpec(), None)
     all_in = threading.Barrier(9)
-    delivery = Delivery(Stage.EMBED, ledger, RedisStore(redis, 100), Work(lambda: str(all_in.wait(20))))
+    delivery = StageRunner(Stage.EMBED, ledger, Work(lambda: str(all_in.wait(20))))
     with ThreadPoolExecutor(8) as pool:
         working = [pool.submit(delivery, f"job{n}") for n in range(8)]
         until(lambda: redis.zcard("maskq:leases") == 8)
@@ -305,7 +307,7 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, r
 
 
 def test_what_was_cancelled_while_it_was_worked_on_is_thrown_away(
-    embed: Delivery, ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
+    embed: StageRunner, ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
 ) -> None:
     work.does = lambda: str(ledger.cancel("job"))
     assert embed("job") == "dropped: the job is cancelled"
@@ -313,7 +315,7 @@ def test_what_was_cancelled_while_it_was_worked_on_is_thrown_away(
     assert messages(redis) == []
 
 
-def test_work_on_a_job_that_is_cancelled_stops_at_its_next_step(embed: Delivery, ledger: Ledger, work: Work) -> None:
+def test_work_on_a_job_that_is_cancelled_stops_at_its_next_step(embed: StageRunner, ledger: Ledger, work: Work) -> None:
     def steps() -> str:
         embed("nothing, but the thread that keeps leases runs now")
         ledger.cancel("job")
@@ -326,33 +328,33 @@ def test_work_on_a_job_that_is_cancelled_stops_at_its_next_step(embed: Delivery,
 
 
 def test_what_another_worker_has_meanwhile_is_left_to_it(
-    embed: Delivery, ledger: Ledger, work: Work, redis: Redis
+    embed: StageRunner, ledger: Ledger, work: Work, redis: Redis
 ) -> None:
     def lose_the_lease() -> str:
         redis.zadd("maskq:leases", {"job": 1})
         assert list(ledger.reclaim_lost()) == ["job"]
-        assert not isinstance(ledger.claim("job", Stage.EMBED, "another"), str)
+        assert not isinstance(ledger.claim(Claim("job", Stage.EMBED, "another")), str)
         return "too late"
 
     work.does = lose_the_lease
     assert embed("job") == "dropped: the job is embedding"
     assert messages(redis) == [("tasks.embed", "job")]
-    assert ledger.finish("job", Stage.EMBED, "another")
+    assert ledger.finish(Claim("job", Stage.EMBED, "another"))
 
 
 def fields_of_one_object() -> bytes:
     raw = np.full((5, 12, 10), -3, np.float32)
     raw[2:4] = 0.3
     raw[4, 3:9, 2:8] = 5
-    return FieldPayload(model="nuclei@3", clustering=Clustering(min_pixels=1)).seal(pack(raw, unit=64))
+    return field_payload.encode(FieldHeader(model="nuclei@3", clustering=Clustering(min_pixels=1)), pack(raw, unit=64))
 
 
-def embedded(ledger: Ledger, store: PayloadStore) -> Delivery:
+def embedded(ledger: Ledger, store: PayloadStore) -> StageRunner:
     """The job waits for its second stage; what delivers that."""
     store.put("job", Payload.FIELDS, fields_of_one_object())
-    ledger.claim("job", Stage.EMBED, "one")
-    ledger.finish("job", Stage.EMBED, "one")
-    return Delivery(Stage.CLUSTER, ledger, store, Cluster())
+    ledger.claim(Claim("job", Stage.EMBED, "one"))
+    ledger.finish(Claim("job", Stage.EMBED, "one"))
+    return StageRunner(Stage.CLUSTER, with_store(ledger, store), Cluster())
 
 
 def test_what_the_second_stage_read_is_gone_when_the_job_is_done(ledger: Ledger, store: PayloadStore) -> None:
@@ -365,8 +367,8 @@ def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_i
     ledger: Ledger, store: PayloadStore, redis: Redis
 ) -> None:
     cluster = embedded(ledger, store)
-    claimed = Desk(ledger, store).claim("job", Stage.CLUSTER, "dies", "", Payload.FIELDS)
-    assert isinstance(claimed, Claimed) and Cluster()(claimed.job, claimed.read).said == "1 objects"
+    claimed = with_store(ledger, store).claim(Claim("job", Stage.CLUSTER, "dies"), Payload.FIELDS)
+    assert isinstance(claimed, Granted) and Cluster()(claimed.job, claimed.read).summary == "1 objects"
     redis.zadd("maskq:leases", {"job": 1})
     assert list(ledger.reclaim_lost()) == ["job"]
     assert cluster("job") == "1 objects"
@@ -388,7 +390,7 @@ def test_payloads_in_pieces_are_read_and_written_as_others_are(
 
 
 def test_a_redis_that_has_forgotten_the_script_is_told_it_again(
-    embed: Delivery, ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
+    embed: StageRunner, ledger: Ledger, store: PayloadStore, work: Work, redis: Redis
 ) -> None:
     redis.script_flush()
     work.does = lambda: str(redis.script_flush())
@@ -398,15 +400,13 @@ def test_a_redis_that_has_forgotten_the_script_is_told_it_again(
 
 def test_a_worker_that_comes_too_late_changes_nothing_of_a_job_that_is_done(ledger: Ledger, redis: Redis) -> None:
     store = RedisStore(redis, 100)
-    cluster, desk = embedded(ledger, store), Desk(ledger, store)
-    assert isinstance(late := desk.claim("job", Stage.CLUSTER, "late", "", Payload.FIELDS), Claimed)
+    cluster, claim = embedded(ledger, store), Claim("job", Stage.CLUSTER, "late")
+    assert isinstance(late := ledger.claim(claim, Payload.FIELDS), Granted)
     redis.zadd("maskq:leases", {"job": 1})
     assert list(ledger.reclaim_lost()) == ["job"]
     assert cluster("job") == "1 objects"
     before = store.get("job", Payload.LABELS)
-    assert not desk.finish(
-        "job", Stage.CLUSTER, "late", Done("late", {Payload.LABELS: b"late", Payload.OBJECTS: b"{}"})
-    )
+    assert not ledger.finish(claim, StageResult("late", {Payload.LABELS: b"late", Payload.OBJECTS: b"{}"}))
     assert late.job.id == "job" and store.get("job", Payload.LABELS) == before
     assert stored(store) == {Payload.LABELS, Payload.OBJECTS}
     assert len(redis.keys("maskq:payload:*")) == 2
@@ -414,18 +414,18 @@ def test_a_worker_that_comes_too_late_changes_nothing_of_a_job_that_is_done(ledg
 
 def test_a_finish_whose_answer_was_lost_is_asked_again_and_leaves_nothing(ledger: Ledger, redis: Redis) -> None:
     store = RedisStore(redis, 100)
-    desk, done = Desk(ledger, store), Done("said", {Payload.FIELDS: fields_of_one_object()})
-    desk.claim("job", Stage.EMBED, "one", "", Payload.IMAGE)
-    assert [desk.finish("job", Stage.EMBED, "one", done) for _ in range(2)] == [True, True]
+    claim, done = Claim("job", Stage.EMBED, "one"), StageResult("said", {Payload.FIELDS: fields_of_one_object()})
+    ledger.claim(claim, Payload.IMAGE)
+    assert [ledger.finish(claim, done) for _ in range(2)] == [True, True]
     assert stored(store) == {Payload.FIELDS} and redis.ttl("maskq:payload:job:fields") == -1
-    assert Delivery(Stage.CLUSTER, ledger, store, Cluster())("job") == "1 objects"
-    assert not desk.finish("job", Stage.EMBED, "one", done)
+    assert StageRunner(Stage.CLUSTER, with_store(ledger, store), Cluster())("job") == "1 objects"
+    assert not ledger.finish(claim, done)
     assert stored(store) == {Payload.LABELS, Payload.OBJECTS} and len(redis.keys("maskq:payload:*")) == 2
 
 
 def test_of_a_stage_that_finds_redis_full_nothing_is_stored(ledger: Ledger, work: Work, redis: Redis) -> None:
     store = RedisStore(redis, 100)
-    embed = Delivery(Stage.EMBED, ledger, store, work)
+    embed = StageRunner(Stage.EMBED, with_store(ledger, store), work)
     work.does = lambda: str(redis.config_set("maxmemory", 1))
     try:
         with pytest.raises(StageReleased, match="Redis is full"):

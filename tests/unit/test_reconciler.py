@@ -7,21 +7,20 @@ from collections.abc import Iterator
 import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
-from maskq.producer.state.store import Payload
 from maskq.tasks.reconciler import Reconciler
 
-STEPS = ["reclaim_lost", "resend_lost", "resume_delayed", "expire_overdue", "over"]
+STEPS = ["reclaim_lost", "resend_lost", "resume_delayed", "expire_overdue", "past_retention"]
 
 
 class Ledger:
-    """Each step moves a job, and then raises what is wrong with it; one job can't be forgotten."""
+    """Each step moves a job, and then raises what is wrong with it; one job can't be purged."""
 
     lease_s = 8.0
 
     def __init__(self, **wrong: Exception) -> None:
         self.wrong = wrong
         self.tried: list[str] = []
-        self.forgotten: list[str] = []
+        self.purged: list[str] = []
 
     def _step(self, name: str) -> Iterator[str]:
         self.tried.append(name)
@@ -41,56 +40,45 @@ class Ledger:
     def expire_overdue(self) -> Iterator[str]:
         return self._step("expire_overdue")
 
-    def over(self) -> list[str]:
-        list(self._step("over"))
+    def past_retention(self) -> list[str]:
+        list(self._step("past_retention"))
         return ["one", "damaged", "damaged too", "two"]
 
-    def forget(self, job_id: str) -> bool:
-        if job_id.startswith("damaged") and "forget" in self.wrong:
-            raise self.wrong["forget"]
-        self.forgotten.append(job_id)
-        return True
-
-
-class Store:
-    """Notes whose payloads are dropped."""
-
-    def __init__(self) -> None:
-        self.dropped: set[str] = set()
-
-    def drop(self, job_id: str, kind: Payload) -> None:
-        self.dropped.add(job_id)
+    def purge(self, job_id: str) -> None:
+        if job_id.startswith("damaged") and "purge" in self.wrong:
+            raise self.wrong["purge"]
+        self.purged.append(job_id)
 
 
 def reconciler(ledger: Ledger) -> Reconciler:
-    return Reconciler(None, ledger, Store(), resend_s=10)  # type: ignore[arg-type]
+    return Reconciler(None, ledger, resend_s=10)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_raises_is_logged_once_and_stops_no_other(step: str, caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger(**{step: ResponseError("WRONGTYPE")})
-    assert reconciler(ledger).look() == 3, "what was sent before it counts"
+    assert reconciler(ledger).run_round() == 3, "what was sent before it counts"
     assert ledger.tried == STEPS
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong[step]]
 
 
-def test_a_job_that_cannot_be_forgotten_keeps_no_other_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    ledger = Ledger(forget=ResponseError("WRONGTYPE"))
+def test_a_job_that_cannot_be_purged_keeps_no_other_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Ledger(purge=ResponseError("WRONGTYPE"))
     assert reconciler(ledger).sweep() == 2
-    assert ledger.forgotten == ["one", "two"]
-    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong["forget"]]
+    assert ledger.purged == ["one", "two"]
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong["purge"]]
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_broker_that_goes_away_ends_the_round(step: str) -> None:
     ledger = Ledger(**{step: ConnectionError("refused")})
     with pytest.raises(ConnectionError):
-        reconciler(ledger).look()
+        reconciler(ledger).run_round()
     assert ledger.tried == STEPS[: STEPS.index(step) + 1]
 
 
 def test_a_broker_that_goes_away_ends_the_sweep() -> None:
-    ledger = Ledger(forget=ConnectionError("refused"))
+    ledger = Ledger(purge=ConnectionError("refused"))
     with pytest.raises(ConnectionError):
         reconciler(ledger).sweep()
-    assert ledger.forgotten == ["one"]
+    assert ledger.purged == ["one"]

@@ -11,9 +11,9 @@ from redis.exceptions import ConnectionError
 
 from maskq.producer.errors import PayloadMissing
 from maskq.producer.schema import JobSpec, Limits, Stage, State
-from maskq.producer.state.ledger import Ledger
+from maskq.producer.state.ledger import Claim, Ledger
 from maskq.producer.state.routing import message_lists, queue_length
-from maskq.producer.state.store import FsspecStore, Payload, RedisStore
+from maskq.producer.state.store import FsspecStore, Payload
 from maskq.tasks.reconciler import Reconciler
 from tests.conftest import until
 
@@ -26,25 +26,25 @@ def ledger(redis: Redis) -> Ledger:
 def test_a_job_whose_message_was_lost_is_sent_one_and_not_another_at_once(redis: Redis, ledger: Ledger) -> None:
     ledger.create("job", JobSpec(), None)
     redis.delete(*message_lists())
-    assert Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000).look() == 0
-    now = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0)
-    assert now.look() == 1
+    assert Reconciler(redis, ledger, resend_s=1000).run_round() == 0
+    now = Reconciler(redis, ledger, resend_s=0)
+    assert now.run_round() == 1
     assert queue_length(redis, "embed.varied") == 1
-    assert now.look() == 0
+    assert now.run_round() == 0
 
 
 def test_a_job_whose_worker_is_silent_is_sent_to_another(redis: Redis, ledger: Ledger) -> None:
-    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000)
+    reconciler = Reconciler(redis, ledger, resend_s=1000)
     ledger.create("job", JobSpec(), None)
-    ledger.claim("job", Stage.EMBED, "one")
+    ledger.claim(Claim("job", Stage.EMBED, "one"))
     redis.delete(*message_lists())
-    assert reconciler.look() == 1
+    assert reconciler.run_round() == 1
     assert queue_length(redis, "embed.varied") == 1
-    ledger.claim("job", Stage.EMBED, "two")
-    ledger.finish("job", Stage.EMBED, "two")
-    ledger.claim("job", Stage.CLUSTER, "three")
+    ledger.claim(Claim("job", Stage.EMBED, "two"))
+    ledger.finish(Claim("job", Stage.EMBED, "two"))
+    ledger.claim(Claim("job", Stage.CLUSTER, "three"))
     redis.delete(*message_lists())
-    assert reconciler.look() == 1
+    assert reconciler.run_round() == 1
     assert queue_length(redis, "cluster") == 1
 
 
@@ -53,13 +53,13 @@ def test_a_job_that_waits_in_a_long_queue_is_not_lost_and_one_that_others_overto
 ) -> None:
     for number in range(8):
         ledger.create(f"job{number}", JobSpec(), None)
-    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0)
-    assert reconciler.look() == 0
+    reconciler = Reconciler(redis, ledger, resend_s=0)
+    assert reconciler.run_round() == 0
     (queue,) = [name for name in message_lists() if redis.llen(name)]
     redis.rpop(queue, 2)  # two workers took what was oldest, and died
-    assert reconciler.look() == 2
+    assert reconciler.run_round() == 2
     assert redis.llen(queue) == 8
-    assert reconciler.look() == 0
+    assert reconciler.run_round() == 0
 
 
 def test_what_others_put_on_the_queue_loses_no_job(redis: Redis, ledger: Ledger) -> None:
@@ -67,7 +67,7 @@ def test_what_others_put_on_the_queue_loses_no_job(redis: Redis, ledger: Ledger)
     (queue,) = [name for name in message_lists() if redis.llen(name)]
     for strange in (b"no JSON", b"[]", b"{}", b'{"headers": {}}', b'{"headers": {"sent": "soon"}}'):
         redis.rpush(queue, strange)
-        assert Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0).look() == 0
+        assert Reconciler(redis, ledger, resend_s=0).run_round() == 0
         redis.rpop(queue)
 
 
@@ -80,19 +80,20 @@ def test_it_outlives_a_broker_that_is_away(redis: Redis) -> None:
             raise ConnectionError("refused")
 
     ledger = BrokenModel(redis, retention_s=100, max_queued=10, lease_s=1, max_attempts=3)
-    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=0.02)
+    reconciler = Reconciler(redis, ledger, resend_s=0.02)
     reconciler.start()
     until(lambda: ledger.tries >= 3)
     reconciler.stop()
 
 
 def test_what_was_kept_for_its_time_is_forgotten_and_its_files_go(redis: Redis, tmp_path: Path) -> None:
-    ledger, store = Ledger(redis, retention_s=1), FsspecStore(f"file://{tmp_path}")
+    store = FsspecStore(f"file://{tmp_path}")
+    ledger = Ledger(redis, store, retention_s=1)
     for job_id in ("ended", "waits"):
         store.put(job_id, Payload.IMAGE, b"x")
         ledger.create(job_id, JobSpec(), None)
     ledger.cancel("ended")
-    reconciler = Reconciler(redis, ledger, store, resend_s=1000)
+    reconciler = Reconciler(redis, ledger, resend_s=1000)
     assert until(reconciler.sweep) == 1
     with pytest.raises(PayloadMissing):
         store.get("ended", Payload.IMAGE)
@@ -101,13 +102,13 @@ def test_what_was_kept_for_its_time_is_forgotten_and_its_files_go(redis: Redis, 
 
 def test_what_failed_is_tried_again_when_its_delay_is_over_and_what_is_overdue_ends(redis: Redis) -> None:
     ledger = Ledger(redis)
-    reconciler = Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000)
+    reconciler = Reconciler(redis, ledger, resend_s=1000)
     ledger.create("fails", JobSpec(), None)
     ledger.create("late", JobSpec(limits=Limits(expires_s=0.01)), None)
-    ledger.claim("fails", Stage.EMBED, "one")
-    ledger.release("fails", "one", "ConnectionError", delay_s=0.2)
+    ledger.claim(Claim("fails", Stage.EMBED, "one"))
+    ledger.release(Claim("fails", Stage.EMBED, "one"), "ConnectionError", delay_s=0.2)
     redis.delete(*message_lists())
-    assert until(reconciler.look) == 1
+    assert until(reconciler.run_round) == 1
     assert queue_length(redis, "embed.varied") == 1
     assert ledger.status("late").state is State.EXPIRED
 
@@ -115,8 +116,8 @@ def test_what_failed_is_tried_again_when_its_delay_is_over_and_what_is_overdue_e
 def test_a_damaged_job_holds_up_no_other(redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     for job_id in ("damaged", "sound"):
         ledger.create(job_id, JobSpec(), None)
-        ledger.claim(job_id, Stage.EMBED, "one")
+        ledger.claim(Claim(job_id, Stage.EMBED, "one"))
     redis.hset("maskq:job:damaged", "history", "no JSON")
-    assert Reconciler(redis, ledger, RedisStore(redis, 100), resend_s=1000).look() == 1
+    assert Reconciler(redis, ledger, resend_s=1000).run_round() == 1
     assert ledger.state("sound") is State.QUEUED
     assert len([record for record in caplog.records if record.exc_info]) == 1

@@ -1,0 +1,27 @@
+-- The ledger's script, part 1 of 7: its arguments, names and clock. One call runs one transition, atomically.
+-- KEYS[1]  the hash of the job
+-- ARGV[1]  the name of the transition, a function of the table `transitions`
+-- ARGV[2]  the id of the job; empty if the transition is about a queue
+-- ARGV[3…] the transition's own arguments, which its function names
+--
+-- Two tables stand before this part; `script.py` writes them:
+-- names    prefix, keys, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage has
+--          lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values
+-- config   the fields of `LedgerConfig`
+local job, id = KEYS[1], ARGV[2]
+local keys, prefix = names.keys, names.prefix
+local stage_of, waiting, working = names.stage_of, names.waiting, names.working
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000 -- seconds since 1970
+
+local SWEEP = 1000 -- the number of jobs that one call looks at, at most
+local transitions = {}
+
+-- A time as Redis stores it: a number of 16 digits would lose its microseconds in Lua's own format.
+local function text(time) return string.format('%.6f', time) end
+local function job_key(of) return prefix .. 'job:' .. of end
+local function payload_key(kind) return prefix .. 'payload:' .. id .. ':' .. kind end
+
+-- The state of the job before the transition; false for an unknown job.
+local state = redis.call('HGET', job, 'state')

@@ -1,0 +1,130 @@
+"""The ledger's Lua script: its source, and how a transition runs in it.
+
+The names that Python and Lua share (keys, states, stages, queues, payloads) and the configuration stand once, in
+Python. The script begins with them, as Lua tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from ...schema import Stage, State
+from .. import keys
+from ..keys import Command, job_key
+from ..routing import CLUSTER_QUEUE, FIXED, LANES, PRIORITIES, TASKS, VARIED, queue_of
+from ..store import Payload, PayloadStore, RedisStore
+from .config import LedgerConfig
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: The parts of the script, in order.
+_PARTS = ("base.lua", "queues.lua", "states.lua", "submission.lua", "claims.lua", "sweeps.lua", "dispatch.lua")
+
+
+class LedgerScript:
+    """One ledger's connection, payload store and script. Threads and forks may share it."""
+
+    def __init__(self, redis: Redis, store: PayloadStore | None = None, **config: Any) -> None:
+        """`config` are fields of `LedgerConfig`. The default store is the ledger's own Redis."""
+        self._redis, self.config = redis, LedgerConfig(**config)
+        self._store = store or RedisStore(redis, self.config.retention_s)
+        #: The store if it is this Redis: then a payload and its transition share one round trip.
+        self._redis_store = self._store if isinstance(self._store, RedisStore) else None
+        database = redis.connection_pool.connection_kwargs.get("db", 0)
+        self._script = redis.register_script(_source(self.config, database))
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds that a claim lasts without renewal."""
+        return self.config.lease_s
+
+    def with_timeout(self, answer_s: float, **options: Any) -> Self:
+        """The same ledger over connections of its own, which wait `answer_s` seconds at most for an answer.
+
+        For calls that must not wait behind a silent connection as long as a large image may take on a slow line.
+        `options` are further options of redis-py's connections.
+        """
+        from redis import ConnectionPool, Redis
+
+        pool = self._redis.connection_pool
+        options |= {"socket_timeout": answer_s, "socket_connect_timeout": answer_s}
+        quick = ConnectionPool(
+            connection_class=pool.connection_class,
+            max_connections=pool.max_connections,
+            **(pool.connection_kwargs | options),
+        )
+        return type(self)(Redis(connection_pool=quick), self._store, **asdict(self.config))
+
+    def _run_script(self, transition: str, job_id: str, *arguments: str | float) -> Any:
+        return self._script(keys=[job_key(job_id)], args=[transition, job_id, *arguments])
+
+    def _run_script_with(
+        self, commands: Sequence[Command], atomic: bool, transition: str, job_id: str, *arguments: str | float
+    ) -> list[Any]:
+        """Run commands and then a transition in one round trip; returns all answers, errors of commands included.
+
+        If `atomic`, a command that fails undoes the transition too. Raises the transition's error.
+        """
+        from redis.exceptions import NoScriptError
+
+        with self._redis.pipeline(transaction=atomic) as pipe:
+            # redis-py would quote a failed command in the error: for an image, a third of a second a megabyte with the
+            # GIL held.
+            pipe.annotate_exception = lambda *_: None  # type: ignore[method-assign]
+            for command in commands:
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            pipe.evalsha(self._script.sha, 1, job_key(job_id), *cast(Any, (transition, job_id, *arguments)))
+            answers = pipe.execute(raise_on_error=False)
+        if isinstance(answers[-1], NoScriptError):  # Redis has restarted; running the commands twice does no harm
+            answers[-1] = self._run_script(transition, job_id, *arguments)
+        if isinstance(answers[-1], Exception):
+            raise answers[-1]
+        return answers
+
+    def _transition(self, transition: str, job_id: str, *arguments: str | float) -> str:
+        """Run a transition that answers `ok`, or the state in which it does not apply."""
+        return cast(bytes, self._run_script(transition, job_id, *arguments)).decode()
+
+
+def _source(config: LedgerConfig, database: int) -> str:
+    """The script: the shared names and the configuration, then the Lua files."""
+    here = files(__package__)
+    head = f"local names = {to_lua(shared_names(database))}\nlocal config = {to_lua(asdict(config))}\n"
+    return head + "\n".join(here.joinpath(name).read_text() for name in _PARTS)
+
+
+def shared_names(database: int) -> dict[str, Any]:
+    """The names that Python defines and the script uses, as `base.lua` describes them."""
+    return {
+        "prefix": keys.PREFIX,
+        "keys": {name: getattr(keys, name.upper()) for name in _SHARED_KEYS},
+        "events": keys.EVENTS.format(database),
+        "stage_of": {str(state): str(stage) for stage in Stage for state in (stage.waiting, stage.working)},
+        "waiting": {str(stage): str(stage.waiting) for stage in Stage},
+        "working": {str(stage): str(stage.working) for stage in Stage},
+        "task": {str(stage): TASKS[stage] for stage in Stage},
+        "queue": {"embed": {lane: queue_of(Stage.EMBED, lane) for lane in LANES}, "cluster": CLUSTER_QUEUE},
+        "fixed": FIXED,
+        "varied": VARIED,
+        "priorities": PRIORITIES,
+        "state": {str(state): str(state) for state in State},
+        "payload": {str(kind): str(kind) for kind in Payload},
+    }
+
+
+_SHARED_KEYS = ("active", "leases", "delayed", "expiring", "dead", "kept", "cancelled", "endings")
+
+
+def to_lua(value: object) -> str:
+    """A Lua literal of nested dicts, lists, strings of ASCII, numbers, booleans and None."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"[{to_lua(str(key))}] = {to_lua(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "{" + ", ".join(map(to_lua, value)) + "}"
+    if isinstance(value, str):
+        return '"' + "".join(char if char.isalnum() else f"\\{ord(char):03}" for char in value) + '"'
+    return "nil" if value is None else str(value).lower()

@@ -1,0 +1,138 @@
+-- Part 3: how a job enters a state, and what follows from it.
+
+-- Count one more unfinished job (change = 1) or one less (-1) towards the bounds.
+local function count(change, bytes, client)
+  redis.call('INCRBY', prefix .. 'bytes', string.format('%d', change * bytes))
+  if redis.call('HINCRBY', prefix .. 'clients', client, change) <= 0 then
+    redis.call('HDEL', prefix .. 'clients', client)
+  end
+  if change == 1 then redis.call('ZADD', keys.active, text(now), id) else redis.call('ZREM', keys.active, id) end
+end
+
+-- Set: the idempotency keys that mean a job.
+local function names_key(of) return prefix .. 'names:' .. of end
+-- Set: the submissions that wait for an unfinished job, and the calls that have cancelled one of them. A call whose
+-- answer was lost is repeated under the same name and counts once.
+local function counted_key(of) return prefix .. 'counted:' .. of end
+
+-- Let the job's idempotency keys expire in `seconds`, with the job; without an argument, keep them.
+local function keep_names(seconds)
+  local function keep(key)
+    if seconds then redis.call('EXPIRE', key, seconds) else redis.call('PERSIST', key) end
+  end
+  for _, key in ipairs(redis.call('SMEMBERS', names_key(id))) do
+    if redis.call('GET', key) == id then keep(key) end
+  end
+  keep(names_key(id))
+end
+
+-- Let the payloads in this Redis expire with the job. Only a dead letter may need its fields again: it may be requeued
+-- at its second stage.
+local function expire_payloads(final, seconds)
+  for _, kind in ipairs({names.payload.image, names.payload.labels, names.payload.objects}) do
+    redis.call('EXPIRE', payload_key(kind), seconds)
+  end
+  if final == names.state.dead then
+    redis.call('EXPIRE', payload_key(names.payload.fields), seconds)
+  else
+    redis.call('UNLINK', payload_key(names.payload.fields))
+  end
+end
+
+-- End the job: stop counting it, keep it for its retention time, and put its end in the outbox.
+local function end_as(final)
+  local bytes, client, same = unpack(redis.call('HMGET', job, 'bytes', 'client', 'same'))
+  count(-1, tonumber(bytes), client)
+  redis.call('ZREM', keys.expiring, id)
+  local recent = prefix .. 'ended:' .. math.floor(now / 10) -- the rate of the last minute comes from these
+  redis.call('INCR', recent)
+  redis.call('EXPIRE', recent, 120)
+  local retention = config.retention_s
+  if final == names.state.dead then
+    redis.call('ZADD', keys.dead, text(now), id)
+    retention = config.dead_retention_s
+  end
+  expire_payloads(final, retention)
+  redis.call('ZADD', keys.kept, text(now + retention), id)
+  redis.call('EXPIRE', job, retention)
+  redis.call('UNLINK', counted_key(id))
+  keep_names(retention) -- an idempotency key means its job however that ended
+  if same and redis.call('GET', same) == id then -- but a job like one that failed is tried anew
+    if final == names.state.done then redis.call('EXPIRE', same, retention) else redis.call('DEL', same) end
+  end
+  redis.call('XADD', keys.endings, 'MAXLEN', '~', config.max_queued, '*', 'job_id', id, 'state', final)
+end
+
+-- Enter a state. `how` says how a waiting job gets to its queue: nil by its line, 'again' at once, or a number of
+-- seconds after which it is sent. Further arguments are fields of the job and their values.
+local function enter(new, how, ...)
+  local stage, before = stage_of[new], stage_of[state or '']
+  if before and waiting[before] == state then leave_queue(id, before) end
+  if before and working[before] == state then redis.call('ZREM', keys.leases, id) end
+  -- A job that waits again after a failed attempt keeps the time since when it waits: so the times only grow, and their
+  -- differences add up.
+  local since = waiting[stage] == new and redis.call('HGET', job, 'time:' .. new) or text(now)
+  redis.call('HSET', job, 'state', new, 'time:' .. new, since, ...)
+  if waiting[stage] == new then
+    redis.call('ZADD', waits_key(queue_of(id, stage)), text(now), id)
+    if how == 'again' then
+      send_again(id, stage)
+    elseif how then
+      redis.call('ZADD', keys.delayed, text(now + how), id)
+    else
+      line_up(id, stage)
+    end
+  elseif not stage then
+    end_as(new)
+  end
+  redis.call('PUBLISH', job, new)
+end
+
+-- End the job without a result.
+local function fail(final, kind, message)
+  local error = {type = kind, message = message, stage = stage_of[state]}
+  redis.call('HSET', job, 'error', cjson.encode(error))
+  enter(final)
+end
+
+local function expire(stage)
+  fail(names.state.expired, 'JobExpired', 'its time was over before the ' .. stage .. ' stage began')
+end
+
+-- Whether this owner holds the claim on the job's present stage.
+local function is_owned_by(owner)
+  return redis.call('HGET', job, 'owner') == owner and working[stage_of[state] or ''] == state
+end
+
+local HISTORY = 20 -- the number of failed attempts that a job remembers
+-- Append a failed attempt to the job's history.
+local function note(error)
+  local history = cjson.decode(redis.call('HGET', job, 'history') or '[]')
+  local stage = stage_of[state]
+  table.insert(history, {
+    stage = stage, worker = redis.call('HGET', job, 'worker') or '', error = error, time = now,
+    attempt = tonumber(redis.call('HGET', job, 'attempts:' .. stage)),
+  })
+  if #history > HISTORY then table.remove(history, 1) end
+  redis.call('HSET', job, 'history', cjson.encode(history))
+end
+
+-- An attempt failed, and not by the job's fault: the job waits for another attempt, or becomes a dead letter.
+local function try_again(error, how)
+  local stage = stage_of[state]
+  note(error)
+  redis.call('HDEL', job, 'owner')
+  if tonumber(redis.call('HGET', job, 'attempts:' .. stage)) >= config.max_attempts then
+    local times = string.format('%d', config.max_attempts)
+    fail(names.state.dead, 'JobDead', 'gave up after ' .. times .. ' attempts at the ' .. stage .. ' stage: ' .. error)
+  else
+    enter(waiting[stage], how)
+  end
+end
+
+-- Undo the start of an attempt: it does not count.
+local function uncount_attempt(how)
+  redis.call('HINCRBY', job, 'attempts:' .. stage_of[state], -1)
+  redis.call('HDEL', job, 'owner')
+  enter(waiting[stage_of[state]], how)
+end

@@ -1,0 +1,124 @@
+"""The producers' transitions: a job is submitted, cancelled, requeued, deleted."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import cast
+
+from ...errors import QueueFull, StoreFull
+from ...schema import JobSpec, State
+from ..keys import PREFIX, Command
+from ..routing import broker_priority
+from ..store import Payload, redis_full_as_store_full
+from .records import Records, unknown
+
+
+class Submission(Records):
+    """What producers do with jobs."""
+
+    def create(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        shape: str | None,
+        image: bytes | None = None,
+        *,
+        same: str | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Store the image and enter a new job as queued; returns its id, or the id of the job that it only repeats.
+
+        `shape` is the image's, `HxW` (None if unknown); it decides the job's lane. `same` identifies what the job
+        computes and `key` is the caller's idempotency key: a job with the same `same` that has not failed, or with the
+        same `key` however it ended, stands for this one, whose image is then dropped. Safe to repeat if the answer was
+        lost. Raises `QueueFull`, `StoreFull`.
+        """
+        self._store.check_room(len(image or b""))
+        put = self._put_image(job_id, image)
+        try:
+            with redis_full_as_store_full():
+                entered = self._enter(_new_job(job_id, spec, shape, len(image or b""), same, key), job_id, put)
+        except (QueueFull, StoreFull):
+            if self.exists(job_id):  # it was entered before, and the answer was lost
+                return job_id
+            self._store.drop(job_id, Payload.IMAGE)
+            raise
+        if entered != job_id:
+            self._store.drop(job_id, Payload.IMAGE)
+        return entered
+
+    def _put_image(self, job_id: str, image: bytes | None) -> Command | None:
+        """Store the image, or return the command that stores it along with the transition."""
+        if image is None:
+            return None
+        if self._redis_store and self._redis_store.is_small(image):
+            return self._redis_store.put_command(job_id, Payload.IMAGE, image)
+        self._store.put(job_id, Payload.IMAGE, image)
+        return None
+
+    def _enter(self, new_job: str, job_id: str, put: Command | None) -> str:
+        if put:
+            *_, answer = self._run_script_with([put], True, "create", job_id, new_job)
+        else:
+            answer = self._run_script("create", job_id, new_job)
+        if answer[0] == b"full":
+            raise self._queue_full(answer[1].decode(), int(answer[2]))
+        return cast(bytes, answer[1]).decode() if answer[0] == b"same" else job_id
+
+    def _queue_full(self, bound: str, count: int) -> QueueFull:
+        """The error that names the bound that was met, and when to try again."""
+        unfinished, rate = self.unfinished(), self.rate()
+        reason = {
+            "jobs": f"{count:,} jobs are unfinished, as many as may be",
+            "bytes": f"the images of unfinished jobs take {count:,} of {self.config.max_queued_bytes:,} bytes",
+            "client": f"{count:,} jobs of this client are unfinished, as many as may be",
+            "same": f"{count:,} submissions of this very job wait for it, as many as may be",
+        }[bound]
+        wait_s = max(1.0, min(60.0, unfinished / rate / 10)) if rate else 10.0
+        return QueueFull(f"{reason}; {unfinished:,} jobs in all, {rate:.1f} a second end; try again later", wait_s)
+
+    def cancel(self, job_id: str, call: str | None = None) -> State:
+        """Cancel one submission of the job, and the job if no other waits for it; returns the state it then has.
+
+        A cancelled job's payloads are dropped. Calls of the same name (`call`) count once. Raises `UnknownJob`.
+        """
+        answer = self._transition("cancel", job_id, call or uuid.uuid4().hex)
+        if answer == "unknown":
+            raise unknown(job_id)
+        state = State.CANCELLED if answer == "ok" else State(answer)
+        if state is State.CANCELLED:
+            self.drop_payloads(job_id)
+        return state
+
+    def requeue(self, job_id: str) -> bool:
+        """Try a dead letter once more, from the stage it died in; False if the job is none."""
+        return self._transition("requeue", job_id) == "ok"
+
+    def delete(self, job_id: str) -> bool:
+        """Delete an ended job's record and payloads; False if the job has not ended."""
+        deleted = self._transition("delete", job_id) == "ok"
+        if deleted:
+            self.drop_payloads(job_id)
+        return deleted
+
+    def drop_payloads(self, job_id: str) -> None:
+        """Drop everything that the store has of a job."""
+        for kind in Payload:
+            self._store.drop(job_id, kind)
+
+
+def _new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, same: str | None, key: str | None) -> str:
+    """The argument of the script's `create`."""
+    new = {
+        "spec": spec.model_dump_json(),
+        "argsrepr": f"({job_id[:8]}, {spec.model}, {spec.name})",
+        "priority": broker_priority(spec.priority),
+        "shape": shape or "",
+        "client": spec.client,
+        "bytes": size,
+        "expires_s": spec.limits.expires_s,
+        "same": f"{PREFIX}same:{same}" if same else "",
+        "key": f"{PREFIX}key:{spec.client}:{key}" if key else "",
+    }
+    return json.dumps(new)

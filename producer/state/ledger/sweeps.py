@@ -1,0 +1,86 @@
+"""The reconciler's transitions: what has to happen to jobs without anyone asking for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from ..keys import DELAYED, EXPIRING, KEPT, LEASES
+from ..routing import QUEUES
+from ..store import Payload
+from .records import Records
+
+#: The number of jobs that one sweep handles at most.
+_SWEEP = 1000
+
+
+class Sweeps(Records):
+    """Sweeps over jobs whose time has come. Each yields the ids of the jobs that it moved."""
+
+    def reclaim_lost(self) -> Iterator[str]:
+        """Return each stage whose lease has run out to its queue, for another attempt."""
+        yield from self._due("reclaim", LEASES)
+
+    def resume_delayed(self) -> Iterator[str]:
+        """Send messages for the jobs whose delay after a failed attempt is over."""
+        yield from self._due("resume", DELAYED)
+
+    def expire_overdue(self) -> Iterator[str]:
+        """End the waiting jobs whose time is over."""
+        yield from self._due("expire", EXPIRING)
+
+    def resend_lost(self, grace_s: float) -> Iterator[str]:
+        """Send another message for each waiting job that has none in its queue any more.
+
+        Messages of the last `grace_s` seconds are left alone: a worker may be about to claim the job. A job that waits
+        in a long queue never counts as lost (`overtaken` in `sweeps.lua`).
+        """
+        yield from self._moved("resend", self._overtaken(grace_s))
+
+    def past_retention(self) -> list[str]:
+        """Ended jobs whose retention time is over."""
+        return self._up_to_now(KEPT)
+
+    def purge(self, job_id: str) -> None:
+        """Delete a job whose retention time is over.
+
+        Payloads go first: if the store fails, the record stays and the next sweep tries again.
+        """
+        for kind in Payload:
+            self._store.drop(job_id, kind)
+        self._transition("delete", job_id)
+
+    def _overtaken(self, grace_s: float) -> Iterator[tuple[str, str]]:
+        """The waiting jobs whose message is lost, each with the list that it is missing from."""
+        for queue in QUEUES:
+            self._transition("admit", "", queue)
+            lost = cast("list[bytes]", self._run_script("overtaken", "", queue, grace_s))
+            for job_id, message_list in zip(lost[::2], lost[1::2], strict=True):
+                yield job_id.decode(), message_list.decode()
+
+    def _due(self, transition: str, times: str) -> Iterator[str]:
+        """Move the jobs whose time in a sorted set has come."""
+        yield from self._moved(transition, ((job_id,) for job_id in self._up_to_now(times)))
+
+    def _moved(self, transition: str, jobs: Iterable[tuple[str, ...]]) -> Iterator[str]:
+        """Run a transition for each job and its arguments; yields the jobs that it applied to.
+
+        A job that Redis can't move (a damaged record) holds up no other: its error is raised after the last job.
+        """
+        from redis.exceptions import ResponseError
+
+        failed: ResponseError | None = None
+        for job_id, *arguments in jobs:
+            try:
+                moved = self._transition(transition, job_id, *arguments) == "ok"
+            except ResponseError as error:
+                failed = failed or error
+            else:
+                if moved:
+                    yield job_id
+        if failed:
+            raise failed
+
+    def _up_to_now(self, times: str) -> list[str]:
+        due = self._redis.zrangebyscore(times, "-inf", self.now(), start=0, num=_SWEEP)
+        return [member.decode() for member in cast("list[bytes]", due)]

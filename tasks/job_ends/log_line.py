@@ -1,0 +1,14 @@
+"""A log line for every job's end."""
+
+from __future__ import annotations
+
+import logging
+
+from maskq.producer.state.ledger import JobEnd
+
+log = logging.getLogger(__name__)
+
+
+def log_line(end: JobEnd) -> None:
+    """Log the job's id and final state at level INFO."""
+    log.info("job %s has ended: %s", end.job_id, end.state)

@@ -1,0 +1,183 @@
+"""The fake client behaves as the real one: the same tests run against both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from maskq import (
+    Client,
+    JobCancelled,
+    JobFailed,
+    Limits,
+    Options,
+    PayloadMissing,
+    QueueFull,
+    ResultNotReady,
+    Settings,
+    State,
+    UnknownJob,
+    WaitTimeout,
+)
+from maskq.producer.schema import Failure
+from maskq.testing import FakeClient
+from tests.conftest import png
+from tests.integration import simulated_worker
+
+IMAGE = png(np.zeros((4, 6), np.uint8))
+FAILURE = Failure(type="TruncatedImage", message="cells.png: ends early")
+
+
+@dataclass
+class Side:
+    """A client, and what stands for its workers."""
+
+    client: Client
+    finish: Callable[[str], object]
+    fail: Callable[[str], object]
+
+
+@pytest.fixture(params=["fake", "real"])
+def open_side(request: pytest.FixtureRequest) -> Iterator[Callable[..., Side]]:
+    opened: list[Client] = []
+
+    def fake(**settings: object) -> Side:
+        client = FakeClient(on_submit=None, settings=Settings.model_validate({"reuse": True} | settings))
+        opened.append(client)
+        return Side(client, client.finish, lambda job_id: client.fail(job_id, FAILURE.type, FAILURE.message))
+
+    def real(**settings: object) -> Side:
+        url = request.getfixturevalue("redis_url")
+        chosen = Settings.model_validate({"broker_url": url, "reuse": True} | settings)
+        opened.append(Client(settings=chosen))
+        return Side(
+            opened[-1],
+            lambda job_id: simulated_worker.finish(job_id, chosen),
+            lambda job_id: simulated_worker.fail(job_id, chosen, FAILURE),
+        )
+
+    if request.param == "real":
+        request.getfixturevalue("redis").flushall()
+    yield fake if request.param == "fake" else real
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def side(open_side: Callable[..., Side]) -> Side:
+    return open_side()
+
+
+def test_a_job_goes_from_queued_to_its_result(side: Side) -> None:
+    job = side.client.submit(IMAGE, name="cells.png", client="lab-7", priority=9)
+    assert (job.state, job.image()) == (State.QUEUED, IMAGE)
+    assert side.client.stats().queues["embed.varied"].waiting == side.client.stats().unfinished == 1
+    with pytest.raises(ResultNotReady, match="is queued"):
+        job.result()
+    with pytest.raises(WaitTimeout, match="is queued after 0.05 s"):
+        job.wait(timeout=0.05)
+    side.finish(job.id)
+    result = job.wait(timeout=5)
+    assert result.job.state is State.DONE and result.job.spec.name == "cells.png"
+    assert result.labels.shape == result.size and result.label_file == job.labels_file()
+    assert list(result.job.timings) == ["queued", "embedding", "embedded", "clustering", "total"]
+    assert job.cancel() is State.DONE and side.client.stats().unfinished == 0
+
+
+def test_a_failed_job_raises_its_error(side: Side) -> None:
+    job = side.client.submit(IMAGE)
+    side.fail(job.id)
+    for access in (job.wait, job.result, job.labels_file, job.objects_json):
+        with pytest.raises(JobFailed, match="ends early") as raised:
+            access()
+    assert raised.value.job_id == job.id and raised.value.error == FAILURE.model_copy(update={"stage": "embed"})
+    assert job.status().error == raised.value.error
+
+
+def test_a_job_that_never_was_is_unknown(side: Side) -> None:
+    job = side.client.job("x")
+    for access in (job.status, job.wait, job.result, job.cancel, lambda: job.state):
+        with pytest.raises(UnknownJob, match="no job x"):
+            access()
+    assert not side.client.requeue("x")
+
+
+def test_an_idempotency_key_means_one_job_per_client(side: Side) -> None:
+    job = side.client.submit(IMAGE, client="a", idempotency_key="1")
+    assert side.client.submit(b"other", client="a", idempotency_key="1").id == job.id
+    assert side.client.submit(IMAGE, client="b", idempotency_key="1", reuse=False).id != job.id
+    side.fail(job.id)
+    assert side.client.submit(IMAGE, client="a", idempotency_key="1").id == job.id
+
+
+def test_an_equal_job_is_reused_unless_it_failed(side: Side) -> None:
+    submit, job = side.client.submit, side.client.submit(IMAGE)
+    assert submit(IMAGE, name="other", priority=0, client="other").id == job.id
+    different = [
+        submit(IMAGE, options=Options(tta=True)),
+        submit(IMAGE, model="phase-contrast"),
+        submit(IMAGE, limits=Limits(max_pixels=99)),
+        submit(IMAGE, limits=Limits(expires_s=99)),
+        submit(IMAGE, limits=Limits(expires_s=99)),
+        submit(IMAGE, reuse=False),
+        submit(IMAGE + b" "),
+    ]
+    assert len({job.id, *(other.id for other in different)}) == 8
+    side.finish(job.id)
+    assert submit(IMAGE).id == job.id
+    side.fail(different[0].id)
+    assert submit(IMAGE, options=Options(tta=True)).id != different[0].id
+
+
+def test_a_shared_job_ends_once_each_submission_has_cancelled(side: Side) -> None:
+    job, shared = side.client.submit(IMAGE), side.client.submit(IMAGE)
+    assert job.cancel("first") is job.cancel("first") is State.QUEUED
+    assert shared.cancel("second") is shared.cancel() is State.CANCELLED
+    with pytest.raises(JobCancelled, match="cancelled while queued"):
+        job.wait()
+    with pytest.raises(PayloadMissing):
+        job.image()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_queued": 2}, "2 jobs are unfinished"),
+        ({"max_client_queued": 2}, "2 jobs of this client are unfinished"),
+        ({"max_queued_bytes": 2 * len(IMAGE)}, f"the images of unfinished jobs take {2 * len(IMAGE)} of"),
+    ],
+)
+def test_a_full_queue_refuses_until_a_job_ends(
+    open_side: Callable[..., Side], settings: dict[str, int], message: str
+) -> None:
+    side = open_side(**settings)
+    jobs = [side.client.submit(IMAGE, reuse=False) for _ in range(2)]
+    for timeout in (0, 0.1):
+        with pytest.raises(QueueFull, match=message):
+            side.client.submit(IMAGE, reuse=False, timeout=timeout)
+    side.finish(jobs[0].id)
+    side.client.submit(IMAGE, reuse=False)
+
+
+def test_a_map_yields_results_and_errors_in_order(side: Side) -> None:
+    jobs = [side.client.submit(IMAGE, idempotency_key="0"), side.client.submit(b"other", idempotency_key="0")]
+    assert jobs[0].id == jobs[1].id
+    side.finish(jobs[0].id)
+    numbers: list[int] = []
+    outcomes = list(side.client.map([IMAGE, "none.png", IMAGE], errors="return", progress=numbers.append))
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Result", "FileNotFoundError", "Result"]
+    assert numbers == [1, 2, 3]
+
+
+def test_an_ended_job_is_deleted(side: Side) -> None:
+    job = side.client.submit(IMAGE)
+    assert not side.client.drop(job.id)
+    side.finish(job.id)
+    assert side.client.drop(job.id)
+    with pytest.raises(UnknownJob):
+        job.status()
+    assert side.client.submit(IMAGE).state is State.QUEUED
+    assert side.client.gc() == {"jobs": 0, "orphans": 0}
