@@ -1,1 +1,1 @@
-"""What things cost beside a yardstick measured in the same run: `python -m benchmarks NAME [--quick] --json`."""
+"""Costs, each compared with a yardstick measured in the same run: `python -m benchmarks NAME [--quick] --json`."""

@@ -15,44 +15,47 @@ from maskq.workers.programs import malloc_env
 from .harness import report
 
 NAMES = ("clustering", "device", "fairness", "huge", "latency", "machinery", "pipeline", "scaling", "soak")
-#: The benchmarks that take images; the others make their own.
+#: The benchmarks that accept images; the others generate theirs.
 WITH_IMAGES = ("huge", "latency", "pipeline")
 
 
 def main() -> None:
     """Run one benchmark and report it."""
-    given = parse(sys.argv[1:])
-    if not malloc_env().items() <= os.environ.items():  # as the workers run; read when a process begins
+    arguments = parse(sys.argv[1:])
+    # Run with the workers' malloc settings, which a process reads at its start.
+    if not malloc_env().items() <= os.environ.items():
         os.execve(sys.executable, sys.orig_argv, os.environ | malloc_env())
-    run = import_module(f"benchmarks.{given.name}").run
-    options: dict[str, Any] = {"device": given.device} if given.device else {}
-    cases = [case for images in given.images or [None] for case in run(quick=given.quick, images=images, **options)]
-    report(given.name, cases, given.json)
+    run = import_module(f"benchmarks.{arguments.name}").run
+    options: dict[str, Any] = {"device": arguments.device} if arguments.device else {}
+    cases = []
+    for images in arguments.images or [None]:
+        cases += run(quick=arguments.quick, images=images, **options)
+    report(arguments.name, cases, arguments.json)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line; what can't be is told, and ends the process with status 2."""
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; an invalid one is reported and ends the process with status 2."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first look")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, for a rough result")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument(
         "--images",
         type=Path,
         nargs="+",
-        help="pipeline, latency: folders, run one after another, each with the model of its name; huge: pictures "
-        "(default: those of packages)",
+        help="pipeline, latency: folders, run one after another, each with the model of its name; huge: images "
+        "(default: those that installed packages ship)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="device: what to run on (default: cpu)")
-    given = parser.parse_args(arguments)
-    if given.images and given.name not in WITH_IMAGES:
-        parser.error(f"--images is for {', '.join(WITH_IMAGES)}; {given.name} makes its own")
-    if given.device and given.name != "device":
-        parser.error(f"--device is for device, not for {given.name}")
-    for path in given.images or ():
+    arguments = parser.parse_args(argv)
+    if arguments.images and arguments.name not in WITH_IMAGES:
+        parser.error(f"--images is for {', '.join(WITH_IMAGES)}; {arguments.name} makes its own")
+    if arguments.device and arguments.name != "device":
+        parser.error(f"--device is for device, not for {arguments.name}")
+    for path in arguments.images or ():
         if not path.exists():
             parser.error(f"--images: no such file or folder: {path}")
-    return given
+    return arguments
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""The clustering kernel beside the plain torch transcription of the paper, on the same unpacked fields in the same run.
+"""The clustering kernel, compared with the plain torch transcription of the paper on the same unpacked fields.
 
-Both are given what a CPU worker has after unpacking, the fields of the foreground pixels; ours also makes the label
-map. The fields are discs that cover about a third of the image, their embeddings scattered around the centre as a
-trained network's are. In the noisy ones a twentieth of all pixels are better seeds than any disc's and make no object.
-`copies` is our time over one pass of `numpy.copy` over those fields, the two in turn.
+The input of both is a CPU worker's after unpacking: the fields of the foreground pixels. Ours also writes the label
+map. The fields are discs that cover about a third of the image, with embeddings scattered around the centre as a
+trained network's are. In the noisy fields, a twentieth of all pixels are better seeds than those of any disc, but
+belong to no object. `copies` is our time divided by that of one `numpy.copy` of these fields, measured in turn.
 
-The last cases compare ours with ours: a megapixel of larger images with one of 2 megapixels, noise with none.
+The last cases compare our kernel with itself: time per megapixel of larger images with that at 2 megapixels, and noisy
+fields with clean ones.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ _SIZES = {
 }
 _TWO = _SIZES["2mp-100"]
 _NOISY = (512, 512, 50)
-#: Larger images are bands of this size, one below the other.
+#: Larger images consist of bands of this size, one below the other.
 _BAND = (2048, 4096, 400)
 _GROWTH = {"8mp-400": 1, "16mp-800": 2, "64mp-3200": 8}
 
 
 def run(quick: bool, images: Path | None) -> list[Case]:
-    """Every size against the transcription, and noise; then how the time grows with the image and with noise."""
+    """Compare every size, and noise, with the transcription; then the growth with the image's size and with noise."""
     warm_up()
     rounds = 2 if quick else 7
     cases = [_compare(name, discs(*size), 1 if size[2] > 1000 else rounds) for name, size in _SIZES.items()]
@@ -57,19 +58,20 @@ def _compare(name: str, dense: Fields, rounds: int) -> Case:
     labels, scores = ours()
     same = bool((labels.ravel()[foreground.index] == theirs()[0]).all())
     kernel, published = alternate(ours, theirs, rounds)
-    again, copy = alternate(ours, lambda: [field.copy() for field in (*fields, foreground.index)], max(5, 3 * rounds))
-    return Case.seconds(name, kernel, published, identical=same, objects=len(scores), copies=round(again / copy, 2))
+    arrays = (*fields, foreground.index)
+    ours_s, copy_s = alternate(ours, lambda: [array.copy() for array in arrays], max(5, 3 * rounds))
+    return Case.seconds(name, kernel, published, identical=same, objects=len(scores), copies=round(ours_s / copy_s, 2))
 
 
 def _growth(name: str, bands: int, rounds: int) -> Case:
-    """`ours` is a megapixel's time in the larger image, `yardstick` at 2 megapixels with 100 objects."""
+    """`ours` is the time per megapixel of the larger image, `yardstick` that of 2 megapixels with 100 objects."""
     image = _stacked(select(*discs(*_BAND)), bands)
     large, small = (partial(cluster, foreground, Clustering()) for foreground in (image, select(*discs(*_TWO))))
     objects = len(large()[1])
-    more, less = alternate(large, small, rounds)
+    large_s, small_s = alternate(large, small, rounds)
     megapixels = np.prod(image.shape) / 1e6, _TWO[0] * _TWO[1] / 1e6
     return Case.seconds(
-        f"{name} over 2mp-100, a megapixel", more / megapixels[0], less / megapixels[1], objects=objects
+        f"{name} over 2mp-100, a megapixel", large_s / megapixels[0], small_s / megapixels[1], objects=objects
     )
 
 
@@ -78,16 +80,16 @@ def _noise(rounds: int) -> Case:
     dense = discs(*_TWO)
     clean = partial(cluster, select(*dense), Clustering())
     objects = len(clean()[1])
-    loud = partial(cluster, select(*noisy(*dense)), Clustering())
-    found = len(loud()[1])
-    more, less = alternate(loud, clean, rounds)
-    return Case.seconds("2mp-100, noisy over clean", more, less, objects=f"{found} of {objects}")
+    noised = partial(cluster, select(*noisy(*dense)), Clustering())
+    noised_objects = len(noised()[1])
+    noised_s, clean_s = alternate(noised, clean, rounds)
+    return Case.seconds("2mp-100, noisy over clean", noised_s, clean_s, objects=f"{noised_objects} of {objects}")
 
 
 def discs(height: int, width: int, objects: int, scatter: float = 0.15, bandwidths: int = 2) -> Fields:
-    """Dense fields of `objects` discs on a jittered lattice, their embeddings scattered by `scatter` radii.
+    """Return dense fields of `objects` discs on a jittered lattice, with embeddings scattered by `scatter` radii.
 
-    Seediness is what the seed loss teaches: φ of the pixel's own embedding, a little less at the rim.
+    Seediness is what the seed loss teaches: φ of the pixel's embedding, a little less at the rim.
     """
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -114,19 +116,19 @@ def discs(height: int, width: int, objects: int, scatter: float = 0.15, bandwidt
 
 
 def noisy(embedding: NDArray[np.float32], precision: NDArray[np.float32], seediness: NDArray[np.float32]) -> Fields:
-    """The fields with a twentieth of the pixels, everywhere, seeds of a fifth of a pixel; half of them astray."""
+    """Turn a twentieth of all pixels into seeds with a bandwidth of a fifth of a pixel, half of them displaced."""
     rng = np.random.default_rng(1)
     embedding, precision, seediness = embedding.copy(), precision.copy(), seediness.copy()
     hit = rng.random(seediness.shape) < 0.05
-    astray = hit & (rng.random(seediness.shape) < 0.5)
+    displaced = hit & (rng.random(seediness.shape) < 0.5)
     precision[:, hit] = np.log(2) / (0.2 / _UNIT) ** 2
     seediness[hit] = rng.uniform(0.99, 1, int(hit.sum()))
-    embedding[:, astray] += rng.uniform(-1, 1, (2, int(astray.sum())))
+    embedding[:, displaced] += rng.uniform(-1, 1, (2, int(displaced.sum())))
     return embedding, precision, seediness
 
 
 def _stacked(band: Foreground, times: int) -> Foreground:
-    """So many of the band, one below the other; of an image that size there is never more than the foreground."""
+    """Repeat the band `times` times, one below the other, as foreground only: no dense fields are needed."""
     height, width = band.shape
     step = np.repeat(np.arange(times), len(band.index))
     embedding = np.tile(band.embedding, times)

@@ -1,4 +1,4 @@
-"""Alternated timing and the one form in which every benchmark reports."""
+"""Alternated timing, and the report format of all benchmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison. `ratio` says how many times better ours is, whatever the unit; above 1 is better."""
+    """One comparison. `ratio` is how many times better ours is, for every unit; above 1 is better."""
 
     case: str
     ours: float
@@ -28,38 +28,38 @@ class Case:
 
     @classmethod
     def seconds(cls, case: str, ours: float, yardstick: float, **more: Any) -> Case:
-        """A comparison of times: less is better."""
+        """Compare times: less is better."""
         return cls.amount(case, ours, yardstick, "s", **more)
 
     @classmethod
     def amount(cls, case: str, ours: float, yardstick: float, unit: str, **more: Any) -> Case:
-        """A comparison of what is spent, such as time or memory: less is better."""
+        """Compare costs, such as time or memory: less is better."""
         return cls(case, round(ours, 6), round(yardstick, 6), unit, round(yardstick / ours, 3), more)
 
     @classmethod
     def rate(cls, case: str, ours: float, yardstick: float, unit: str, **more: Any) -> Case:
-        """A comparison of rates: more is better."""
+        """Compare rates: more is better."""
         return cls(case, round(ours, 3), round(yardstick, 3), unit, round(ours / yardstick, 3), more)
 
 
 def alternate(ours: Callable[[], Any], yardstick: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Median seconds of each, run in turn: what disturbs the machine disturbs both."""
-    mine, theirs = [], []
+    """Run both in turn, so that a disturbance of the machine affects both; return their median seconds."""
+    our_times, yardstick_times = [], []
     for _ in range(rounds):
-        mine.append(timed(ours))
-        theirs.append(timed(yardstick))
-    return median(mine), median(theirs)
+        our_times.append(timed(ours))
+        yardstick_times.append(timed(yardstick))
+    return median(our_times), median(yardstick_times)
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds that one call takes."""
+    """Return the seconds that one call takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def report(name: str, cases: list[Case], as_json: bool) -> None:
-    """A table for people; with `as_json`, one JSON object on the last line."""
+    """Print a table; with `as_json`, print it to standard error, and one JSON object as the last line."""
     table = Table("case", "ours", "yardstick", "unit", "ratio", "more", title=name)
     for case in cases:
         extra = "  ".join(f"{key} {value}" for key, value in case.more.items())

@@ -1,4 +1,4 @@
-"""A model that costs next to nothing, so that what is left of a job's time is the queue's own."""
+"""A model that takes next to no time, so that a job's time is the queue's own."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, export, save
 
-from maskq.segmentation.models.importing import write_new
+from maskq.segmentation.models.importing import add_version
 from maskq.segmentation.models.spec import ModelSpec
 
 _NAME = "identity"
 
 
 class _Identity(nn.Module):
-    """(N, 1, H, W) → four fields that repeat the input; its seed logits are never above 0, so no object is found.
+    """(N, 1, H, W) → four fields that repeat the input; seed logits are never above 0, so no object is found.
 
-    What is normalised by percentiles is 3 at most (see `maskq.segmentation.network.preprocessing`).
+    Inputs are 3 at most: they are normalised by percentiles (see `maskq.segmentation.network.preprocessing`).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,14 +26,14 @@ class _Identity(nn.Module):
 
 
 def identity_model(folder: Path) -> str:
-    """Write the model into `folder`, which a stack is then given as `Settings.models`; returns its name.
+    """Write the model into `folder`, for `Settings.models`; returns its name.
 
-    Raises `ModelExists` where the folder has it already.
+    Raises `ModelExists` if the folder has it already.
     """
     n, h, w = Dim("n", min=1, max=1024), Dim("h", min=1, max=4096), Dim("w", min=1, max=4096)
     shapes = ({0: n, 2: 8 * h, 3: 8 * w},)
     stream = io.BytesIO()
     save(export(_Identity().eval(), (torch.zeros(2, 1, 64, 64),), dynamic_shapes=shapes), stream)
     spec = ModelSpec(name=_NAME, network="program", bandwidths=1, halo=0, summary="repeats its input; finds nothing")
-    write_new(folder, spec, stream.getvalue())
+    add_version(folder, spec, stream.getvalue())
     return _NAME

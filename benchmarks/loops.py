@@ -1,7 +1,7 @@
-"""The bare single-process loops that the queue is measured against: no queue, no store, no second process.
+"""The bare single-process loops that are yardsticks of the queue: no queue, no store, no second process.
 
-`plain` is what one would write from the paper: decode, the network as it stands at torch's defaults, the published
-clustering. `optimised` runs the very network and kernels of the workers, one image after the other on all cores.
+`plain` is what one would write from the paper: decode, the network with torch's defaults, the published clustering.
+`optimised` runs the workers' network and kernels, one image after the other on all cores.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .apart import Work, apart
+from .isolated import Work, isolated
 
-#: Images → (images, steps) seconds.
+#: Image files → (images, steps) seconds.
 Turn = Work[list[bytes], NDArray[np.float64]]
 Step = Callable[[Any], Any]
 
 
 @contextmanager
 def plain(model: str) -> Iterator[Turn]:
-    """The loop from the paper, in one step, in a process with this machine's malloc."""
-    with apart(plain_loop, model, heap=False) as turn:
+    """The loop from the paper, as one step, in a process with this machine's malloc settings."""
+    with isolated(plain_loop, model, heap=False) as turn:
         yield turn
 
 
 @contextmanager
 def optimised(model: str, folders: tuple[str, ...] = ()) -> Iterator[Turn]:
-    """The loop with our network and kernels, in two steps as the queue's: to packed fields, and to objects.
+    """The loop with our network and kernels, in the queue's two steps: to packed fields, and to objects.
 
-    The model is looked for in `folders` before those that come with maskq.
+    `folders` are searched for the model before those that come with maskq.
     """
-    with apart(optimised_loop, model, folders) as turn:
+    with isolated(optimised_loop, model, folders) as turn:
         yield turn
 
 
 def plain_loop(model: str) -> Turn:
-    """The loop itself, in this process."""
+    """Build the plain loop in this process."""
     return timed_steps(plain_work(model))
 
 
 def optimised_loop(model: str, folders: tuple[str, ...]) -> Turn:
-    """The loop itself, in this process."""
+    """Build the optimised loop in this process."""
     return timed_steps(*_optimised(model, folders))
 
 
 def model_of(folder: Path | None) -> str:
-    """The model for a folder of images: the one of its name, or of the name of the folder it is in; else `nuclei`."""
+    """Return the model with the name of the folder, or of its parent folder; otherwise `nuclei`."""
     from maskq.segmentation.errors import UnknownModel
     from maskq.segmentation.models.registry import find
 
@@ -64,7 +64,7 @@ def model_of(folder: Path | None) -> str:
 
 
 def timed_steps(*steps: Step) -> Turn:
-    """A loop of steps, each given what the one before it returned."""
+    """Build a loop that times steps; the argument of each is the result of the one before."""
 
     def turn(images: list[bytes]) -> NDArray[np.float64]:
         return np.array([_seconds(image, steps) for image in images])
@@ -73,13 +73,13 @@ def timed_steps(*steps: Step) -> Turn:
 
 
 def _seconds(image: bytes, steps: tuple[Step, ...]) -> list[float]:
-    found = []
+    times = []
     value: Any = image
     for step in steps:
         began = time.perf_counter()
         value = step(value)
-        found.append(time.perf_counter() - began)
-    return found
+        times.append(time.perf_counter() - began)
+    return times
 
 
 def _optimised(model: str, folders: tuple[str, ...]) -> tuple[Step, Step]:
@@ -92,47 +92,45 @@ def _optimised(model: str, folders: tuple[str, ...]) -> tuple[Step, Step]:
 
     segmenter = Segmenter.load(find(model, folders))
 
-    def read_out(fields: bytes) -> Any:
+    def objects(fields: bytes) -> Any:
         labels, scores = cluster(unpack(fields), segmenter.spec.clustering())
         return describe(labels, scores.tolist())
 
-    return lambda image: segmenter.fields(decode(image)), read_out
+    return lambda image: segmenter.fields(decode(image)), objects
 
 
 def plain_work(model: str) -> Step:
-    """An image's bytes → what the published clustering gives: labels and scores."""
+    """Return a function: image file → labels and scores of the published clustering."""
     import torch
     from torch import Tensor
     from torch.nn import functional as F
 
     from maskq.segmentation.images import decode
-    from maskq.segmentation.models import loading
     from maskq.segmentation.models.registry import find
     from maskq.segmentation.models.spec import read_spec, read_weights
     from maskq.segmentation.network.preprocessing import to_input
     from maskq.segmentation.network.shape_buckets import STRIDE
-    from maskq.segmentation.rescaling import factor
+    from maskq.segmentation.rescaling import scale_factor
     from maskq.segmentation.training.loss import grid
     from tests.published import cluster_published
 
     folder = find(model)
     spec = read_spec(folder)
-    network, by = loading.network(spec, read_weights(folder)).eval(), factor(spec)
+    network, scale = spec.architecture.load(spec, read_weights(folder), "cpu").eval(), scale_factor(spec)
 
-    def sized(planes: Tensor, height: int, width: int) -> Tensor:
-        return (
-            F.interpolate(planes, (height, width), mode="bilinear") if planes.shape[2:] != (height, width) else planes
-        )
+    def resize(planes: Tensor, height: int, width: int) -> Tensor:
+        same = planes.shape[2:] == (height, width)
+        return planes if same else F.interpolate(planes, (height, width), mode="bilinear")
 
     @torch.no_grad()
     def work(image: bytes) -> Any:
         pixels = decode(image)
         height, width = pixels.shape[:2]
-        seen = round(height * by), round(width * by)
-        planes = sized(torch.from_numpy(to_input(pixels, spec.channels, spec.normalisation))[None], *seen)
-        padded = F.pad(planes, (0, -seen[1] % STRIDE, 0, -seen[0] % STRIDE), mode="replicate")
-        raw = sized(network(padded)[:, :, : seen[0], : seen[1]], height, width)[0]
-        embedding = torch.tanh(raw[:2]) + grid(height, width, spec.unit / by)
+        size = round(height * scale), round(width * scale)
+        planes = resize(torch.from_numpy(to_input(pixels, spec.channels, spec.normalisation))[None], *size)
+        padded = F.pad(planes, (0, -size[1] % STRIDE, 0, -size[0] % STRIDE), mode="replicate")
+        raw = resize(network(padded)[:, :, : size[0], : size[1]], height, width)[0]
+        embedding = torch.tanh(raw[:2]) + grid(height, width, spec.unit / scale)
         fields = embedding, torch.exp(10 * raw[2:-1]), torch.sigmoid(raw[-1])
         dense = (np.ascontiguousarray(field.numpy()) for field in fields)
         return cluster_published(

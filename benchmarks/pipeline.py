@@ -1,4 +1,4 @@
-"""The whole queue beside bare single-process loops that do the same work with the same cores.
+"""The whole queue, compared with bare single-process loops that do the same work on the same cores.
 
 The queue: embedded Redis, one device process on `cpu`, one cluster process, results fetched by a client. The loops
 (see `loops`): the plain one, as one would write it from the paper, and the optimised one, with our network and kernels.
@@ -18,30 +18,30 @@ from maskq.workers.local.stack import running
 
 from . import loops
 from .harness import Case, timed
-from .pictures import crops, label, of_folder
-from .stacks import embedded
+from .sample_images import crops, label, read_folder
+from .stack_settings import stack_settings
 
 _IMAGES = 200
-#: Images in one turn: the first and the last of them leave a core idle, in the queue and not in a loop.
+#: Images per turn: during the first and the last one, the queue leaves a core idle, which a loop does not.
 _TURN, _QUICK_TURN = 60, 30
-#: What the queue's rate is to be over either loop's, on two cores.
+#: Minimum ratio of the queue's rate to the loop's, on two cores.
 _TARGETS = {"plain": 1.0, "optimised": 0.95}
 
 
 def run(quick: bool, images: Path | None) -> list[Case]:
-    """Images per second of the queue over those of either loop, the three run in turn on the same images.
+    """Compare images per second of the queue with those of each loop, all three in turn on the same images.
 
-    A folder of images is run with the model of its name, if there is one (see `loops.model_of`).
+    A folder of images runs with the model of its name, if there is one (see `loops.model_of`).
     """
-    data = of_folder(images) if images else crops(_IMAGES)
+    data = read_folder(images) if images else crops(_IMAGES)
     rounds, share = (2, _QUICK_TURN) if quick else (5, _TURN)
     model = loops.model_of(images)
-    speed = _speeds(data[:_IMAGES], model, rounds, share)
+    rates = _rates(data[:_IMAGES], model, rounds, share)
     return [
         Case.rate(
             f"{label(images)}, over the {name} loop",
-            speed["queue"],
-            speed[name],
+            rates["queue"],
+            rates[name],
             "images/s",
             images=rounds * share,
             model=model,
@@ -51,30 +51,30 @@ def run(quick: bool, images: Path | None) -> list[Case]:
     ]
 
 
-def _speeds(data: list[bytes], model: str, rounds: int, share: int) -> dict[str, float]:
-    """Images per second of each, by the median of so many rounds of so many images, from the first again at the end."""
+def _rates(data: list[bytes], model: str, rounds: int, share: int) -> dict[str, float]:
+    """Return images per second of each: the median of `rounds` turns of `share` images each, taken in a circle."""
     images = cycle(data)
     times: dict[str, list[float]] = {"queue": [], "plain": [], "optimised": []}
     with (
-        running(embedded()) as stack,
+        running(stack_settings()) as stack,
         Client(settings=stack.settings) as client,
         loops.plain(model) as plain,
         loops.optimised(model) as optimised,
     ):
         turns: dict[str, Callable[[list[bytes]], Any]] = {
-            "queue": partial(_through, client, model),
+            "queue": partial(_run_queue, client, model),
             "plain": plain,
             "optimised": optimised,
         }
         for turn in turns.values():
-            turn(data[:8])  # models loaded, kernels compiled, threads started
+            turn(data[:8])  # warm-up: models are loaded, kernels compiled, threads started
         for _ in range(rounds):
             part = list(islice(images, share))
             for name, turn in turns.items():
                 times[name].append(timed(partial(turn, part)) / share)
-    return {name: 1 / median(found) for name, found in times.items()}
+    return {name: 1 / median(seconds) for name, seconds in times.items()}
 
 
-def _through(client: Client, model: str, images: list[bytes]) -> None:
+def _run_queue(client: Client, model: str, images: list[bytes]) -> None:
     for result in client.map(images, model=model):
         assert result.labels.shape == result.size

@@ -1,4 +1,4 @@
-"""The processes of a stack by names that people know, and what they hold."""
+"""The processes of a stack: their names, memory and open files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 import psutil
 
-_PROGRAMS = ("redis-server", "maskq.workers.device.process", "maskq.workers.cluster")
+#: Part of the command line → name.
+_PROGRAMS = {
+    "redis-server": "redis-server",
+    "maskq.workers.device.process": "device",
+    "maskq.workers.cluster": "cluster",
+}
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a process has at one moment."""
+class Usage:
+    """What a process uses at one moment."""
 
     #: Resident memory, bytes.
     memory: int
@@ -20,34 +25,35 @@ class Held:
     descriptors: int
 
 
-def held() -> dict[str, Held]:
-    """What this process, `client`, and every one below it hold.
+def usage() -> dict[str, Usage]:
+    """Return what this process (`client`) and all its descendants use, by name.
 
-    Of several of one program the second is `cluster 2`, and so on: by age, so that a name stays with its process.
+    If several run one program, the second is `cluster 2`, and so on, by age: so a process keeps its name.
     """
-    found: dict[str, Held] = {}
+    usages: dict[str, Usage] = {}
     for name, process in _named():
         try:
             with process.oneshot():
-                found[name] = Held(process.memory_info().rss, process.num_fds())
+                usages[name] = Usage(process.memory_info().rss, process.num_fds())
         except psutil.NoSuchProcess:
             continue
-    return found
+    return usages
+
+
+def program(process: psutil.Process) -> str:
+    """Return the name of the program that a process runs: `device`, `cluster`, `redis-server` or its executable."""
+    try:
+        command = " ".join(process.cmdline())
+        return next((name for part, name in _PROGRAMS.items() if part in command), process.name())
+    except psutil.NoSuchProcess:
+        return "gone"
 
 
 def _named() -> Iterator[tuple[str, psutil.Process]]:
-    own = psutil.Process()
-    yield "client", own
+    client = psutil.Process()
+    yield "client", client
     counts: dict[str, int] = {}
-    for process in sorted(own.children(recursive=True), key=lambda one: (one.create_time(), one.pid)):
-        program = _program(process)
-        counts[program] = counts.get(program, 0) + 1
-        yield program if counts[program] == 1 else f"{program} {counts[program]}", process
-
-
-def _program(process: psutil.Process) -> str:
-    try:
-        line = " ".join(process.cmdline()).replace("valkey-server", "redis-server")
-        return next((name.removeprefix("workers.") for name in _PROGRAMS if name in line), process.name())
-    except psutil.NoSuchProcess:
-        return "gone"
+    for process in sorted(client.children(recursive=True), key=lambda child: (child.create_time(), child.pid)):
+        name = program(process)
+        counts[name] = counts.get(name, 0) + 1
+        yield name if counts[name] == 1 else f"{name} {counts[name]}", process

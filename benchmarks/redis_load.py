@@ -1,4 +1,4 @@
-"""What a Redis did between two looks, from the counters of its INFO: the load of a job, and of a second without any."""
+"""What a Redis server did in a period, from the counters of its INFO: per job, or per second if idle."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from redis import Redis
 
 @dataclass(frozen=True)
 class RedisLoad:
-    """Counters that only grow, or the difference between two looks at them."""
+    """Counters that only grow, or the difference between two readings."""
 
-    #: Those that scripts call among them.
+    #: Including those that scripts call.
     commands: float
-    #: Times that something was read off a connection: a pipeline counts once.
+    #: Reads from a connection: a pipeline counts once.
     requests: float
     bytes_in: float
     bytes_out: float
-    #: Seconds of the server's threads, user and system together.
+    #: Time of the server's threads, user and system together, seconds.
     cpu_s: float
 
     @classmethod
-    def look(cls, redis: Redis) -> Self:
-        """The counters now."""
-        told: Any = redis.info()
+    def read(cls, redis: Redis) -> Self:
+        """Read the counters."""
+        info: Any = redis.info()
         return cls(
-            told["total_commands_processed"],
-            told["total_reads_processed"],
-            told["total_net_input_bytes"],
-            told["total_net_output_bytes"],
-            told["used_cpu_user"] + told["used_cpu_sys"],
+            info["total_commands_processed"],
+            info["total_reads_processed"],
+            info["total_net_input_bytes"],
+            info["total_net_output_bytes"],
+            info["used_cpu_user"] + info["used_cpu_sys"],
         )
 
     def __sub__(self, before: RedisLoad) -> RedisLoad:
@@ -43,7 +43,7 @@ class RedisLoad:
         )
 
     def over(self, count: float) -> dict[str, float]:
-        """The load of one of `count` jobs (or seconds), as the fields of a case."""
+        """Return the load per job (or second) of `count`, as the fields of a case."""
         return {
             "commands": round(self.commands / count, 1),
             "requests": round(self.requests / count, 1),

@@ -1,8 +1,8 @@
-"""What the network asks of a device, layer by layer, and what the device can give at most.
+"""The work of the network, layer by layer, and the peak performance of a device.
 
-The ceiling is the roofline of every convolution by itself (Williams et al. 2009): it takes the longer of its arithmetic
-at the rate of a large matrix product and its reading and writing at the rate of a large copy, both measured. Norms and
-ReLUs are taken to cost nothing, as if each were done while a convolution's output is written.
+The ceiling is the roofline of each convolution by itself (Williams et al. 2009): the longer of its arithmetic at the
+rate of a large matrix product and its memory traffic at the rate of a large copy, both measured. Norms and ReLUs are
+assumed to cost nothing, as if they were computed while a convolution's output is written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 class Layer:
     """One convolution on one batch."""
 
-    #: A multiplication and an addition are two.
+    #: Floating point operations; a multiplication and an addition are two.
     flops: float
     #: Numbers read and written: input, weights and output, each once.
     values: float
@@ -31,39 +31,39 @@ class Layer:
 
 @dataclass(frozen=True)
 class Peak:
-    """What a device was measured to do at most."""
+    """The measured peak performance of a device."""
 
     flops_per_s: float
     bytes_per_s: float
 
     def seconds(self, layers: list[Layer], itemsize: int) -> float:
-        """The least time for these layers with numbers of so many bytes."""
-        return sum(max(one.flops / self.flops_per_s, one.values * itemsize / self.bytes_per_s) for one in layers)
+        """Return the minimum time of these layers for numbers of `itemsize` bytes, seconds."""
+        return sum(max(layer.flops / self.flops_per_s, layer.values * itemsize / self.bytes_per_s) for layer in layers)
 
 
 def layers(channels: int, bandwidths: int, batch: int, shape: tuple[int, int]) -> list[Layer]:
-    """Every convolution of the branched ERFNet on (batch, channels, *shape); nothing is computed."""
-    found: list[Layer] = []
+    """List the convolutions of the branched ERFNet on (batch, channels, *shape) without computing them."""
+    convolutions: list[Layer] = []
 
-    def note(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         weight: Any = module.weight
-        small = given[0] if isinstance(module, nn.ConvTranspose2d) else output
-        # Each pixel of the smaller side meets every weight but those of the other channels of its own side.
+        small = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+        # Each pixel of the smaller tensor is multiplied with every weight, except those of its other channels.
         flops = 2.0 * small.numel() * weight.numel() / small.shape[1]
-        found.append(Layer(flops, float(given[0].numel() + weight.numel() + output.numel())))
+        convolutions.append(Layer(flops, float(inputs[0].numel() + weight.numel() + output.numel())))
 
     with torch.device("meta"):
         network = BranchedERFNet(channels, bandwidths).eval()
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                module.register_forward_hook(note)
+                module.register_forward_hook(record)
         network(torch.empty(batch, channels, *shape))
-    return found
+    return convolutions
 
 
 def peak(device: str, dtype: torch.dtype, side: int, copied: int) -> Peak:
-    """Measured: a product of two square matrices of `side`, and a copy of `copied` bytes (read once, written once)."""
-    # Convolutions may use TF32 as torch comes, products may not: the ceiling would be an eighth of what they reach.
+    """Measure a product of two square matrices of `side`, and a copy of `copied` bytes (read once, written once)."""
+    # By torch's defaults convolutions may use TF32 and products may not: the ceiling would be an eighth of their rate.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     source = torch.zeros(copied, dtype=torch.uint8, device=device)

@@ -1,9 +1,9 @@
-"""Two processes beside one, of either kind, and what a job costs the Redis that they share.
+"""Two processes compared with one, of each kind, and the load of a job on the Redis that they share.
 
-Three stacks stand side by side, each with a Redis of its own, and are given jobs in turn: one device process and one
-cluster process; two cluster processes; two device processes with half of the cores each. They run the shipped model
-(the network decides) and an identity network (the queue decides). `more` is Redis's load a job: `docs/capacity.md`
-computes from it. The last case is what jobs that only wait take of its memory.
+Three stacks run at once, each with its own Redis, and get jobs in turn: one device process and one cluster process; two
+cluster processes; two device processes with half of the cores each. They run the shipped model (the network is the
+bottleneck) and an identity network (the queue is). `more` is Redis's load per job, the input of `docs/capacity.md`. The
+last case is the memory that a waiting job takes in Redis.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from maskq.workers.supervision.supervisor import Supervisor
 
 from .harness import Case, timed
 from .identity import identity_model
-from .pictures import crops
 from .redis_load import RedisLoad
-from .stacks import embedded
+from .sample_images import crops
+from .stack_settings import stack_settings
 
 _READY_S, _REST_S = 120.0, 5.0
 _WAITING = 500
 _ONE = "one of each"
-#: Device processes and cluster processes.
+#: (device processes, cluster processes).
 _STACKS = {_ONE: (1, 1), "two cluster processes": (1, 2), "two device processes": (2, 1)}
 
 
 @dataclass
 class _Measured:
-    """A running stack, and what was noted of it."""
+    """A running stack and its measurements."""
 
     client: Client
     redis: Redis
@@ -50,47 +50,47 @@ class _Measured:
     loads: list[RedisLoad] = field(default_factory=list)
 
     def turn(self, images: list[bytes], model: str) -> None:
-        """Run the images; note the seconds and Redis's load."""
-        before = RedisLoad.look(self.redis)
-        self.seconds.append(timed(lambda: self.through(images, model)))
-        self.loads.append(RedisLoad.look(self.redis) - before)
+        """Run the images; record the seconds and Redis's load."""
+        before = RedisLoad.read(self.redis)
+        self.seconds.append(timed(lambda: self.run(images, model)))
+        self.loads.append(RedisLoad.read(self.redis) - before)
 
-    def through(self, images: list[bytes], model: str) -> None:
+    def run(self, images: list[bytes], model: str) -> None:
         """Run the images."""
         for result in self.client.map(images, model=model):
             assert result.labels.shape == result.size
 
     def load(self, jobs: int) -> dict[str, float]:
-        """The load of a job, by the median of the rounds."""
+        """Return the load per job, the median of all rounds."""
         rounds = [load.over(jobs) for load in self.loads]
-        return {name: round(median(one[name] for one in rounds), 3) for name in rounds[0]}
+        return {name: round(median(load[name] for load in rounds), 3) for name in rounds[0]}
 
     def idle(self) -> dict[str, float]:
-        """The load of a second without jobs."""
-        before = RedisLoad.look(self.redis)
+        """Measure the load per second without jobs."""
+        before = RedisLoad.read(self.redis)
         time.sleep(_REST_S)
-        return {f"idle_{name}": value for name, value in (RedisLoad.look(self.redis) - before).over(_REST_S).items()}
+        return {f"idle_{name}": value for name, value in (RedisLoad.read(self.redis) - before).over(_REST_S).items()}
 
 
 def run(quick: bool, images: Path | None) -> list[Case]:
-    """Jobs per second of two processes over those of one, of either kind and by either model; then a waiting job."""
+    """Compare two processes with one, of each kind and with each model; then measure a waiting job's memory."""
     rounds = 2 if quick else 5
     with tempfile.TemporaryDirectory() as folder, ExitStack() as until_done:
         identity = identity_model(Path(folder))
         stacks = {name: until_done.enter_context(_stack(folder, *counts)) for name, counts in _STACKS.items()}
         idle = stacks[_ONE].idle()
-        found = [
+        comparisons = [
             *_compare(stacks, "nuclei", crops(20 if quick else 40), rounds),
             *_compare(stacks, identity, crops(100 if quick else 400), rounds),
         ]
-    return [*found, _waiting(idle)]
+    return [*comparisons, _waiting(idle)]
 
 
 def _compare(stacks: dict[str, _Measured], model: str, data: list[bytes], rounds: int) -> list[Case]:
-    """The stacks in turn with one model, each beside the one that has one process of each kind."""
+    """Run the stacks in turn with one model; compare each with the one that has one process of each kind."""
     fresh = {name: replace(stack, seconds=[], loads=[]) for name, stack in stacks.items()}
     for stack in fresh.values():
-        stack.through(data[:16], model)
+        stack.run(data[:16], model)  # warm-up
     for _ in range(rounds):
         for stack in fresh.values():
             stack.turn(data, model)
@@ -103,21 +103,21 @@ def _compare(stacks: dict[str, _Measured], model: str, data: list[bytes], rounds
 
 @contextmanager
 def _stack(models: str, devices: int, clusters: int) -> Iterator[_Measured]:
-    """A stack with so many processes on the CPU, which share its cores."""
+    """Start a stack with this many processes; the device processes share the CPU's cores."""
     threads = max(1, (os.cpu_count() or 1) // devices)
-    settings = embedded(cluster_processes=clusters, torch_threads=threads, models=models)
+    settings = stack_settings(cluster_processes=clusters, torch_threads=threads, models=models)
     with running(settings) as stack:
         (spec,) = parse("cpu")
         for number in range(2, devices + 1):
-            more = device_program(spec, stack.settings)
-            stack.supervisor.start(replace(more, name=f"{more.name}-{number}"))
+            program = device_program(spec, stack.settings)
+            stack.supervisor.start(replace(program, name=f"{program.name}-{number}"))
         stack.supervisor.wait_ready(_READY_S)
         with Client(settings=stack.settings) as client, Redis.from_url(stack.settings.broker_url or "") as redis:
             yield _Measured(client, redis)
 
 
 def _waiting(idle: dict[str, float]) -> Case:
-    """Redis's memory for a job that waits, over the bytes of its image; with `idle`, what it does without any."""
+    """Compare Redis's memory for a waiting job with the bytes of its image; `idle` is reported with it."""
     data = crops(_WAITING)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -125,17 +125,17 @@ def _waiting(idle: dict[str, float]) -> Case:
         Client(url) as client,
         Redis.from_url(url) as redis,
     ):
-        client.submit(data[0])  # tries again until the server is up
+        client.submit(data[0])  # retries until the server is up
         before = _used(redis)
         for image in data:
             client.submit(image, reuse=False)
-        taken = (_used(redis) - before) / len(data)
-    return Case.amount("memory of a waiting job", taken / 1000, sum(map(len, data)) / len(data) / 1000, "kB", **idle)
+        per_job = (_used(redis) - before) / len(data)
+    return Case.amount("memory of a waiting job", per_job / 1000, sum(map(len, data)) / len(data) / 1000, "kB", **idle)
 
 
 @contextmanager
 def _redis(folder: Path) -> Iterator[str]:
-    """A private Redis without workers."""
+    """Start a private Redis without workers."""
     server, supervisor = private_redis(folder), Supervisor(folder)
     supervisor.start(server.program)
     try:
@@ -145,5 +145,5 @@ def _redis(folder: Path) -> Iterator[str]:
 
 
 def _used(redis: Redis) -> float:
-    told: Any = redis.info("memory")
-    return float(told["used_memory"])
+    info: Any = redis.info("memory")
+    return float(info["used_memory"])

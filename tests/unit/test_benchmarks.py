@@ -1,4 +1,4 @@
-"""What the benchmarks compute and report; what they measure is measured by running them."""
+"""What the benchmarks compute and report. Their measurements are not tested here."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import latency, loops, roofline, searching, soak
+from benchmarks import cudnn_search, latency, loops, roofline, soak
 from benchmarks.__main__ import NAMES, parse
-from benchmarks.forwards import Tuned, ours, planes, prepared
 from benchmarks.harness import Case, alternate, report
 from benchmarks.identity import identity_model
-from benchmarks.pictures import crops, label
+from benchmarks.inference import Tuned, ours, planes, prepared
 from benchmarks.redis_load import RedisLoad
+from benchmarks.sample_images import crops, label
 from maskq.cli import bench, run
 from maskq.segmentation.errors import ModelExists
 from maskq.segmentation.images import decode
@@ -31,7 +31,7 @@ from maskq.segmentation.models.registry import find
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 from maskq.segmentation.network.shape_buckets import bucket_shape
 from maskq.segmentation.segmenter import Segmenter
-from maskq.workers.device import cudnn_benchmark as cudnn
+from maskq.workers.device import cudnn_benchmark
 from maskq.workers.device.spec import DeviceSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,10 +42,10 @@ AMOUNTS = st.floats(1e-3, 1e6)
 def test_the_last_line_is_one_json_object(capsys):
     cases = [Case.seconds("small", 0.5, 1.0, copies=2), Case.rate("large", 3, 2, "images/s")]
     report("clustering", cases, as_json=True)
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["benchmark"], set(told)) == ("clustering", {"benchmark", "machine", "cases"})
-    assert told["cases"][0] == {"case": "small", "ours": 0.5, "yardstick": 1.0, "unit": "s", "ratio": 2.0, "copies": 2}
-    assert told["cases"][1]["ratio"] == 1.5
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["benchmark"], set(last)) == ("clustering", {"benchmark", "machine", "cases"})
+    assert last["cases"][0] == {"case": "small", "ours": 0.5, "yardstick": 1.0, "unit": "s", "ratio": 2.0, "copies": 2}
+    assert last["cases"][1]["ratio"] == 1.5
 
 
 def test_without_json_there_is_a_table_for_people(capsys):
@@ -86,8 +86,8 @@ def test_what_cannot_be_asked_is_told(arguments, complaint, capsys):
 
 
 def test_several_folders_may_be_asked_for(tmp_path):
-    given = parse(["pipeline", "--images", str(tmp_path), str(tmp_path), "--quick"])
-    assert (given.images, given.quick, given.json) == ([tmp_path, tmp_path], True, False)
+    arguments = parse(["pipeline", "--images", str(tmp_path), str(tmp_path), "--quick"])
+    assert (arguments.images, arguments.quick, arguments.json) == ([tmp_path, tmp_path], True, False)
 
 
 def test_every_name_has_its_module():
@@ -131,7 +131,7 @@ def test_both_loops_find_the_same_objects():
     labels, _ = loops.plain_work("nuclei")(image)
     ours, scores = Segmenter.load(find("nuclei")).segment(decode(image))
     assert len(scores) > 0
-    assert (labels != ours).mean() < 1e-3  # the queue's fields travel in half precision
+    assert (labels != ours).mean() < 1e-3  # packed fields are in half precision
 
 
 def test_a_loop_gives_the_seconds_of_each_step():
@@ -181,7 +181,7 @@ def test_the_load_between_two_looks_is_shared_among_the_jobs():
 def test_the_roofline_counts_the_arithmetic_that_torch_counts():
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         BranchedERFNet(1, 2).eval()(torch.zeros(2, 1, 40, 72))
-    assert sum(one.flops for one in roofline.layers(1, 2, 2, (40, 72))) == counter.get_total_flops()
+    assert sum(layer.flops for layer in roofline.layers(1, 2, 2, (40, 72))) == counter.get_total_flops()
 
 
 def test_a_layer_takes_the_longer_of_its_arithmetic_and_its_memory():
@@ -207,12 +207,12 @@ def test_what_is_left_out_of_the_preparation_is_left_out(folded, last):
 
 @pytest.mark.parametrize("shape", [(256, 256), (300, 520)])
 def test_planes_have_the_shape_that_was_asked_for(shape):
-    found = planes(shape)
-    assert (found.shape, found.dtype) == ((1, *shape), np.float32)
+    array = planes(shape)
+    assert (array.shape, array.dtype) == ((1, *shape), np.float32)
 
 
 def test_the_workloads_are_one_shape_several_and_all_different():
-    workloads = searching.workloads(400)
+    workloads = cudnn_search.workloads(400)
     kinds = {name: len(set(shapes)) for name, shapes in workloads.items()}
     assert kinds["one shape"] == 1
     assert 3 <= kinds["varied shapes"] <= 9
@@ -221,20 +221,20 @@ def test_the_workloads_are_one_shape_several_and_all_different():
 
 
 def test_a_searched_batch_and_one_that_is_not_are_launched_by_threads_of_their_own(monkeypatch):
-    """As in a device process: on one thread, torch would keep the plans that it had found without the search."""
+    """As in a device process: on one thread, torch would keep the plans that it made without the search."""
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     launched = []
 
-    def start(segmenter, batch, shape, own=Segmenter.start):
+    def start(segmenter, batch, shape, original=Segmenter.start):
         launched.append((torch.backends.cudnn.benchmark, threading.get_ident()))
-        return own(segmenter, batch, shape)
+        return original(segmenter, batch, shape)
 
-    work = searching.through("auto", "cpu")
+    work = cudnn_search.timed_batches("auto", "cpu")
     monkeypatch.setattr(Segmenter, "start", start)
-    monkeypatch.setattr(cudnn, "SEARCH", 2)
+    monkeypatch.setattr(cudnn_benchmark, "INITIAL_SEARCH_COST", 2)
     _, counters = work([(64, 64)] * 8)
     assert counters["cudnn_searches"] == 1
-    by_flag = [{thread for own, thread in launched if own is flag} for flag in (False, True)]
+    by_flag = [{thread for on, thread in launched if on is flag} for flag in (False, True)]
     assert [len(threads) for threads in by_flag] == [1, 1] and by_flag[0] != by_flag[1]
 
 
@@ -243,9 +243,9 @@ def test_on_a_gpu_a_batch_is_padded_to_the_ladder_as_a_device_process_does(monke
     on_cpu = Segmenter.load(find("nuclei"))
     seen = []
 
-    def start(segmenter, batch, shape, own=Segmenter.start):
+    def start(segmenter, batch, shape, original=Segmenter.start):
         seen.append((len(batch), batch[0].planes.shape[1:], shape))
-        return own(segmenter, batch, shape)
+        return original(segmenter, batch, shape)
 
     monkeypatch.setattr(Segmenter, "load", lambda *_: on_cpu)
     monkeypatch.setattr(Segmenter, "start", start)
@@ -267,7 +267,7 @@ def test_the_peak_of_products_is_that_of_the_arithmetic_which_convolutions_may_u
 
 @pytest.mark.parametrize(("devices", "images"), [("cpu", 32), ("cpu,cuda:1", 256)])
 def test_bench_keeps_a_gpus_batches_filled_and_does_not_have_a_cpu_drain_them(devices, images):
-    specs = [DeviceSpec.read(one) for one in devices.split(",")]
+    specs = [DeviceSpec.from_string(device) for device in devices.split(",")]
     assert bench.in_flight(specs) == images
 
 
@@ -276,7 +276,7 @@ def test_of_large_files_fewer_are_on_their_way(sizes, images, tmp_path):
     files = [tmp_path / f"{size}.png" for size in sizes]
     for file, size in zip(files, sizes, strict=True):
         file.touch()
-        os.truncate(file, size)  # which takes no room
+        os.truncate(file, size)  # sparse: takes no disk space
     assert run.in_flight(files) == images
 
 
@@ -287,6 +287,6 @@ def test_a_file_that_is_gone_by_now_is_left_to_its_turn(tmp_path):
 @pytest.mark.parametrize(("setting", "searches"), [("on", 2), ("off", 0)])
 def test_a_search_is_made_for_each_new_shape_or_for_none(setting, searches, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    seconds, counters = searching.through(setting, "cpu")([(64, 64), (72, 64), (64, 64)])
+    seconds, counters = cudnn_search.timed_batches(setting, "cpu")([(64, 64), (72, 64), (64, 64)])
     assert seconds > 0
     assert counters["cudnn_searches"] == searches

@@ -1,4 +1,4 @@
-"""Work in a process of its own: with memory settings of its own, and no queue or client in its way."""
+"""Runs work in a process of its own: with its own malloc settings, and without a queue or client in that process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, TypeVar
 
 from maskq.workers.programs import malloc_env
 
-Given = TypeVar("Given")
-Answer = TypeVar("Answer")
-Work = Callable[[Given], Answer]
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+Work = Callable[[Argument], Result]
 
 _JOIN_S = 10
 
 
 @contextmanager
-def apart(
-    make: Callable[..., Work[Given, Answer]], *arguments: Any, heap: bool = True
-) -> Iterator[Work[Given, Answer]]:
-    """What `make(*arguments)` returns, made and called in a new process; `make` is a module's own function.
+def isolated(
+    make: Callable[..., Work[Argument, Result]], *arguments: Any, heap: bool = True
+) -> Iterator[Work[Argument, Result]]:
+    """Call `make(*arguments)`, a module-level function, in a new process; yield a proxy of the function it returns.
 
-    The process keeps its heap as the workers do; without `heap`, malloc is as the machine has it. Where the work
-    raises, the process ends with a traceback and the call raises `EOFError`.
+    The process has the workers' malloc settings or, without `heap`, the machine's. If the function raises, the process
+    ends with a traceback and the proxy raises `EOFError`.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -34,10 +34,10 @@ def apart(
         process.start()
     theirs.close()
 
-    def call(given: Given) -> Answer:
-        ours.send((given,))
-        answer: Answer = ours.recv()
-        return answer
+    def call(argument: Argument) -> Result:
+        ours.send((argument,))
+        result: Result = ours.recv()
+        return result
 
     try:
         yield call
@@ -46,19 +46,19 @@ def apart(
         process.join(_JOIN_S)
 
 
-def _serve(make: Callable[..., Work[Any, Any]], arguments: tuple[Any, ...], link: Connection) -> None:
+def _serve(make: Callable[..., Work[Any, Any]], arguments: tuple[Any, ...], pipe: Connection) -> None:
     work = make(*arguments)
     while True:
         try:
-            (given,) = link.recv()
-        except EOFError:  # nobody will ask any more
+            (argument,) = pipe.recv()
+        except EOFError:  # the parent closed its end
             return
-        link.send(work(given))
+        pipe.send(work(argument))
 
 
 @contextmanager
 def _malloc(heap: bool) -> Iterator[None]:
-    """The environment that a process which is started now takes its malloc's settings from."""
+    """Set the malloc variables for the processes that the block starts."""
     before = {name: os.environ.pop(name, None) for name in malloc_env()}
     os.environ.update(malloc_env() if heap else {})
     try:

@@ -1,7 +1,7 @@
-"""The yardstick of `machinery`: two empty Celery tasks, one after the other, on a thread worker and a prefork worker.
+"""The yardstick of `machinery`: a chain of two empty Celery tasks, on a thread worker and a prefork worker.
 
-Run as `python -m benchmarks.chain POOL CONCURRENCY QUEUE` with MASKQ_BROKER_URL set. It is Celery as it comes, without
-results: no events, nothing of maskq's configuration.
+`python -m benchmarks.celery_chain POOL CONCURRENCY QUEUE` runs a worker on the broker of MASKQ_BROKER_URL. Celery has
+its default configuration, with results ignored: no events, none of maskq's settings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DONE = "chain:done"
 
 
 def make_app(broker_url: str) -> Celery:
-    """An app with the two empty tasks; the second counts what is done, so that a sender can wait for it."""
+    """Build an app with the two empty tasks; the second increments a counter, so that a sender can wait."""
     app = Celery("chain", broker=broker_url, set_as_current=False)
     app.conf.task_ignore_result = True
     redis = Redis.from_url(broker_url)
@@ -35,26 +35,26 @@ def make_app(broker_url: str) -> Celery:
     return app
 
 
-def turn(app: Celery, redis: Redis, count: int, in_flight: int) -> None:
-    """Send `count` chains, at most `in_flight` of them unfinished, and wait for the last."""
+def run_chains(app: Celery, redis: Redis, count: int, in_flight: int) -> None:
+    """Send `count` chains, at most `in_flight` of them unfinished, and wait for all."""
     redis.set(_DONE, 0)
     done = 0
     for sent in range(count):
         while sent - done >= in_flight:
             done = _done(redis)
-        two = (app.signature(name, immutable=True, queue=name) for name in (FIRST, SECOND))
-        chain(*two, app=app).apply_async()
+        tasks = (app.signature(name, immutable=True, queue=name) for name in (FIRST, SECOND))
+        chain(*tasks, app=app).apply_async()
     while _done(redis) < count:
         pass
 
 
 def _done(redis: Redis) -> int:
-    found: Any = redis.get(_DONE)
-    return int(found or 0)
+    value: Any = redis.get(_DONE)
+    return int(value or 0)
 
 
 def main(pool: str, concurrency: str, queue: str) -> None:
-    """Serve one of the two queues until told to stop."""
+    """Serve one of the two queues until SIGTERM."""
     app = make_app(Settings().broker_url or "")
     app.Worker(hostname=f"chain-{pool}@here", pool=pool, concurrency=int(concurrency), queues=[queue]).start()
 
