@@ -33,7 +33,7 @@ class ModelCache:
         if segmenter := self._lookup(model.spec):
             return segmenter  # without waiting while another model is loaded
         with self._loading:  # the first jobs arrive together, and one load serves them all
-            return self._lookup(model.spec) or self._add(Segmenter.load(model.place, self._device, self._precision))
+            return self._lookup(model.spec) or self._add(Segmenter.load(model.location, self._device, self._precision))
 
     def _lookup(self, spec: ModelSpec) -> Segmenter | None:
         with self._access:
