@@ -5,6 +5,9 @@ OUT ?= out
 # The images for `make run`: a folder; by default, samples from installed packages.
 IMAGES ?=
 
+LUA := "from maskq.producer.state.ledger.script import script_source; print(script_source())"
+LUACHECK := --std lua51 --read-globals redis cjson KEYS ARGV --no-max-line-length --quiet
+
 .PHONY: setup run test check unit integration acceptance chaos docs clean
 
 setup: .venv/ready
@@ -25,6 +28,8 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	@command -v luacheck >/dev/null || echo "luacheck is not installed: the ledger's Lua script is not linted"
+	@! command -v luacheck >/dev/null || $(BIN)/python -c $(LUA) | luacheck $(LUACHECK) -
 
 unit integration acceptance: setup
 	$(BIN)/python -m pytest tests/$@

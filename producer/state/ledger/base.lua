@@ -5,8 +5,8 @@
 -- ARGV[3…] the transition's own arguments, which its function names
 --
 -- Two tables stand before this part; `script.py` writes them:
--- names    prefix, keys, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage has
---          lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values
+-- names    prefix, keys, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage
+--          has lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values
 -- config   the fields of `LedgerConfig`
 local job, id = KEYS[1], ARGV[2]
 local keys, prefix = names.keys, names.prefix

@@ -19,8 +19,8 @@ local function claim(stage, owner, worker)
   return redis.call('HGETALL', job)
 end
 
--- Claim a stage for an owner, a random token; `worker` is the worker's name. Returns the job's hash if granted, else the
--- state in which the stage can't be claimed.
+-- Claim a stage for an owner, a random token; `worker` is the worker's name. Returns the job's hash if granted, else
+-- the state in which the stage can't be claimed.
 function transitions.claim(stage, owner, worker)
   if not state then return 'unknown' end
   local answer = claim(stage, owner, worker)

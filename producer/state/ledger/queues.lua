@@ -67,7 +67,9 @@ end
 
 -- Lists: the jobs of one line, each with the time since when it waits; and the clients of one priority that have a
 -- line, in the order of their turns. A set: the priorities that have lines.
-local function line_key(queue, priority, client) return prefix .. 'line:' .. queue .. ':' .. priority .. ':' .. client end
+local function line_key(queue, priority, client)
+  return prefix .. 'line:' .. queue .. ':' .. priority .. ':' .. client
+end
 local function turns_key(queue, priority) return prefix .. 'turns:' .. queue .. ':' .. priority end
 local function lined_key(queue) return prefix .. 'lined:' .. queue end
 

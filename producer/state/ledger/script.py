@@ -35,7 +35,7 @@ class LedgerScript:
         #: The store if it is this Redis: then a payload and its transition share one round trip.
         self._redis_store = self._store if isinstance(self._store, RedisStore) else None
         database = redis.connection_pool.connection_kwargs.get("db", 0)
-        self._script = redis.register_script(_source(self.config, database))
+        self._script = redis.register_script(script_source(self.config, database))
 
     @property
     def lease_s(self) -> float:
@@ -90,7 +90,7 @@ class LedgerScript:
         return cast(bytes, self._run_script(transition, job_id, *arguments)).decode()
 
 
-def _source(config: LedgerConfig, database: int) -> str:
+def script_source(config: LedgerConfig = LedgerConfig(), database: int = 0) -> str:
     """The script: the shared names and the configuration, then the Lua files."""
     here = files(__package__)
     head = f"local names = {to_lua(shared_names(database))}\nlocal config = {to_lua(asdict(config))}\n"

@@ -53,8 +53,8 @@ end
 -- Seconds for which a finished result must still be kept to stand for a new job: its client needs time to fetch it.
 local FETCH_S = 60
 
--- Enter a new job, or name the job that it repeats. `new_job` is JSON: spec (itself JSON), argsrepr, priority (kombu's),
--- shape, client, bytes, expires_s, same, key.
+-- Enter a new job, or name the job that it repeats. `new_job` is JSON: spec (itself JSON), argsrepr, priority
+-- (kombu's), shape, client, bytes, expires_s, same, key.
 function transitions.create(new_job)
   if state then -- repeated after a lost answer, and the image was stored again with an expiry
     if stage_of[state] then redis.call('PERSIST', payload_key(names.payload.image)) end

@@ -17,8 +17,8 @@ function transitions.reclaim()
   return 'ok'
 end
 
--- The time at which the oldest message of a list was sent, or now if the list is empty; nil if it is no message of ours,
--- which tells nothing about the messages before it.
+-- The time at which the oldest message of a list was sent, or now if the list is empty; nil if it is no message of
+-- ours, which tells nothing about the messages before it.
 local function served_up_to(list)
   local oldest = redis.call('LINDEX', list, -1)
   if not oldest then return now end
@@ -28,8 +28,8 @@ end
 
 -- The waiting jobs of a queue whose message is lost, each followed by the list that it is missing from. Workers take
 -- messages in the order of sending. So a job whose message was sent before the oldest one in the list has none there,
--- however long the list is. Jobs sent to in the last `grace_s` seconds are left out: a worker may be about to claim them.
--- `resend` sends the message.
+-- however long the list is. Jobs sent to in the last `grace_s` seconds are left out: a worker may be about to claim
+-- them. `resend` sends the message.
 function transitions.overtaken(queue, grace_s)
   local lost, sent, recent = {}, sent_key(queue), now - tonumber(grace_s)
   if redis.call('EXISTS', sent) == 0 then return lost end

@@ -1,0 +1,97 @@
+"""Every end of a job passes the hooks, whatever ended it and whoever crashes meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from maskq.producer.schema import Failure, JobSpec, Limits, Stage, State
+from maskq.producer.state.ledger import Claim, JobEnd, Ledger
+from maskq.tasks.job_ends import HOOKS
+from maskq.tasks.job_ends.dispatcher import Dispatcher
+from maskq.tasks.job_ends.log_line import log_line
+from tests.conftest import until
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> Ledger:
+    return Ledger(redis, max_attempts=1)
+
+
+def end_every_way(ledger: Ledger) -> None:
+    """One job for each way to end."""
+    for job_id in ("done", "failed", "cancelled", "dead"):
+        ledger.create(job_id, JobSpec(), None)
+    ledger.create("expired", JobSpec(limits=Limits(expires_s=1e-6)), None)
+    for stage in Stage:
+        ledger.claim(Claim("done", stage, "a"))
+        ledger.finish(Claim("done", stage, "a"))
+    ledger.claim(Claim("failed", Stage.EMBED, "a"))
+    ledger.fail(Claim("failed", Stage.EMBED, "a"), Failure(type="NotAnImage", message=""))
+    ledger.cancel("cancelled")
+    ledger.claim(Claim("dead", Stage.EMBED, "a"))
+    ledger.release(Claim("dead", Stage.EMBED, "a"), "MemoryError")
+    assert list(ledger.expire_overdue()) == ["expired"]
+
+
+def test_each_end_comes_once_with_its_state_and_time(redis: Redis, ledger: Ledger) -> None:
+    end_every_way(ledger)
+    ends: list[JobEnd] = []
+    dispatcher = Dispatcher(redis, ledger, [ends.append])
+    assert dispatcher.run_round() == 5
+    assert {(end.job_id, end.state) for end in ends} == {(state, state) for state in State if state.ended}
+    assert all(abs(end.time - ledger.status(end.job_id).times[end.state]) < 1 for end in ends)
+    assert dispatcher.run_round() == 0
+
+
+def test_an_end_whose_dispatcher_died_comes_again(redis: Redis, ledger: Ledger) -> None:
+    end_every_way(ledger)
+
+    def die(_: JobEnd) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Dispatcher(redis, ledger, [die]).run_round()
+    assert Dispatcher(redis, ledger, []).run_round() == 5
+
+
+def test_a_hook_that_raises_keeps_no_other_from_its_call(redis: Redis, ledger: Ledger) -> None:
+    ledger.create("job", JobSpec(), None)
+    ledger.cancel("job")
+    ends: list[JobEnd] = []
+
+    def broken(_: JobEnd) -> None:
+        raise ValueError("no such host")
+
+    assert Dispatcher(redis, ledger, [broken, ends.append]).run_round() == 1
+    assert [end.job_id for end in ends] == ["job"]
+
+
+def test_ends_are_dispatched_in_the_background_by_one_process_at_a_time(redis: Redis, ledger: Ledger) -> None:
+    ends: list[JobEnd] = []
+    dispatchers = [Dispatcher(redis, ledger, [ends.append]) for _ in range(3)]
+    for dispatcher in dispatchers:
+        dispatcher.start()
+    for n in range(50):
+        ledger.create(f"job{n}", JobSpec(), None)
+        ledger.cancel(f"job{n}")
+    until(lambda: len(ends) >= 50)
+    for dispatcher in dispatchers:
+        dispatcher.stop()
+    assert sorted(end.job_id for end in ends) == sorted(f"job{n}" for n in range(50))
+    assert (redis.xlen("maskq:endings"), redis.exists("maskq:dispatcher")) == (0, 0)
+
+
+def test_the_outbox_is_bounded(redis: Redis) -> None:
+    ledger = Ledger(redis, max_queued=200)
+    for n in range(1000):
+        ledger.create(f"job{n}", JobSpec(), None)
+        ledger.cancel(f"job{n}")
+    assert 200 <= redis.xlen("maskq:endings") <= 400
+
+
+def test_a_line_is_logged_for_each_end(caplog: pytest.LogCaptureFixture) -> None:
+    assert log_line in HOOKS
+    with caplog.at_level("INFO"):
+        log_line(JobEnd("1700000000000-0", "abc", State.DONE))
+    assert "job abc has ended: done" in caplog.text
