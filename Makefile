@@ -8,7 +8,7 @@ IMAGES ?=
 LUA := "from maskq.producer.state.ledger.script import script_source; print(script_source())"
 LUACHECK := --std lua51 --read-globals redis cjson KEYS ARGV --no-max-line-length --quiet
 
-.PHONY: setup run test check unit integration acceptance chaos docs clean
+.PHONY: setup run test check coverage unit integration acceptance chaos docs clean
 
 setup: .venv/ready
 
@@ -33,6 +33,13 @@ check: setup
 
 unit integration acceptance: setup
 	$(BIN)/python -m pytest tests/$@
+
+# Line and branch coverage of the unit and integration tests, worker processes included.
+coverage: setup
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest tests/unit tests/integration
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # The long form of `make test`'s fault injection: 2,000 jobs, 65 faults, longer outages. MASKQ_CHAOS_SEED repeats a run.
 chaos: setup
