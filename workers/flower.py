@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from maskq.producer.settings import Settings
@@ -16,6 +17,9 @@ def main(address: str, port: str) -> None:
     heartbeat = Heartbeat(settings.grace_s)
     app = create_app(settings)
     heartbeat.ready()
+    os.environ.setdefault(
+        "FLOWER_CONF", os.devnull
+    )  # by default Flower executes `flowerconfig.py` in the current folder
     options = [f"--address={address}", f"--port={port}", "--read_only=True", "--purge_offline_workers=60"]
     app.start(["flower", *options, f"--logging={settings.log_level.lower()}"])
 

@@ -10,6 +10,7 @@ from celery import Celery
 
 from maskq.producer.settings import Settings
 
+from .reconnect import ReconnectingConsumer
 from .shutdown import limit_shutdown, signal_return_jobs
 
 
@@ -36,7 +37,7 @@ def start(
     """
     app.conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
     app.conf.worker_task_log_format = f"[%(asctime)s %(levelname)s {node} %(task_name)s] %(message)s"
-    app.conf.worker_consumer = "maskq.workers.celery_worker.reconnect:ReconnectingConsumer"
+    app.conf.worker_consumer = ReconnectingConsumer
     worker = app.Worker(
         hostname=hostname(node),
         pool=pool,

@@ -16,6 +16,10 @@ from typing import IO
 from .heartbeat import HEARTBEAT_FD, HeartbeatMonitor, set_parent_death_signal
 from .log_files import open_log
 
+#: Variables by which Celery and its command line import the user's own app, configuration or Django project, or connect
+#: to another broker. A user's shell may have them for another application.
+_CELERY_VARIABLES = {"APP", "BROKER_URL", "CONFIG_MODULE", "DJANGO_SETTINGS_MODULE", "LOADER", "RESULT_BACKEND"}
+
 #: A program that ends this many times within `WINDOW_S` seconds is in a crash loop.
 MAX_DEATHS, WINDOW_S = 5, 60.0
 
@@ -40,6 +44,15 @@ def python_program(
     return Program(name, (sys.executable, "-P", "-m", module, *arguments), env, heartbeat_s=heartbeat_s)
 
 
+def _inherited_env() -> dict[str, str]:
+    """This process's environment, without the variables that configure Celery."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _CELERY_VARIABLES and not name.startswith("CELERY_")
+    }
+
+
 class Process:
     """One program, its current process, and the times of its deaths."""
 
@@ -59,7 +72,7 @@ class Process:
         try:
             self.popen = subprocess.Popen(
                 self.program.argv,
-                env={**os.environ, **self.program.env, HEARTBEAT_FD: str(process_end.fileno())},
+                env={**_inherited_env(), **self.program.env, HEARTBEAT_FD: str(process_end.fileno())},
                 pass_fds=(process_end.fileno(),) if self.program.has_heartbeat else (),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
