@@ -32,7 +32,7 @@ def device(name: str) -> torch.device:
     if kind in _GPU_COUNTS and (number or "0").isdecimal():
         exists = int(number or "0") < _GPU_COUNTS[kind]()
     if not exists:
-        raise NoSuchDevice(f"no device {name!r} here; cpu is always there")
+        raise NoSuchDevice(f"no device {name!r} on this machine; cpu always exists")
     return torch.device(name)
 
 

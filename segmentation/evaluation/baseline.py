@@ -25,7 +25,7 @@ def otsu_watershed(plane: Floats, min_pixels: int = 36) -> Labels:
     `min_pixels` pixels are dropped; a flat plane has none. Raises `ValueError` for any other shape.
     """
     if plane.ndim != 2:
-        raise ValueError(f"a plane (height, width) is needed, not {plane.shape}")
+        raise ValueError(f"the plane must be (height, width), not {plane.shape}")
     if plane.size == 0 or plane.min() == plane.max():
         return np.zeros(plane.shape, np.int32)
     foreground = ndimage.binary_fill_holes(plane > threshold_otsu(plane))  # type: ignore[no-untyped-call]

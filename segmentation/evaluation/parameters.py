@@ -15,7 +15,7 @@ from ..models.registry import SHIPPED
 from ..models.spec import SPEC, ModelSpec
 from ..models.storage import Location
 
-_ADVICE = "to change it, copy the model's folder into one of your own, and name that one in MASKQ_MODELS"
+_ADVICE = "to change it, copy the model's folder into another folder, and set MASKQ_MODELS to that one"
 
 
 def check_writable(folder: Location) -> Path:

@@ -37,7 +37,7 @@ def read_pillow(data: bytes, name: str, limits: ImageLimits) -> Pixels:
         check_size(image.height, image.width, name, limits)
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
-            raise MultiPageImage(f"{name}: {frames} frames; send each frame as an image of its own")
+            raise MultiPageImage(f"{name}: {frames} frames; send each frame as a separate image")
         pixels = png.read_deep_colour(data, name) if png.is_deep_colour(data) else np.asarray(_to_intensities(image))
         return upright(pixels, _orientation(image))
 

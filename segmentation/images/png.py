@@ -121,7 +121,7 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
         if end > len(data):
             raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the image does")
         if (kind == b"IHDR") != (offset == 8):
-            raise TruncatedImage(f"{name}: damaged: its header is not where it belongs")
+            raise TruncatedImage(f"{name}: damaged: its header is not its first chunk")
         if kind in (b"IHDR", b"IDAT") and data[offset:end] != _chunk(kind, body):
             raise TruncatedImage(f"{name}: damaged: the checksum of its {kind.decode()} is wrong")
         yield kind, body

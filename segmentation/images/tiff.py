@@ -27,7 +27,7 @@ _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, _JPEG, 8, 32946, 32773, 34925, 34926, 
 _PHOTOMETRICS = frozenset({0, 1, 2, 3, 4, _CMYK})
 #: Bytes of a strip or tile that are accepted under any limit: a small image can be stored in a larger tile.
 _USUAL_TILE = 16 * 2**20
-#: Limit of all tiles together, in largest images: two rows and columns of tiles, of which each has one used pixel.
+#: All tiles together may be this many times the largest image: the worst case is 2 × 2 tiles with one used pixel each.
 _MAX_PADDING = 4
 # Turns off the parsers of vendor formats: maskq does not use their metadata, and parsing it means trusting it.
 _NO_VENDORS: dict[str, Any] = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
@@ -38,9 +38,9 @@ def read_tiff(data: bytes, name: str, limits: ImageLimits) -> Pixels:
     first = directory.read_directory(data, name)
     tags = first.tags
     if first.has_next:
-        raise MultiPageImage(f"{name}: a TIFF of more than one page; send each page as an image of its own")
+        raise MultiPageImage(f"{name}: a TIFF of more than one page; send each page as a separate image")
     if tags.get(directory.DEPTH, 1) > 1:
-        raise MultiPageImage(f"{name}: a volume of {tags[directory.DEPTH]} planes; send each plane by itself")
+        raise MultiPageImage(f"{name}: a volume of {tags[directory.DEPTH]} planes; send each plane as a separate image")
     check_size(tags.get(directory.HEIGHT, 0), tags.get(directory.WIDTH, 0), name, limits)
     check_channels(tags.get(directory.SAMPLES, 1), name)
     _check_kind(tags, name)
