@@ -92,6 +92,7 @@ class RedisStore:
         self._memory, self._memory_read_at = (0, 0), -math.inf
 
     def check_room(self, size: int) -> None:
+        """Raises `StoreFull` if Redis would use more than nine tenths of its `maxmemory`."""
         if time.monotonic() - self._memory_read_at > _MEMORY_CACHE_S:
             info = cast("dict[str, int]", self._redis.info("memory"))
             self._memory, self._memory_read_at = (info["used_memory"], info["maxmemory"]), time.monotonic()
@@ -103,6 +104,7 @@ class RedisStore:
             )
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        """Store a payload. Raises `StoreFull`."""
         with redis_full_as_store_full():
             if self.is_small(data):
                 self._redis.execute_command(*self.put_command(job_id, kind, data))  # type: ignore[no-untyped-call]
@@ -148,6 +150,7 @@ class RedisStore:
             raise
 
     def get(self, job_id: str, kind: Payload) -> bytes:
+        """Read a payload. Raises `PayloadMissing`."""
         from redis.exceptions import ResponseError
 
         key = payload_key(job_id, kind)
@@ -161,10 +164,12 @@ class RedisStore:
         return data
 
     def drop(self, job_id: str, kind: Payload) -> None:
+        """Delete a payload if it is there."""
         self._redis.delete(payload_key(job_id, kind))
 
     def jobs(self) -> Iterator[tuple[str, float]]:
-        return iter(())  # payloads expire
+        """None: payloads expire by themselves."""
+        return iter(())
 
 
 #: How a file system reports that there is no room: on the disk, in the user's quota, in one file.
@@ -209,6 +214,7 @@ class FsspecStore:
         return f"{self._root}/{job_id}/{kind}"
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        """Store a payload as a file, which appears whole. Raises `StoreFull`."""
         path = self._path(job_id, kind)
         try:
             self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
@@ -222,6 +228,7 @@ class FsspecStore:
             raise StoreFull(f"no room for {len(data):,} bytes in {self._root}: {error.strerror}") from error
 
     def get(self, job_id: str, kind: Payload) -> bytes:
+        """Read a payload. Raises `PayloadMissing`."""
         try:
             return cast(bytes, self._fs.cat_file(self._path(job_id, kind)))
         except FileNotFoundError as error:
@@ -231,6 +238,7 @@ class FsspecStore:
         """No check: such a store's capacity is unknown, and `put` raises if it is full."""
 
     def drop(self, job_id: str, kind: Payload) -> None:
+        """Delete a payload, and the job's folder with its last one."""
         try:
             self._fs.rm_file(self._path(job_id, kind))
             if "file" in self._fs.protocol:
@@ -239,6 +247,7 @@ class FsspecStore:
             return
 
     def jobs(self) -> Iterator[tuple[str, float]]:
+        """The jobs that have payloads, and the age of the newest (seconds)."""
         for folder in self._fs.ls(self._root, detail=False) if self._fs.exists(self._root) else ():
             times = [self._fs.modified(file).timestamp() for file in self._fs.ls(folder, detail=False)]
             yield folder.rstrip("/").rpartition("/")[2], time.time() - max(times, default=0.0)
