@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings where they are defined: `make docs`."""
+"""Generates docs/settings.md from `producer/settings.py`: `make docs`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from maskq.producer.settings import Settings
 
 _HEAD = """# Settings
 
-Every setting is an environment variable. Give producers, gateway and workers the same ones: `MASKQ_STORE_URL` has to
-agree, and the bounds on queued jobs are those of whoever submits. This page is made from `producer/settings.py` by
-`make docs`.
+Every setting is an environment variable. Use the same settings for producers, gateway and workers: `MASKQ_STORE_URL`
+must be equal, and the limits of queued jobs are those of the submitting process. `make docs` generates this page from
+`producer/settings.py`.
 
-| variable | default | what it is |
+| variable | default | description |
 |---|---|---|
 """
-#: Defaults that depend on the machine, as people would say them.
-_SPOKEN = {"cluster_processes": "half the cores", "state_dir": "the user's state folder"}
+#: Defaults that depend on the machine, in words.
+_IN_WORDS = {"cluster_processes": "half the cores", "state_dir": "the user's state folder"}
 
 
 def page() -> str:
-    """The page's text."""
+    """The text of docs/settings.md."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default = _SPOKEN.get(name) or ("none" if field.default is None else f"`{field.default}`")
+        default = _IN_WORDS.get(name) or ("none" if field.default is None else f"`{field.default}`")
         rows.append(f"| `MASKQ_{name.upper()}` | {default} | {' '.join((field.description or '').split())} |\n")
     return _HEAD + "".join(rows)
 

@@ -1,1 +1,1 @@
-"""Things to copy from, and pictures to try maskq on."""
+"""Example code to copy, and sample images."""

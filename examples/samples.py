@@ -1,6 +1,6 @@
-"""Real images that installed packages ship, for `make run`: prints their paths.
+"""Prints the paths of sample images from installed packages, for `make run`.
 
-stardist's `img2d.tif` is a fluorescence micrograph of nuclei with labels; scikit-image's are pictures of other kinds.
+stardist's `img2d.tif` is a fluorescence micrograph of nuclei with labels; scikit-image's images are of other kinds.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-_WANTED = {"stardist": ("data/images/img2d.tif",), "skimage": ("data/coins.png", "data/cell.png")}
+_FILES = {"stardist": ("data/images/img2d.tif",), "skimage": ("data/coins.png", "data/cell.png")}
 
 
 def samples() -> list[Path]:
-    """The pictures that are here; packages are found, not imported."""
-    found = []
-    for package, names in _WANTED.items():
+    """The sample images that are installed. Packages are located without being imported."""
+    paths: list[Path] = []
+    for package, names in _FILES.items():
         spec = find_spec(package)
         if spec and spec.origin:
-            found += [path for name in names if (path := Path(spec.origin).parent / name).is_file()]
-    return found
+            paths += [path for name in names if (path := Path(spec.origin).parent / name).is_file()]
+    return paths
 
 
 if __name__ == "__main__":

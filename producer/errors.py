@@ -16,7 +16,7 @@
         ├── JobExpired         the job's deadline passed before it was done
         └── JobDead            all attempts failed through faults of workers, or killed them
 
-Each class has the HTTP `status` that a gateway responds with.
+Each class has the HTTP `status` that a gateway responds with; its docstring is the title of that response.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class InvalidJob(MaskqError):
 
 
 class PayloadTooLarge(InvalidJob):
-    """The image file is larger than the limit, `MASKQ_MAX_BYTES`."""
+    """The image file is larger than the limit."""
 
     status = 413
 
@@ -112,12 +112,12 @@ class JobCancelled(JobUnfinished):
 
 
 class JobExpired(JobUnfinished):
-    """The job's deadline (`expires_s`) passed before it was done."""
+    """The job's deadline passed before it was done."""
 
     status = 410
 
 
 class JobDead(JobUnfinished):
-    """All attempts at the job failed (`MASKQ_MAX_ATTEMPTS`), and no worker finished it."""
+    """All attempts at the job failed; no worker finished it."""
 
     status = 500

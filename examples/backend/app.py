@@ -1,7 +1,7 @@
-"""A web backend that accepts an upload, queues it, and serves its masks.
+"""A web backend that accepts uploads, queues them and serves their masks.
 
 pip install '.[gateway]'                    # in a checkout: fastapi, uvicorn, python-multipart
-maskq up                                    # in another terminal; maskq's own gateway has port 8000
+maskq up                                    # in another terminal; its gateway uses port 8000
 uvicorn --port 8080 examples.backend.app:app
 curl -F file=@cells.png localhost:8080/images
 """
@@ -22,7 +22,7 @@ from maskq import Client, MaskqError, QueueFull
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """One client for the whole app: it is safe to share among threads."""
+    """Open one client for the whole app: threads may share it."""
     with Client() as client:
         app.state.client = client
         yield
@@ -32,15 +32,15 @@ app = FastAPI(title="images in, masks out", lifespan=lifespan)
 
 
 @app.exception_handler(MaskqError)
-def refuse(_: Request, error: MaskqError) -> JSONResponse:
-    """Every error of maskq knows its HTTP status and says what to do; a full queue, when to come again."""
+def respond(_: Request, error: MaskqError) -> JSONResponse:
+    """Respond with the error's HTTP status and message, and with Retry-After if the queue is full."""
     headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, QueueFull) else None
     return JSONResponse({"error": type(error).__name__, "detail": str(error)}, error.status, headers)
 
 
 @app.post("/images", status_code=202)
 async def upload(request: Request, file: Annotated[UploadFile, File()], model: str = "nuclei") -> dict[str, str]:
-    """Queue an image; its masks will be at `result`."""
+    """Queue an image. Its masks will be at the URL `result`."""
     image = await file.read()
     client: Client = request.app.state.client
     job = await run_in_threadpool(client.submit, image, name=file.filename, model=model)
@@ -49,20 +49,20 @@ async def upload(request: Request, file: Annotated[UploadFile, File()], model: s
 
 @app.get("/images/{job_id}")
 def state(request: Request, job_id: str) -> dict[str, Any]:
-    """Where the job is."""
+    """The job's state, timings and error."""
     status = request.app.state.client.job(job_id).status()
     return {"state": status.state, "timings": status.timings, "error": status.error}
 
 
 @app.get("/images/{job_id}/result")
 def result(request: Request, job_id: str) -> dict[str, Any]:
-    """Every object: box, area, centroid, score, COCO mask. 409 until the job is done."""
-    found = request.app.state.client.job(job_id).result()
-    return {"size": found.size, "model": found.model, "objects": [o.model_dump() for o in found.objects]}
+    """All objects: box, area, centroid, score, COCO mask. 409 until the job is done."""
+    masks = request.app.state.client.job(job_id).result()
+    return {"size": masks.size, "model": masks.model, "objects": [found.model_dump() for found in masks.objects]}
 
 
 @app.get("/images/{job_id}/labels.png")
 def labels(request: Request, job_id: str) -> Response:
-    """The label image: 0 is background, else an object's id."""
-    found = request.app.state.client.job(job_id).result()
-    return Response(found.label_file, media_type="image/png" if found.label_file[:4] == b"\x89PNG" else "image/tiff")
+    """The label image: 0 is background, every other value an object's id."""
+    file = request.app.state.client.job(job_id).labels_file()
+    return Response(file, media_type="image/png" if file.startswith(b"\x89PNG") else "image/tiff")

@@ -1,4 +1,4 @@
-"""The example backend: an upload goes in over HTTP, masks come out."""
+"""The example backend: an upload becomes masks, over HTTP."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def test_an_upload_becomes_masks(backend: httpx.Client, tmp_path: Path) -> None:
     assert backend.get(f"{links['state']}/labels.png").content.startswith(b"\x89PNG")
 
 
-def test_what_is_no_image_and_what_is_no_job_have_their_status_and_reason(backend: httpx.Client) -> None:
+def test_errors_have_their_status_and_reason(backend: httpx.Client) -> None:
     links = backend.post("/images", files={"file": ("notes.txt", b"no picture")}).json()
     until(lambda: backend.get(links["state"]).json()["state"] == "failed", 60)
-    refused = backend.get(links["result"])
-    assert refused.status_code == 422 and "notes.txt: not a PNG" in refused.json()["detail"]
+    response = backend.get(links["result"])
+    assert response.status_code == 422 and "notes.txt: not a PNG" in response.json()["detail"]
     assert backend.get("/images/nonesuch").status_code == 404
     assert backend.post("/images?model=No!", files={"file": ("a.png", b"x")}).status_code == 422

@@ -1,4 +1,4 @@
-"""The client alone: what it leaves for the workers, and what it says while there are none."""
+"""The client without workers: what it stores, returns and raises."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ IMAGE = png(np.zeros((4, 6), np.uint8))
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[Client]:
-    with Client(redis_url, settings=Settings(max_queued=3)) as made:
-        yield made
+    with Client(redis_url, settings=Settings(max_queued=3)) as client:
+        yield client
 
 
-def test_a_submitted_image_is_stored_noted_and_queued(client: Client, redis: Redis) -> None:
+def test_a_submitted_image_is_stored_recorded_and_queued(client: Client, redis: Redis) -> None:
     job = client.submit(IMAGE, name="cells.png", priority=9)
     assert job.state is State.QUEUED
     assert job.image() == IMAGE
@@ -55,14 +55,14 @@ def test_a_path_gives_the_job_its_name_and_pixels_become_a_file(client: Client, 
     assert from_pixels.image().startswith(b"\x93NUMPY")
 
 
-def test_a_name_of_any_bytes_and_any_length_can_be_submitted(client: Client, tmp_path: Path) -> None:
+def test_a_name_may_have_any_bytes_and_any_length(client: Client, tmp_path: Path) -> None:
     strange = tmp_path / os.fsdecode(b"cells-\xff.png")
     strange.write_bytes(IMAGE)
     assert client.submit(strange).status().spec.name == "cells-?.png"
     assert client.submit(IMAGE, name="é" * 300).status().spec.name == "é" * 255
 
 
-def test_a_full_queue_refuses_and_keeps_nothing_of_what_it_refused(client: Client, redis: Redis) -> None:
+def test_a_full_queue_rejects_an_image_and_does_not_store_it(client: Client, redis: Redis) -> None:
     jobs = [client.submit(IMAGE) for _ in range(3)]
     with pytest.raises(QueueFull, match="3 jobs are unfinished"):
         client.submit(IMAGE)
@@ -71,15 +71,15 @@ def test_a_full_queue_refuses_and_keeps_nothing_of_what_it_refused(client: Clien
     client.submit(IMAGE)
 
 
-def test_an_answer_that_was_lost_costs_no_image_though_redis_is_full_by_then(
+def test_an_image_survives_a_lost_answer_even_if_redis_is_full_by_then(
     client: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, create = client._connections.ledger, client._connections.ledger.create
 
-    def twice(*told: Any, **how: Any) -> str:
-        create(*told, **how)
+    def twice(*arguments: Any, **options: Any) -> str:
+        create(*arguments, **options)
         redis.config_set("maxmemory", 1)
-        return create(*told, **how)
+        return create(*arguments, **options)
 
     monkeypatch.setattr(ledger, "create", twice)
     try:
@@ -89,7 +89,7 @@ def test_an_answer_that_was_lost_costs_no_image_though_redis_is_full_by_then(
     assert job.image() == IMAGE
 
 
-def test_who_waits_for_room_sends_the_image_ever_more_rarely(client: Client, redis: Redis) -> None:
+def test_a_submission_that_waits_for_room_backs_off(client: Client, redis: Redis) -> None:
     for _ in range(3):
         client.submit(IMAGE)
     before = redis.info("commandstats")["cmdstat_set"]["calls"]
@@ -98,7 +98,7 @@ def test_who_waits_for_room_sends_the_image_ever_more_rarely(client: Client, red
     assert redis.info("commandstats")["cmdstat_set"]["calls"] - before <= 6
 
 
-def test_who_waits_is_told_in_time_that_the_broker_is_silent(redis_url: str) -> None:
+def test_a_wait_ends_in_time_if_the_broker_is_silent(redis_url: str) -> None:
     port = str(urlsplit(redis_url).port)
     with closing(Proxy(int(port))) as proxy, Client(redis_url.replace(port, str(proxy.port))) as client:
         job = client.submit(IMAGE)
@@ -111,7 +111,7 @@ def test_who_waits_is_told_in_time_that_the_broker_is_silent(redis_url: str) -> 
             assert time.monotonic() - began < 15
 
 
-def test_a_cancelled_job_is_over_and_its_image_gone(client: Client, redis: Redis) -> None:
+def test_a_cancelled_job_has_ended_and_its_image_is_deleted(client: Client, redis: Redis) -> None:
     job = client.submit(IMAGE)
     assert job.cancel() is job.cancel() is State.CANCELLED
     with pytest.raises(JobCancelled, match="cancelled while queued"):
@@ -119,7 +119,7 @@ def test_a_cancelled_job_is_over_and_its_image_gone(client: Client, redis: Redis
     assert redis.keys("maskq:payload:*") == []
 
 
-def test_who_asks_too_early_is_told_where_the_job_is(client: Client) -> None:
+def test_an_early_request_for_a_result_raises_with_the_jobs_state(client: Client) -> None:
     job = client.submit(IMAGE)
     with pytest.raises(ResultNotReady, match="is queued"):
         job.result()
@@ -127,16 +127,18 @@ def test_who_asks_too_early_is_told_where_the_job_is(client: Client) -> None:
         job.wait(timeout=0.05)
 
 
-def test_a_result_that_is_there_comes_in_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_result_comes_in_one_round_trip(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, sent = Settings(broker_url=redis_url), []
     with Client(settings=settings) as client:
         job = client.submit(IMAGE)
         labels = finish(job.id, settings)
-        assert job.wait(5).label_file == labels == job.result().label_file  # and there is a connection now
+        assert job.wait(5).label_file == labels == job.result().label_file  # and now the connection is open
 
-        def send(self: Connection, *told: Any, own: Any = Connection.send_packed_command, **how: Any) -> Any:
-            sent.append(told)
-            return own(self, *told, **how)
+        def send(
+            self: Connection, *commands: Any, original: Any = Connection.send_packed_command, **options: Any
+        ) -> Any:
+            sent.append(commands)
+            return original(self, *commands, **options)
 
         monkeypatch.setattr(Connection, "send_packed_command", send)
         assert job.wait(5).label_file == labels
@@ -144,7 +146,7 @@ def test_a_result_that_is_there_comes_in_one_round_trip(redis_url: str, monkeypa
 
 
 @pytest.mark.parametrize("where", ["pieces", "folder"])
-def test_a_result_is_fetched_where_it_does_not_come_along(
+def test_a_result_that_does_not_come_with_the_status_is_fetched(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     settings = Settings(broker_url=redis_url)
@@ -159,30 +161,30 @@ def test_a_result_is_fetched_where_it_does_not_come_along(
         assert waiting.result(20).label_file == labels
 
 
-def test_as_many_threads_as_one_likes_wait_on_one_client(client: Client) -> None:
+def test_many_threads_wait_on_one_client(client: Client) -> None:
     job = client.submit(IMAGE)
 
     def wait(_: int) -> str:
-        with pytest.raises(WaitTimeout) as told:
+        with pytest.raises(WaitTimeout) as raised:
             job.wait(timeout=1)
-        return str(told.value)
+        return str(raised.value)
 
     with ThreadPoolExecutor(130) as threads:
         assert len(set(threads.map(wait, range(130)))) == 1
 
 
-def test_a_job_that_never_was_is_unknown(client: Client) -> None:
-    for ask in (client.job("x").status, client.job("x").wait, client.job("x").result, client.job("x").cancel):
+def test_a_job_that_never_existed_is_unknown(client: Client) -> None:
+    for access in (client.job("x").status, client.job("x").wait, client.job("x").result, client.job("x").cancel):
         with pytest.raises(UnknownJob, match="no job x"):
-            ask()
+            access()
 
 
-def test_a_broker_that_does_not_answer_is_told() -> None:
-    with Client("redis://127.0.0.1:1") as nobody, pytest.raises(BrokerUnavailable, match="does not answer"):
-        nobody.check()
+def test_a_broker_that_does_not_answer_is_an_error() -> None:
+    with Client("redis://127.0.0.1:1") as client, pytest.raises(BrokerUnavailable, match="does not answer"):
+        client.check()
 
 
-def test_leaving_a_map_cancels_what_is_in_flight(client: Client, redis: Redis) -> None:
+def test_closing_a_map_cancels_the_jobs_in_flight(client: Client, redis: Redis) -> None:
     results = client.map([IMAGE] * 9, in_flight=3)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(next, results)
@@ -194,7 +196,7 @@ def test_leaving_a_map_cancels_what_is_in_flight(client: Client, redis: Redis) -
     assert {job.state for job in others} == {State.CANCELLED}
 
 
-def test_a_map_yields_what_cant_be_read_at_its_place(client: Client, tmp_path: Path) -> None:
+def test_a_map_yields_an_unreadable_file_as_an_error_in_its_place(client: Client, tmp_path: Path) -> None:
     outcomes = client.map([tmp_path / "a.png", tmp_path / "b.png"], errors="return")
     assert [Path(outcome.filename).name for outcome in outcomes if isinstance(outcome, OSError)] == ["a.png", "b.png"]
     with pytest.raises(FileNotFoundError):

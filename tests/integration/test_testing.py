@@ -97,7 +97,7 @@ def test_a_failed_job_raises_its_error(side: Side) -> None:
     assert job.status().error == raised.value.error
 
 
-def test_a_job_that_never_was_is_unknown(side: Side) -> None:
+def test_a_job_that_never_existed_is_unknown(side: Side) -> None:
     job = side.client.job("x")
     for access in (job.status, job.wait, job.result, job.cancel, lambda: job.state):
         with pytest.raises(UnknownJob, match="no job x"):
@@ -150,7 +150,7 @@ def test_a_shared_job_ends_once_each_submission_has_cancelled(side: Side) -> Non
         ({"max_queued_bytes": 2 * len(IMAGE)}, f"the images of unfinished jobs take {2 * len(IMAGE)} of"),
     ],
 )
-def test_a_full_queue_refuses_until_a_job_ends(
+def test_a_full_queue_rejects_jobs_until_one_ends(
     open_side: Callable[..., Side], settings: dict[str, int], message: str
 ) -> None:
     side = open_side(**settings)

@@ -1,4 +1,4 @@
-"""Files, folders and globs, and the names of what comes of them."""
+"""Files, folders and globs, and the names of their results."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_means_its_images_in_order_and_not_those_below_it(folder: Path) -> None:
+def test_a_folder_means_its_images_in_order_without_subfolders(folder: Path) -> None:
     assert [path.name for path in expand([str(folder)])] == ["a.TIF", "b.png", "c.npy"]
 
 
-def test_a_glob_means_what_it_matches(folder: Path) -> None:
+def test_a_glob_means_its_matches(folder: Path) -> None:
     assert [path.name for path in expand([f"{folder}/*.p*"])] == ["b.png"]
     assert [path.name for path in expand([f"{folder}/**/*.jpg"])] == ["d.jpg"]
 
 
-def test_a_named_file_is_taken_whatever_it_is_called_and_each_file_once(folder: Path) -> None:
-    given = [f"{folder}/notes.txt", f"{folder}/b.png", f"{folder}/*.png"]
-    assert [path.name for path in expand(given)] == ["notes.txt", "b.png"]
+def test_a_listed_file_may_have_any_name_and_each_file_comes_once(folder: Path) -> None:
+    paths = [f"{folder}/notes.txt", f"{folder}/b.png", f"{folder}/*.png"]
+    assert [path.name for path in expand(paths)] == ["notes.txt", "b.png"]
 
 
-def test_a_name_that_looks_like_a_glob_is_a_file_where_there_is_one(folder: Path) -> None:
+def test_a_name_that_looks_like_a_glob_is_a_file_if_it_exists(folder: Path) -> None:
     (folder / "cells[1].png").touch()
     assert [path.name for path in expand([f"{folder}/cells[1].png"])] == ["cells[1].png"]
 
 
 @pytest.mark.parametrize("missing", ["nowhere.png", "*.webp", "empty"])
-def test_what_leads_to_nothing_is_told_by_name(folder: Path, missing: str) -> None:
+def test_a_path_without_images_is_an_error_with_its_name(folder: Path, missing: str) -> None:
     (folder / "empty").mkdir()
-    with pytest.raises(InvalidJob) as told:
+    with pytest.raises(InvalidJob) as raised:
         expand([str(folder / "b.png"), str(folder / missing)])
-    assert str(folder / missing) in str(told.value)
+    assert str(folder / missing) in str(raised.value)
 
 
 def test_results_are_named_by_the_stem() -> None:

@@ -1,4 +1,4 @@
-"""What may be asked for, and what a job says of itself."""
+"""Job options, limits and states: what is valid, and what a status contains."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from maskq.producer.schema import JobSpec, JobStatus, Stage
 
 @pytest.fixture
 def client() -> Client:
-    """One whose broker nobody has started: what is refused here is refused before anything is sent."""
+    """A client without a running broker: requests are rejected before anything is sent."""
     return Client("redis://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("arguments", "message"),
     [
         ({"model": "../nuclei"}, r"model: .*pattern.*given '\.\./nuclei'"),
         ({"model": "Nuclei"}, "model: .*'Nuclei'"),
@@ -40,21 +40,21 @@ def client() -> Client:
         ({"priority": 11, "model": "?"}, "model: .*; priority: "),
     ],
 )
-def test_what_cant_be_asked_for_is_refused_on_one_line_with_the_value(
-    client: Client, asked: dict[str, Any], message: str
+def test_an_invalid_argument_is_rejected_on_one_line_with_its_value(
+    client: Client, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidJob, match=message) as refused:
-        client.submit(b"an image", **asked)
-    assert "\n" not in str(refused.value)
-    assert refused.value.status == 422
+    with pytest.raises(InvalidJob, match=message) as raised:
+        client.submit(b"an image", **arguments)
+    assert "\n" not in str(raised.value)
+    assert raised.value.status == 422
 
 
-def test_an_array_of_objects_is_refused(client: Client) -> None:
+def test_an_array_of_objects_is_rejected(client: Client) -> None:
     with pytest.raises(InvalidJob, match="an array of object is no image"):
         client.submit(np.array([[None]]))
 
 
-def test_what_is_over_the_byte_limit_is_refused_with_its_name_and_the_limit(tmp_path: Any) -> None:
+def test_a_file_over_the_byte_limit_is_rejected_with_its_name_and_the_limit(tmp_path: Any) -> None:
     file = tmp_path / "large.png"
     file.write_bytes(bytes(1001))
     small = Client(settings=Settings(broker_url="redis://127.0.0.1:1", max_bytes=1000))
@@ -64,30 +64,30 @@ def test_what_is_over_the_byte_limit_is_refused_with_its_name_and_the_limit(tmp_
         small.submit(bytes(1001), name="cells")
 
 
-def test_a_file_that_is_not_there_is_an_os_error(client: Client) -> None:
+def test_a_missing_file_is_an_os_error(client: Client) -> None:
     with pytest.raises(FileNotFoundError):
         client.submit("no-such-image.png")
 
 
-def test_no_broker_is_told_with_what_to_do() -> None:
+def test_a_missing_broker_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(InvalidJob, match="set MASKQ_BROKER_URL .* or start one with `maskq up`"):
         Client()
     with pytest.raises(InvalidJob, match="MASKQ_BROKER_URL: "):
         Client("htp://nowhere")
 
 
-def test_a_jobs_options_cant_be_changed_by_whom_they_are_passed_to() -> None:
+def test_a_jobs_options_are_immutable() -> None:
     spec = JobSpec(options=Options(min_pixels=3), limits=Limits(max_pixels=9))
     for part, name in ((spec, "model"), (spec.options, "min_pixels"), (spec.limits, "max_pixels")):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(part, name, 1)
 
 
-def test_the_stages_lead_through_the_states_to_done() -> None:
-    way = [state for stage in Stage for state in (stage.waiting, stage.working)] + [Stage.CLUSTER.finished]
-    assert way == [State.QUEUED, State.EMBEDDING, State.EMBEDDED, State.CLUSTERING, State.DONE]
+def test_the_stages_lead_through_all_states_to_done() -> None:
+    path = [state for stage in Stage for state in (stage.waiting, stage.working)] + [Stage.CLUSTER.finished]
+    assert path == [State.QUEUED, State.EMBEDDING, State.EMBEDDED, State.CLUSTERING, State.DONE]
     assert Stage.EMBED.finished is Stage.CLUSTER.waiting
-    assert {state for state in State if not state.ended} == set(way[:-1])
+    assert {state for state in State if not state.ended} == set(path[:-1])
 
 
 def test_timings_are_the_times_between_states_and_add_up() -> None:

@@ -1,4 +1,4 @@
-"""Settings: from the environment, within bounds, and through it to the processes that are started."""
+"""Settings: read from the environment, validated, and passed through it to child processes."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from maskq.workers.programs import settings_env
 
 
 def test_every_setting_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"BROKER_URL": "redis://there", "DEVICES": "cuda:0=on", "LEASE_S": "2.5", "MODELS": "/models"}
-    for name, value in given.items():
+    variables = {"BROKER_URL": "redis://there", "DEVICES": "cuda:0=on", "LEASE_S": "2.5", "MODELS": "/models"}
+    for name, value in variables.items():
         monkeypatch.setenv(f"MASKQ_{name}", value)
-    found = Settings()
-    assert (found.broker_url, found.devices, found.lease_s) == ("redis://there", "cuda:0=on", 2.5)
-    assert found.models == "/models"
+    settings = Settings()
+    assert (settings.broker_url, settings.devices, settings.lease_s) == ("redis://there", "cuda:0=on", 2.5)
+    assert settings.models == "/models"
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BROKER_URL", "MODELS", "LEASE_S"):
         monkeypatch.setenv(f"MASKQ_{name}", "")
-    found = Settings()
-    assert (found.broker_url, found.models, found.lease_s) == (None, None, 8)
+    settings = Settings()
+    assert (settings.broker_url, settings.models, settings.lease_s) == (None, None, 8)
 
 
-def test_the_broker_of_a_running_stack_is_found_where_none_is_named(tmp_path: Path) -> None:
-    none = Settings(broker_url=None, state_dir=tmp_path)
-    assert none.with_broker().broker_url is None
+def test_without_a_broker_url_the_running_stack_is_used(tmp_path: Path) -> None:
+    unset = Settings(broker_url=None, state_dir=tmp_path)
+    assert unset.with_broker().broker_url is None
     with pytest.raises(InvalidJob, match="MASKQ_BROKER_URL"):
-        Client(settings=none)
-    none.broker_file.write_text("redis://running\n")
-    assert none.with_broker().broker_url == "redis://running"
+        Client(settings=unset)
+    unset.broker_file.write_text("redis://running\n")
+    assert unset.with_broker().broker_url == "redis://running"
     assert Settings(broker_url="redis://named", state_dir=tmp_path).with_broker().broker_url == "redis://named"
 
 
@@ -51,22 +51,24 @@ def test_the_broker_of_a_running_stack_is_found_where_none_is_named(tmp_path: Pa
         ("LOG_LEVEL", "loud"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_value_out_of_bounds_is_rejected_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(f"MASKQ_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         Settings()
 
 
-def test_the_command_line_tells_a_bad_value_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_reports_a_bad_value_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKQ_LEASE_S", "soon")
-    told = CliRunner().invoke(app, ["status", "x"])
-    assert told.exit_code == 2
-    assert told.stderr.startswith("maskq: lease_s: ") and told.stderr.endswith("(given 'soon')\n")
-    assert told.stderr.count("\n") == 1
+    command = CliRunner().invoke(app, ["status", "x"])
+    assert command.exit_code == 2
+    assert command.stderr.startswith("maskq: lease_s: ") and command.stderr.endswith("(given 'soon')\n")
+    assert command.stderr.count("\n") == 1
 
 
-def test_a_process_that_is_started_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = Settings(
+def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(
         broker_url="redis://:p%20w@there/3",
         models="/a b",
         model_memory=5,
@@ -74,6 +76,6 @@ def test_a_process_that_is_started_reads_the_same_settings(monkeypatch: pytest.M
         max_pixels=7,
         store_url="memory://x",
     )
-    for name, value in settings_env(chosen).items():
+    for name, value in settings_env(settings).items():
         monkeypatch.setenv(name, value)
-    assert Settings() == chosen
+    assert Settings() == settings

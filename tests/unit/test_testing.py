@@ -72,7 +72,7 @@ def test_objects_are_boxes_or_labels() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_objects_are_those_that_the_cluster_stage_finds_in_the_labels(seed: int) -> None:
+def test_objects_equal_those_of_the_cluster_stage(seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = (random.integers(1, 4, (37, 261)) * (random.random((37, 261)) < 0.24 * seed)).astype(np.int32)
     labels[0, 0] = seed % 2
@@ -123,7 +123,7 @@ def test_a_wait_ends_at_once_unless_another_thread_may_finish_the_job() -> None:
     finishing.join()
 
 
-def test_while_the_broker_is_away_every_access_raises() -> None:
+def test_during_an_outage_every_access_raises() -> None:
     client = manual()
     job = client.submit(IMAGE)
     with client.outage(BrokerUnavailable("away")):
@@ -147,7 +147,7 @@ def test_stats_count_the_jobs() -> None:
     assert [job.id for job in client.jobs] == [job.id for job in jobs]
 
 
-def test_what_the_real_client_refuses_is_refused(tmp_path: Path) -> None:
+def test_invalid_submissions_are_rejected(tmp_path: Path) -> None:
     client = manual(max_bytes=100)
     with pytest.raises(InvalidJob, match="priority"):
         client.submit(b"image", priority=10)
