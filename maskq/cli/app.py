@@ -15,9 +15,7 @@ from typer.core import TyperGroup
 from maskq import __version__
 from maskq.producer.schema import validation_message
 
-from . import old_jobs as jobs
-from . import old_models as models
-from . import old_operating as operating
+from . import admin, bench, jobs, old_models, result, run, up, worker
 
 #: The modules of the extra `gateway`; every other optional module comes with the extra `worker`.
 _GATEWAY_MODULES = ("fastapi", "python_multipart", "starlette", "uvicorn")
@@ -62,11 +60,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (jobs.app, operating.app, models.app):
-    app.add_typer(commands)
-app.add_typer(models.models, name="models")
-app.add_typer(operating.dead, name="dead")
-app.add_typer(operating.worker, name="worker")
+for module in (run, up, jobs, result, old_models, worker, admin, bench):
+    app.add_typer(module.app)
+app.add_typer(old_models.models, name="models")
 
 
 def _print_version(wanted: bool) -> None:

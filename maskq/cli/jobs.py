@@ -1,12 +1,12 @@
-"""What `maskq submit`, `status`, `cancel` and `stats` do: a client of a broker, nothing heavier."""
+"""`maskq submit`, `status` and `cancel`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from json import dumps
+from typing import Annotated, TypeVar
 
-from rich.console import Console
+import typer
 from rich.table import Table
 
 from maskq.producer.client.client import Client
@@ -14,55 +14,77 @@ from maskq.producer.client.paths import expand
 from maskq.producer.errors import InvalidJob, UnknownJob
 from maskq.producer.schema import JobStatus, Options, State
 
+from .options import Diameter, JobIds, Json, MinPixels, Model, Paths, Priority, SeedThreshold, Tta
+from .terminal import print_error, stdout
+
 T = TypeVar("T")
 
-console = Console()
-stderr = Console(stderr=True)
+app = typer.Typer()
 
 
 def connect() -> Client:
-    """A client of the broker that answers. Raises `InvalidJob`, `BrokerUnavailable`."""
+    """A client whose broker answers. Raises `InvalidJob` if no broker is configured, and `BrokerUnavailable`."""
     client = Client()
     client.check()
     return client
 
 
-def complain(message: str) -> None:
-    """Say on standard error what went wrong with one image or job, in red."""
-    stderr.print(message, style="red", highlight=False)
-
-
-def submit(paths: list[str], options: dict[str, Any], asked: dict[str, Any], as_json: bool) -> int:
-    """Queue every image, as `asked` of `Client.submit`; 1 if one could not be queued."""
+@app.command()
+def submit(
+    paths: Paths,
+    model: Model = "nuclei",
+    priority: Priority = 5,
+    owner: Annotated[str, typer.Option("--client", help="The jobs' owner: owners take turns.")] = "",
+    key: Annotated[str | None, typer.Option(help="The job's name: the same name returns the same job.")] = None,
+    reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Use the result of an identical job.")] = True,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for room in a full queue.")] = 60,
+    seed_threshold: SeedThreshold = None,
+    min_pixels: MinPixels = None,
+    tta: Tta = False,
+    diameter: Diameter = None,
+    as_json: Json = False,
+) -> int:
+    """Queue images and print the ids of their jobs. Exit status 1 if an image could not be queued."""
     failed = 0
+    options = Options(seed_threshold=seed_threshold, min_pixels=min_pixels, tta=tta, diameter=diameter)
     with connect() as client:
         for path in expand(paths):
             try:
-                job = client.submit(path, options=Options(**options), **asked)
+                job = client.submit(
+                    path,
+                    model=model,
+                    priority=priority,
+                    client=owner,
+                    options=options,
+                    idempotency_key=key,
+                    reuse=None if reuse else False,
+                    timeout=wait,
+                )
             except (InvalidJob, OSError) as error:
                 failed = 1
-                complain(f"{path}: {error}")
+                print_error(f"{path}: {error}")
                 continue
-            print(json.dumps({"job_id": job.id, "image": str(path)}) if as_json else job.id, flush=True)
+            print(dumps({"job_id": job.id, "image": str(path)}) if as_json else job.id, flush=True)
     return failed
 
 
-def status(jobs: list[str], as_json: bool) -> int:
-    """Show every job; 1 if one ended without a result or is not known."""
+@app.command()
+def status(jobs: JobIds, as_json: Json = False) -> int:
+    """Show the state of jobs. Exit status 1 if one ended without a result, or is unknown."""
     failed = 0
     table = Table("job", "image", "model", "state", "seconds", "error")
     with connect() as client:
         for job_id in jobs:
-            if (found := _known(client.job(job_id).status)) is None:
+            if (job := _unless_unknown(client.job(job_id).status)) is None:
                 failed = 1
                 continue
-            failed |= found.state.ended and found.state is not State.DONE
+            failed |= job.state.ended and job.state is not State.DONE
             if as_json:
-                print(json.dumps(found.model_dump(mode="json") | {"timings": found.timings}), flush=True)
+                print(dumps(job.model_dump(mode="json") | {"timings": job.timings}), flush=True)
             else:
-                table.add_row(*_row(found))
+                table.add_row(*_row(job))
     if table.row_count:
-        console.print(table)
+        stdout.print(table)
     return failed
 
 
@@ -71,23 +93,24 @@ def _row(job: JobStatus) -> list[str]:
     return [job.id, job.spec.name, job.spec.model, job.state, f"{job.timings['total']:.2f}", error]
 
 
-def cancel(jobs: list[str], as_json: bool) -> int:
-    """Cancel every job that has not ended; 1 if one had, or is not known."""
+@app.command()
+def cancel(jobs: JobIds, as_json: Json = False) -> int:
+    """Cancel jobs. Exit status 1 if one had ended before, or is unknown."""
     failed = 0
     with connect() as client:
         for job_id in jobs:
-            if (state := _known(client.job(job_id).cancel)) is None:
+            if (state := _unless_unknown(client.job(job_id).cancel)) is None:
                 failed = 1
                 continue
             failed |= state is not State.CANCELLED
-            print(json.dumps({"job_id": job_id, "state": state}) if as_json else f"{job_id} {state}", flush=True)
+            print(dumps({"job_id": job_id, "state": state}) if as_json else f"{job_id} {state}", flush=True)
     return failed
 
 
-def _known(ask: Callable[[], T]) -> T | None:
-    """The answer to a question about one job; None, and a complaint, where the job is not known."""
+def _unless_unknown(call: Callable[[], T]) -> T | None:
+    """The call's value; None, and an error message, if the job is unknown."""
     try:
-        return ask()
+        return call()
     except UnknownJob as error:
-        complain(str(error))
+        print_error(str(error))
         return None

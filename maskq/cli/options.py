@@ -1,29 +1,46 @@
-"""Options that several commands have."""
+"""Options that several commands share, and the settings that some of them override."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for machines.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="Which model: see `maskq models`.")]
+from maskq.producer.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="The model: see `maskq models`.")]
 Devices = Annotated[
-    str | None, typer.Option("--devices", help="cpu, cuda, cuda:0=on,cuda:1=auto …; default MASKQ_DEVICES, or auto.")
+    str | None, typer.Option("--devices", help="cpu, cuda, cuda:0=on,cuda:1=auto …; default: MASKQ_DEVICES, or auto.")
 ]
 Processes = Annotated[
-    int | None, typer.Option("--cluster-processes", min=1, help="Processes that cluster; default half the cores.")
+    int | None, typer.Option("--cluster-processes", min=1, help="Clustering processes; default: half the cores.")
 ]
-Paths = Annotated[list[str], typer.Argument(help="Image files, folders and globs.", metavar="PATH...")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder for labels, objects and overlays.")]
-Priority = Annotated[int, typer.Option("--priority", "-p", min=0, max=9, help="9 goes first.")]
-JobIds = Annotated[list[str], typer.Argument(help="Job ids, as `maskq submit` prints them.", metavar="JOB...")]
+Address = Annotated[str, typer.Option(help="The address to listen on.")]
+Paths = Annotated[list[str], typer.Argument(help="Image files, folders and glob patterns.", metavar="PATH...")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")]
+FormatNames = Annotated[
+    str, typer.Option("--format", "-f", metavar="NAME,…", help="The files to write for each image.")
+]
+Priority = Annotated[int, typer.Option("--priority", "-p", min=0, max=9, help="Jobs of a higher priority go first.")]
+JobIds = Annotated[list[str], typer.Argument(help="Job ids, as printed by `maskq submit`.", metavar="JOB...")]
 SeedThreshold = Annotated[
-    float | None, typer.Option(min=0.5, max=1, help="Seediness below which nothing becomes an object's seed.")
+    float | None, typer.Option(min=0.5, max=1, help="Minimum seediness of a pixel that starts an object.")
 ]
-MinPixels = Annotated[int | None, typer.Option(min=0, help="Objects have more pixels than this.")]
-Tta = Annotated[bool, typer.Option("--tta", help="Show the network all eight turns and flips: eight times the work.")]
+MinPixels = Annotated[int | None, typer.Option(min=0, help="Drop objects that have no more pixels than this.")]
+Tta = Annotated[
+    bool, typer.Option("--tta", help="Test-time augmentation by all 8 rotations and flips: 8 times the work.")
+]
 Diameter = Annotated[
-    float | None, typer.Option(min=0.1, help="The objects' usual diameter, pixels: sees them as large as learnt.")
+    float | None,
+    typer.Option(min=0.1, help="Typical object diameter, pixels: images are resized to the model's training scale."),
 ]
+
+#: The default of `FormatNames`.
+DEFAULT_FORMATS = "labels,objects,overlay"
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The environment's settings, overridden by the arguments that aren't None. Raises `ValidationError`."""
+    return Settings(**{name: value for name, value in overrides.items() if value is not None})

@@ -1,48 +1,80 @@
-"""What `maskq result` does."""
+"""`maskq result`."""
 
 from __future__ import annotations
 
-import json
 import time
+from json import dumps
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from maskq.producer.client.job import Job, Result
-from maskq.producer.client.paths import names
+from maskq.producer.client.paths import result_names
 from maskq.producer.errors import JobUnfinished, PayloadMissing, ResultNotReady, UnknownJob, WaitTimeout
 
-from .jobs import complain, connect
-from .result_files import Summary, failure_kind, write_result
+from .jobs import connect
+from .options import DEFAULT_FORMATS, FormatNames, JobIds, Json, Out
+from .terminal import print_error
+
+if TYPE_CHECKING:
+    from .formats import ResultFormat
+    from .result_files import Summary
+
+app = typer.Typer()
 
 
-def result(jobs: list[str], out: Path, wait_s: float, as_json: bool) -> int:
-    """Write every finished job's files; 1 if one has no result."""
+@app.command()
+def result(
+    jobs: JobIds,
+    out: Out,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for unfinished jobs.")] = 0,
+    format_names: FormatNames = DEFAULT_FORMATS,
+    as_json: Json = False,
+) -> int:
+    """Write the results of jobs to a folder, as `maskq run` does. Exit status 1 if a job has no result."""
+    from .formats import select
+    from .result_files import Summary
+
+    formats = select(format_names)
     began = time.monotonic()
     summary = Summary(images=len(jobs))
     ready: list[tuple[Job, Result]] = []
     with connect() as client:
         for job in map(client.job, dict.fromkeys(jobs)):
             try:
-                left = max(0.0, wait_s - (time.monotonic() - began))
-                ready.append((job, job.wait(left) if wait_s else job.result()))
+                remaining = max(0.0, wait - (time.monotonic() - began))
+                ready.append((job, job.wait(remaining) if wait else job.result()))
             except (JobUnfinished, ResultNotReady, UnknownJob, WaitTimeout) as error:
-                summary.add_failure(Path(job.id), failure_kind(error), str(error))
-                complain(f"{job.id}: {error}")
-        named = names(Path(job.id) / (Path(found.job.spec.name).name or "image") for job, found in ready)
-        for (job, found), name in zip(ready, named.values(), strict=True):
-            _write(job, found, out, name, summary, as_json)
+                _add_failure(summary, job, error)
+        paths = result_names(Path(job.id) / (Path(done.job.spec.name).name or "image") for job, done in ready)
+        for (job, done), name in zip(ready, paths.values(), strict=True):
+            _write(job, done, out, name, formats, summary, as_json)
     summary.seconds = time.monotonic() - began
     summary.write(out)
     return 1 if summary.failures else 0
 
 
-def _write(job: Job, found: Result, out: Path, name: str, summary: Summary, as_json: bool) -> None:
+def _write(
+    job: Job, done: Result, out: Path, name: str, formats: tuple[ResultFormat, ...], summary: Summary, as_json: bool
+) -> None:
+    from .result_files import json_entry, write_result
+
     try:
-        overlay = write_result(found, job.image(), out, name)
+        image = job.image() if any(one.needs_image for one in formats) else b""
     except PayloadMissing as error:
-        summary.add_failure(Path(job.id), failure_kind(error), str(error))
-        complain(f"{job.id}: {error}")
+        _add_failure(summary, job, error)
         return
-    summary.done += 1
-    summary.objects += len(found.objects)
-    line = {"job_id": job.id, "objects": len(found.objects), "overlay": str(overlay)}
-    print(json.dumps(line) if as_json else f"{overlay}  {len(found.objects)} objects", flush=True)
+    files = write_result(done, image, out, name, formats)
+    summary.add_result(done)
+    if as_json:
+        print(dumps({"job_id": job.id} | json_entry(done, files)), flush=True)
+    else:
+        print(f"{list(files.values())[-1]}  {len(done.objects)} objects", flush=True)
+
+
+def _add_failure(summary: Summary, job: Job, error: Exception) -> None:
+    from .result_files import failure_kind
+
+    summary.add_failure(Path(job.id), failure_kind(error), str(error))
+    print_error(f"{job.id}: {error}")

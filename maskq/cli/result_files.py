@@ -1,55 +1,42 @@
-"""What a finished job leaves in a folder: the labels, the objects, and a picture for people."""
+"""The files that `maskq run` and `maskq result` write: one per image and format, and `summary.json`."""
 
 from __future__ import annotations
 
-import io
 import json
-import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from maskq.producer.client.job import Result
 from maskq.producer.errors import JobUnfinished
 from maskq.segmentation.atomic_write import atomic_write
-from maskq.segmentation.images import ImageLimits, decode
-from maskq.segmentation.labels import suffix
-from maskq.segmentation.overlay import draw
 
-#: The worker that took the image had the limits.
-_ANY_SIZE = ImageLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
+from .formats import FORMATS, ResultFormat
 
 
-def write_result(result: Result, image: bytes, folder: Path, name: str) -> Path:
-    """Write `name.labels.png` (or `.tif`), `name.json` and `name.overlay.png`; returns the overlay's path."""
+def write_result(
+    result: Result, image: bytes, folder: Path, name: str, formats: Iterable[ResultFormat] = FORMATS.values()
+) -> dict[str, Path]:
+    """Write one file per format, `name` and the format's ending; returns the paths by the formats' names."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"{name}.labels{suffix(result.label_file)}", result.label_file)
-    _write(folder / f"{name}.json", json.dumps(describe(result)).encode())
-    picture = io.BytesIO()
-    Image.fromarray(draw(decode(image, name, _ANY_SIZE), result.labels)).save(picture, "PNG", compress_level=1)
-    overlay = folder / f"{name}.overlay.png"
-    _write(overlay, picture.getvalue())
-    return overlay
+    paths = {}
+    for result_format in formats:
+        ending, data = result_format.encode(result, image)
+        paths[result_format.name] = path = folder / f"{name}{ending}"
+        _write(path, data)
+    return paths
 
 
-def describe(result: Result) -> dict[str, Any]:
-    """The contents of `name.json`: image size, model, timings per stage (seconds), and every object."""
-    height, width = result.size
-    return {
-        "image": result.job.spec.name,
-        "job_id": result.job.id,
-        "height": height,
-        "width": width,
-        "model": result.model,
-        "timings": result.job.timings,
-        "objects": [found.model_dump(mode="json") for found in result.objects],
-    }
+def json_entry(result: Result, paths: Mapping[str, Path]) -> dict[str, Any]:
+    """The number of objects, and the paths that `write_result` returned."""
+    files = {name: str(path) for name, path in paths.items()}
+    overlay = {"overlay": files["overlay"]} if "overlay" in files else {}
+    return {"objects": len(result.objects), "files": files} | overlay
 
 
 def failure_kind(error: Exception) -> str:
-    """The name of what went wrong: the type of the worker's error where the job ended without a result."""
+    """The type of the error; if the job ended without a result, the type of the worker's error."""
     return error.error.type if isinstance(error, JobUnfinished) else type(error).__name__
 
 
@@ -60,7 +47,7 @@ def _write(path: Path, data: bytes) -> None:
 
 @dataclass
 class Summary:
-    """What a run did: the contents of `summary.json`."""
+    """What a command did: the contents of `summary.json`."""
 
     images: int = 0
     done: int = 0
@@ -70,15 +57,20 @@ class Summary:
 
     @property
     def images_per_second(self) -> float:
-        """Finished images over all of the run's time."""
+        """Images that ended, with a result or without, per second of the whole command."""
         return round((self.done + len(self.failures)) / self.seconds, 3) if self.seconds else 0.0
 
+    def add_result(self, result: Result) -> None:
+        """Count an image that has a result."""
+        self.done += 1
+        self.objects += len(result.objects)
+
     def add_failure(self, image: Path, kind: str, message: str) -> None:
-        """Note an image that gave no masks, and why."""
+        """Record an image that has no result, and why."""
         self.failures.append({"image": str(image), "type": kind, "message": message})
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The contents of `summary.json`."""
         return {
             "images": self.images,
             "done": self.done,

@@ -1,57 +1,78 @@
-"""`maskq up`: the whole stack, kept up until Ctrl-C."""
+"""`maskq up`: the whole stack, until Ctrl-C."""
 
 from __future__ import annotations
 
 import fcntl
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+import typer
 
 from maskq.producer.settings import Settings
-from maskq.workers.local.stack import running
-from maskq.workers.supervision.supervisor import Supervisor
 
-from .worker import given
+from .options import Devices, Processes, read_settings
+from .terminal import startup, stdout
 
-console = Console(highlight=False)
+if TYPE_CHECKING:
+    from maskq.workers.local.stack import Stack
+
+app = typer.Typer()
 
 
 class AlreadyUp(RuntimeError):
-    """Another `maskq up` keeps its data in the same folder."""
+    """Another `maskq up` uses the same state folder."""
 
 
-def up(settings: dict[str, Any]) -> int:
-    """Bring the stack up, say where it is, and stay."""
-    chosen = given(settings)
+@app.command()
+def up(devices: Devices = None, cluster_processes: Processes = None) -> int:
+    """Start Redis, workers, HTTP gateway and Flower, and keep them running until Ctrl-C.
+
+    Jobs and results stay on disk until the next `up`. `maskq submit` in another terminal finds the broker by itself.
+    """
+    settings = read_settings(devices=devices, cluster_processes=cluster_processes)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console.print("starting Redis, workers, gateway and Flower …")
-    with (
-        _alone(chosen.state_dir),
-        running(chosen, folder=chosen.state_dir / "redis", flower=True, gateway=True, logs=False) as stack,
-        _announced(stack.settings),
-    ):
-        console.print(f"[bold green]up[/]  Flower: {stack.flower_url}    gateway: {stack.gateway_url}/docs")
-        console.print(f"broker: export MASKQ_BROKER_URL={stack.settings.broker_url}", soft_wrap=True)
-        console.print("queue images:  maskq submit IMAGES...    Ctrl-C stops it; unfinished jobs are kept")
-        _stay(stack.supervisor)
-        console.print("stopping …")
+    with _locked(settings.state_dir), ExitStack() as until_stopped:
+        stack = _start(settings, until_stopped)
+        until_stopped.enter_context(_published(stack.settings))
+        stdout.print(f"  Flower: {stack.flower_url}")
+        stdout.print(f"  gateway: {stack.gateway_url}/docs")
+        stdout.print(f"  broker: export MASKQ_BROKER_URL={stack.settings.broker_url}", soft_wrap=True)
+        stdout.print(f"  logs: {stack.log_dir}", soft_wrap=True, markup=False)
+        stdout.print("Queue images with `maskq submit IMAGES...`. Ctrl-C stops the stack; unfinished jobs are kept.")
+        with suppress(KeyboardInterrupt):
+            stack.supervisor.wait()
+        stdout.print("stopping …")
     return 0
 
 
-def _stay(supervisor: Supervisor) -> None:
-    try:
-        supervisor.wait()
-    except KeyboardInterrupt:
-        return
+def _start(settings: Settings, until_stopped: ExitStack) -> Stack:
+    """Start a stack, which `until_stopped` stops, and print the names of its processes."""
+    from maskq.workers.local.stack import running
+
+    processes: dict[str, None] = {}
+    stdout.print("starting Redis, workers, gateway and Flower …")
+    with stdout.status("") as status:
+
+        def on_start(waiting: tuple[str, ...]) -> None:
+            processes.update(dict.fromkeys(waiting))
+            status.update(startup(waiting))
+
+        folder = settings.state_dir
+        stack = until_stopped.enter_context(
+            running(
+                settings, folder=folder / "redis", flower=True, gateway=True, log_dir=folder / "logs", on_start=on_start
+            )
+        )
+    stdout.print(f"[bold green]up[/]: {', '.join(processes)}")
+    return stack
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which goes with this process however it ends."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the kernel releases it when this process ends. Raises `AlreadyUp`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (folder / "lock").open("w") as lock:
         try:
@@ -62,8 +83,8 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _announced(settings: Settings) -> Iterator[None]:
-    """Leave the broker's address, which has its password, where only this user's other terminals find it."""
+def _published(settings: Settings) -> Iterator[None]:
+    """While the block runs, the broker's URL, which has its password, is in a file that only this user can read."""
     file = settings.broker_file
     file.touch(mode=0o600)
     file.write_text(settings.broker_url or "")

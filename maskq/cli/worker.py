@@ -1,104 +1,68 @@
-"""What `maskq worker …` does: workers by themselves, as in a container; and `maskq devices`."""
+"""`maskq worker …`: single workers, as in a container; and `maskq devices`."""
 
 from __future__ import annotations
 
-import json
 import signal
-from typing import Any
+from json import dumps
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 from rich.table import Table
 
 from maskq.producer.settings import Settings
 from maskq.producer.state.connections import Connections
-from maskq.workers.device.hardware import Hardware, gibibytes, look
-from maskq.workers.device.spec import DeviceSpec, InvalidDevices, parse
-from maskq.workers.local.stack import cluster_program, device_program, flower_program
-from maskq.workers.supervision.supervisor import Program, Supervisor
+
+from .options import Address, Devices, Json, read_settings
+from .terminal import stdout
+
+if TYPE_CHECKING:
+    from maskq.workers.device.hardware import Hardware
+    from maskq.workers.device.spec import DeviceSpec
+    from maskq.workers.supervision.process import Program
+
+app = typer.Typer()
+worker = typer.Typer(help="Run one kind of worker, as in a container.", no_args_is_help=True)
+app.add_typer(worker, name="worker")
 
 
-def device(settings: dict[str, Any]) -> int:
-    """Every device of the specification."""
-    chosen = given(settings)
-    return _keep(chosen, [device_program(spec, chosen) for spec in parse(chosen.devices)])
+@worker.command("device")
+def worker_device(devices: Devices = None) -> int:
+    """Run one process per device until SIGTERM; one that dies is restarted."""
+    from maskq.workers.device.spec import parse
+    from maskq.workers.programs import device_program
+
+    settings = read_settings(devices=devices)
+    return _supervise(settings, [device_program(spec, settings) for spec in parse(settings.devices)])
 
 
-def devices(settings: dict[str, Any], as_json: bool) -> int:
-    """What there is to run on, and what the specification makes of it; 2 where it is of no use here."""
-    chosen, there = given(settings), look()
-    try:
-        specs, refused = parse(chosen.devices, lambda: there), ""
-    except InvalidDevices as error:
-        specs, refused = (), str(error)
-    if as_json:
-        _print_json(there, chosen.devices, specs, refused)
-    else:
-        _print_tables(there, chosen.devices, specs, refused, chosen.batch_size)
-    return 2 if refused else 0
+@worker.command("cluster")
+def worker_cluster() -> int:
+    """Run the CPU worker, with MASKQ_CLUSTER_PROCESSES processes, until SIGTERM."""
+    from maskq.workers.programs import cluster_program
+
+    settings = read_settings()
+    return _supervise(settings, [cluster_program(settings)])
 
 
-def cluster() -> int:
-    """The CPU worker."""
-    chosen = given({})
-    return _keep(chosen, [cluster_program(chosen)])
+@worker.command("flower")
+def worker_flower(
+    address: Address = "127.0.0.1", port: Annotated[int, typer.Option(help="The port to listen on.")] = 5555
+) -> int:
+    """Run Flower, read-only, until SIGTERM."""
+    from maskq.workers.programs import flower_program
+
+    settings = read_settings()
+    return _supervise(settings, [flower_program(settings, port, address)])
 
 
-def flower(address: str, port: int) -> int:
-    """Flower."""
-    chosen = given({})
-    return _keep(chosen, [flower_program(chosen, port, address)])
+def _supervise(settings: Settings, programs: list[Program]) -> int:
+    """Keep the programs running until SIGTERM or Ctrl-C. Raises `BrokerUnavailable`, and `CrashLoop`."""
+    from maskq.workers.supervision.supervisor import Supervisor
 
-
-def given(overrides: dict[str, Any]) -> Settings:
-    """The environment's settings, but for what was given on the command line."""
-    return Settings(**{name: value for name, value in overrides.items() if value is not None})
-
-
-def _found(there: Hardware) -> list[dict[str, str | int]]:
-    """What there is, the CPU first."""
-    found: list[dict[str, str | int]] = [
-        {"device": "cpu", "name": f"{there.cores} cores", "memory": there.memory, "cores": there.cores}
-    ]
-    for number, gpu in enumerate(there.gpus):
-        found.append({"device": f"cuda:{number}", "name": gpu.name, "memory": gpu.memory})
-    return found
-
-
-def _print_json(there: Hardware, configured: str, specs: tuple[DeviceSpec, ...], refused: str) -> None:
-    for found in _found(there):
-        print(json.dumps(found))
-    processes = [{"node": spec.node, **vars(spec)} for spec in specs]
-    print(json.dumps({"devices": configured, "processes": processes, "error": refused or None}))
-
-
-def _print_tables(
-    there: Hardware, configured: str, specs: tuple[DeviceSpec, ...], refused: str, batch_size: int
-) -> None:
-    console = Console(highlight=False)
-    found = Table("device", "name", "memory", title="found", title_justify="left")
-    for one in _found(there):
-        found.add_row(str(one["device"]), str(one["name"]), gibibytes(int(one["memory"])))
-    console.print(found)
-    if there.trouble:
-        console.print(f"torch could not be asked: {there.trouble}", markup=False)
-    if refused:
-        console.print(refused, style="red", markup=False)
-        return
-    made = Table("process", "device", "cudnn benchmark", "lanes", "batch", "precision", title_justify="left")
-    made.title = f"MASKQ_DEVICES={configured}"
-    for spec in specs:
-        gpu = bool(spec.index)
-        batch, benchmark = (str(spec.batch or batch_size), spec.benchmark) if gpu else ("1", "none on a CPU")
-        made.add_row(spec.node, spec.device, benchmark, spec.lanes, batch, spec.precision)
-    console.print(made)
-
-
-def _keep(settings: Settings, programs: list[Program]) -> int:
-    """Keep the programs up until SIGTERM or Ctrl-C; 1 where one is given up."""
     Connections.open(settings).check()
     supervisor = Supervisor()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.leave())
+        signal.signal(number, lambda *_: supervisor.request_stop())
     try:
         for program in programs:
             supervisor.start(program)
@@ -106,3 +70,64 @@ def _keep(settings: Settings, programs: list[Program]) -> int:
     finally:
         supervisor.stop(settings.grace_s)
     return 0
+
+
+@app.command()
+def devices(devices: Devices = None, as_json: Json = False) -> int:
+    """Show this machine's CPU and GPUs, and the processes that MASKQ_DEVICES makes of them.
+
+    Exit status 2 if MASKQ_DEVICES is invalid on this machine.
+    """
+    from maskq.workers.device.hardware import detect
+    from maskq.workers.device.spec import InvalidDevices, parse
+
+    settings, hardware = read_settings(devices=devices), detect()
+    specs: tuple[DeviceSpec, ...] = ()
+    message = ""
+    try:
+        specs = parse(settings.devices, lambda: hardware)
+    except InvalidDevices as error:
+        message = str(error)
+    if as_json:
+        for entry in _entries(hardware):
+            print(dumps(entry))
+        processes = [{"node": spec.node, **vars(spec)} for spec in specs]
+        print(dumps({"devices": settings.devices, "processes": processes, "error": message or None}))
+    else:
+        _print_hardware(hardware)
+        if message:
+            stdout.print(message, style="red", markup=False)
+        else:
+            _print_processes(specs, settings)
+    return 2 if message else 0
+
+
+def _entries(hardware: Hardware) -> list[dict[str, str | int]]:
+    """The devices of this machine, the CPU first; memory in bytes."""
+    entries: list[dict[str, str | int]] = [
+        {"device": "cpu", "name": f"{hardware.cores} cores", "memory": hardware.memory, "cores": hardware.cores}
+    ]
+    for device, gpu in hardware.gpus_by_device.items():
+        entries.append({"device": device, "name": gpu.name, "memory": gpu.memory})
+    return entries
+
+
+def _print_hardware(hardware: Hardware) -> None:
+    from maskq.workers.device.hardware import gibibytes
+
+    table = Table("device", "name", "memory", title="this machine", title_justify="left")
+    for entry in _entries(hardware):
+        table.add_row(str(entry["device"]), str(entry["name"]), gibibytes(int(entry["memory"])))
+    stdout.print(table)
+    if hardware.probe_error:
+        stdout.print(f"torch can't be queried: {hardware.probe_error}", markup=False)
+
+
+def _print_processes(specs: tuple[DeviceSpec, ...], settings: Settings) -> None:
+    table = Table("process", "device", "cudnn benchmark", "lanes", "batch", "precision", title_justify="left")
+    table.title = f"MASKQ_DEVICES={settings.devices}"
+    for spec in specs:
+        batch = str(spec.batch or settings.batch_size) if spec.accelerator.batches else "1"
+        benchmark = spec.benchmark if spec.accelerator.cudnn_benchmark else "none on a CPU"
+        table.add_row(spec.node, spec.device, benchmark, spec.lanes, batch, spec.precision)
+    stdout.print(table)

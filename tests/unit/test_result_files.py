@@ -1,4 +1,4 @@
-"""The files that a finished job leaves in a folder."""
+"""The files that `maskq run` and `maskq result` write, and their formats."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from maskq import JobStatus, MaskObject, Result, State
+from maskq.cli.formats import FORMATS, UnknownFormat, select
 from maskq.cli.result_files import Summary, write_result
 from maskq.producer.schema import JobSpec, Rle
 from maskq.segmentation.errors import NotAnImage
@@ -35,10 +36,10 @@ def result_of(labels: NDArray[np.int32], described: bool = True) -> Result:
 
 @pytest.fixture
 def labels() -> NDArray[np.int32]:
-    found = np.zeros((20, 30), np.int32)
-    found[2:6, 3:10] = 1
-    found[10:15, 20:30] = 2
-    return found
+    array = np.zeros((20, 30), np.int32)
+    array[2:6, 3:10] = 1
+    array[10:15, 20:30] = 2
+    return array
 
 
 def test_labels_are_a_16_bit_png_that_anything_reads(labels: NDArray[np.int32], tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_labels_are_a_16_bit_png_that_anything_reads(labels: NDArray[np.int32], 
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1_000_000), (1_000_001, 2)])
-def test_labels_of_any_shape_are_read_as_they_were(shape: tuple[int, int]) -> None:
+def test_labels_of_any_shape_are_lossless(shape: tuple[int, int]) -> None:
     labels = np.zeros(shape, np.int32)
     labels[-1, -1] = 65_535
     labels[0, 0] = 1
@@ -58,7 +59,7 @@ def test_labels_of_any_shape_are_read_as_they_were(shape: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize("labels", [np.random.default_rng(0).permutation(50_000), np.arange(30_000)])
-def test_labels_that_do_not_compress_and_lie_in_any_order_are_read_as_they_were(labels: NDArray[np.int64]) -> None:
+def test_incompressible_labels_in_any_memory_order_are_lossless(labels: NDArray[np.int64]) -> None:
     for shaped in (labels.reshape(-1, 1), np.asfortranarray(labels.reshape(100, -1))):
         with PngImagePlugin.PngImageFile(io.BytesIO(encode(shaped.astype(np.int32)))) as image:
             assert np.array_equal(np.asarray(image), shaped)
@@ -74,11 +75,11 @@ def test_beyond_65535_objects_labels_are_a_32_bit_tiff(tmp_path: Path) -> None:
     assert not (tmp_path / "cells.labels.png").exists()
 
 
-def test_the_json_says_what_and_how_and_lists_the_objects(labels: NDArray[np.int32], tmp_path: Path) -> None:
+def test_the_json_file_describes_the_job_and_lists_its_objects(labels: NDArray[np.int32], tmp_path: Path) -> None:
     write_result(result_of(labels), png(np.zeros((20, 30), np.uint8)), tmp_path, "cells")
-    said = json.loads((tmp_path / "cells.json").read_text())
-    one, two = said.pop("objects")
-    assert said == {
+    document = json.loads((tmp_path / "cells.json").read_text())
+    first, second = document.pop("objects")
+    assert document == {
         "image": "cells.png",
         "job_id": "j1",
         "height": 20,
@@ -86,13 +87,13 @@ def test_the_json_says_what_and_how_and_lists_the_objects(labels: NDArray[np.int
         "model": "nuclei@1",
         "timings": {"queued": 1, "embedding": 2, "embedded": 3, "clustering": 4, "total": 10},
     }
-    assert one.keys() == {"id", "score", "bbox", "area", "centroid", "rle"}
-    assert (one["id"], one["bbox"], one["area"], one["centroid"]) == (1, [3, 2, 7, 4], 28, [6.0, 3.5])
-    assert (two["id"], two["score"], two["rle"]["size"]) == (2, 0.75, [20, 30])
+    assert first.keys() == {"id", "score", "bbox", "area", "centroid", "rle"}
+    assert (first["id"], first["bbox"], first["area"], first["centroid"]) == (1, [3, 2, 7, 4], 28, [6.0, 3.5])
+    assert (second["id"], second["score"], second["rle"]["size"]) == (2, 0.75, [20, 30])
 
 
 def test_the_overlay_is_the_image_in_colour_with_the_objects_on_it(labels: NDArray[np.int32], tmp_path: Path) -> None:
-    path = write_result(result_of(labels), png(np.zeros((20, 30), np.uint8)), tmp_path, "cells")
+    path = write_result(result_of(labels), png(np.zeros((20, 30), np.uint8)), tmp_path, "cells")["overlay"]
     assert path == tmp_path / "cells.overlay.png"
     with Image.open(path) as image:
         drawn = np.asarray(image.convert("RGB"))
@@ -101,24 +102,42 @@ def test_the_overlay_is_the_image_in_colour_with_the_objects_on_it(labels: NDArr
     assert not drawn[8, 15].any()
 
 
-def test_what_cant_be_drawn_leaves_no_half_files(labels: NDArray[np.int32], tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_drawn_leaves_no_partial_file(labels: NDArray[np.int32], tmp_path: Path) -> None:
     with pytest.raises(NotAnImage, match="cells"):
         write_result(result_of(labels), b"the original is lost", tmp_path, "cells")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.json", "cells.labels.png"]
 
 
-def test_the_labels_of_a_huge_image_are_no_decompression_bomb(
+def test_labels_of_a_huge_image_are_read_despite_pillows_pixel_limit(
     labels: NDArray[np.int32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert np.array_equal(result_of(labels).labels, labels)
 
 
-def test_the_summary_counts_and_gives_reasons(tmp_path: Path) -> None:
+def test_only_the_selected_formats_are_written(labels: NDArray[np.int32], tmp_path: Path) -> None:
+    paths = write_result(result_of(labels), b"", tmp_path, "cells", select("objects, labels,objects"))
+    assert paths == {"objects": tmp_path / "cells.json", "labels": tmp_path / "cells.labels.png"}
+    assert set(tmp_path.iterdir()) == set(paths.values())
+
+
+def test_an_unknown_format_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(UnknownFormat, match="unknown format 'geo'; known formats: labels, objects, overlay"):
+        select("labels,geo")
+
+
+def test_a_format_knows_the_media_type_of_what_it_writes(labels: NDArray[np.int32]) -> None:
+    image = png(np.zeros((20, 30), np.uint8))
+    endings = {name: FORMATS[name].encode(result_of(labels), image)[0] for name in FORMATS}
+    media_types = {name: FORMATS[name].media_types[ending] for name, ending in endings.items()}
+    assert media_types == {"labels": "image/png", "objects": "application/json", "overlay": "image/png"}
+
+
+def test_the_summary_has_counts_and_the_reasons_of_failures(tmp_path: Path) -> None:
     summary = Summary(images=5, done=3, objects=70, seconds=2.0)
     summary.add_failure(Path("in/bad.png"), "NotAnImage", "bad.png: not an image")
-    said: dict[str, Any] = json.loads(summary.write(tmp_path / "new").read_text())
-    assert said == {
+    document: dict[str, Any] = json.loads(summary.write(tmp_path / "new").read_text())
+    assert document == {
         "images": 5,
         "done": 3,
         "objects": 70,
@@ -129,5 +148,5 @@ def test_the_summary_counts_and_gives_reasons(tmp_path: Path) -> None:
     }
 
 
-def test_a_run_that_was_stopped_at_once_divides_by_nothing() -> None:
+def test_the_speed_of_a_run_that_was_stopped_at_once_is_0() -> None:
     assert Summary(images=3).images_per_second == 0

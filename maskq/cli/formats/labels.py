@@ -1,0 +1,16 @@
+"""Labels: a 16-bit PNG, or a 32-bit TIFF beyond 65,535 objects."""
+
+from __future__ import annotations
+
+from maskq.producer.client.job import Result
+from maskq.segmentation.labels import suffix
+
+from .result_format import ResultFormat
+
+
+def encode(result: Result, image: bytes) -> tuple[str, bytes]:
+    """The label file as the worker stored it; `image` is not used."""
+    return f".labels{suffix(result.label_file)}", result.label_file
+
+
+FORMAT = ResultFormat("labels", {".labels.png": "image/png", ".labels.tif": "image/tiff"}, encode)

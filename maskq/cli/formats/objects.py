@@ -1,0 +1,32 @@
+"""Objects: one JSON document with the image's size, the model, the timings and every object."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from maskq.producer.client.job import Result
+
+from .result_format import ResultFormat
+
+
+def encode(result: Result, image: bytes) -> tuple[str, bytes]:
+    """The document of `describe`; `image` is not used."""
+    return ".json", json.dumps(describe(result)).encode()
+
+
+def describe(result: Result) -> dict[str, Any]:
+    """The image's name and size (pixels), the job, the model, seconds per stage, and the objects."""
+    height, width = result.size
+    return {
+        "image": result.job.spec.name,
+        "job_id": result.job.id,
+        "height": height,
+        "width": width,
+        "model": result.model,
+        "timings": result.job.timings,
+        "objects": [item.model_dump(mode="json") for item in result.objects],
+    }
+
+
+FORMAT = ResultFormat("objects", {".json": "application/json"}, encode)

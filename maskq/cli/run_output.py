@@ -1,0 +1,86 @@
+"""The output of `maskq run`: result files, a progress bar, a line of JSON per image, and a summary."""
+
+from __future__ import annotations
+
+import time
+from json import dumps
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.markup import escape
+from rich.table import Table
+
+from maskq.producer.client.job import Result
+from maskq.producer.client.paths import result_names
+
+from .formats import ResultFormat
+from .result_files import Summary, failure_kind, json_entry, write_result
+from .terminal import image_progress, stderr
+
+
+class RunOutput:
+    """Writes the results of images to a folder and reports them; a context manager, which shows the progress bar."""
+
+    def __init__(self, images: list[Path], out: Path, formats: tuple[ResultFormat, ...], as_json: bool) -> None:
+        self._names, self._out, self._formats, self._as_json = result_names(images), out, formats, as_json
+        self._summary = Summary(images=len(images))
+        self._progress = image_progress(hidden=as_json)
+        self._bar = self._progress.add_task("starting …", total=len(images))
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.describe("")
+        self._progress.stop()
+
+    def describe(self, activity: str) -> None:
+        """Show next to the progress bar what is being done or waited for."""
+        self._progress.update(self._bar, description=activity)
+
+    def add(self, image: Path, outcome: Result | Exception) -> None:
+        """Write an image's result files, or record why it has none."""
+        entry = {"image": str(image)} | (
+            self._failure(image, outcome) if isinstance(outcome, Exception) else self._result(image, outcome)
+        )
+        if self._as_json:
+            print(dumps(entry), flush=True)
+        self._progress.update(self._bar, advance=1, description="segmenting")
+
+    def _result(self, image: Path, result: Result) -> dict[str, object]:
+        target = self._out / self._names[image]
+        files = write_result(result, image.read_bytes(), target.parent, target.name, self._formats)
+        self._summary.add_result(result)
+        return json_entry(result, files) | {"timings": result.job.timings}
+
+    def _failure(self, image: Path, error: Exception) -> dict[str, object]:
+        kind = failure_kind(error)
+        self._summary.add_failure(image, kind, str(error))
+        stderr.print(f"[red]{kind}[/] {escape(str(error))}", soft_wrap=True)
+        return {"error": {"type": kind, "message": str(error)}}
+
+    def finish(self, interrupted: bool) -> int:
+        """Write `summary.json` and print a summary; returns the exit status."""
+        summary = self._summary
+        summary.seconds = time.monotonic() - self._began
+        summary.write(self._out)
+        if self._as_json:
+            print(dumps(summary.as_dict()), flush=True)
+        else:
+            if interrupted:
+                stderr.print(f"[yellow]stopped[/]: {summary.done} of {summary.images} images were finished")
+            self._print_table()
+        return 130 if interrupted else 1 if summary.failures else 0
+
+    def _print_table(self) -> None:
+        summary = self._summary
+        drawn = any(item.name == "overlay" for item in self._formats)
+        header, path = ("overlays", self._out / "*.overlay.png") if drawn else ("folder", self._out)
+        counts = (summary.images, summary.done, len(summary.failures), summary.objects)
+        speed = (f"{summary.seconds:.1f}", f"{summary.images_per_second:.2f}")
+        table = Table("images", "done", "failed", "objects", "seconds", "images/s", header)
+        table.add_row(*map(str, counts), *speed, escape(str(path)))
+        stderr.print(table)
