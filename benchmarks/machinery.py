@@ -30,15 +30,12 @@ from maskq.workers.supervision.process import python_program
 from .celery_chain import FIRST, SECOND, make_app, run_chains
 from .harness import Case, timed
 from .identity import identity_model
+from .processes import program
 from .stack_settings import stack_settings
 
 _IN_FLIGHT = 64
-#: Field → part of the command line of its processes.
-_PROCESSES = {
-    "redis_ms": "redis-server",
-    "device_ms": "maskq.workers.device.process",
-    "cluster_ms": "maskq.workers.cluster",
-}
+#: Program → field with its CPU time.
+_FIELDS = {"redis-server": "redis_ms", "device": "device_ms", "cluster": "cluster_ms"}
 
 
 def run(quick: bool, images: Path | None) -> list[Case]:
@@ -72,7 +69,8 @@ def _both(folder: Path) -> Iterator[tuple[Stack, Client, str]]:
     model = identity_model(folder)
     settings = stack_settings(models=str(folder))
     with running(settings) as stack, Client(settings=stack.settings) as client:
-        env = settings_env(stack.settings)
+        # maskq's programs ignore the current folder, but this one is in it.
+        env = settings_env(stack.settings) | {"PYTHONPATH": str(Path(__file__).parents[1])}
         for pool, threads, queue in (("threads", "4", FIRST), ("prefork", "1", SECOND)):
             # Without heartbeat, which bare Celery workers don't send; they stop with the stack.
             arguments = ("benchmarks.celery_chain", pool, threads, queue)
@@ -89,10 +87,8 @@ def _meters(redis: Redis) -> dict[str, float]:
         "client_ms": 1000 * time.process_time(),
     }
     for process in psutil.Process().children(recursive=True):
-        command = " ".join(process.cmdline()).replace("valkey-server", "redis-server")
-        for name, part in _PROCESSES.items():
-            if part in command:
-                meters[name] = meters.get(name, 0.0) + 1000 * sum(process.cpu_times()[:2])
+        if name := _FIELDS.get(program(process)):
+            meters[name] = meters.get(name, 0.0) + 1000 * sum(process.cpu_times()[:2])
     return meters
 
 

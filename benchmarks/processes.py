@@ -10,6 +10,7 @@ import psutil
 #: Part of the command line → name.
 _PROGRAMS = {
     "redis-server": "redis-server",
+    "valkey-server": "redis-server",
     "maskq.workers.device.process": "device",
     "maskq.workers.cluster": "cluster",
 }
