@@ -26,8 +26,8 @@ from maskq.segmentation.models.registry import ModelRegistry
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 from maskq.segmentation.segmenter import Segmenter
+from maskq.workers.device.device import Device
 from maskq.workers.device.model_cache import ModelCache
-from maskq.workers.device.process import Device
 from maskq.workers.device.spec import DeviceSpec
 
 PROGRAM = ModelSpec(name="mine", network="program")
@@ -268,7 +268,7 @@ def test_past_the_bound_the_least_recently_used_go_and_the_last_one_stays(models
 @pytest.fixture
 def device(models, monkeypatch) -> Device:
     """A CPU that keeps one model loaded and sees every change of one at once."""
-    monkeypatch.setattr("maskq.workers.device.process.ModelRegistry", partial(ModelRegistry, again_s=0))
+    monkeypatch.setattr("maskq.workers.device.device.ModelRegistry", partial(ModelRegistry, again_s=0))
     settings = Settings(models=str(models), model_memory=0, torch_threads=1, tile_pixels=1024, max_pixels=100_000)
     return Device(DeviceSpec("cpu"), settings)
 
@@ -296,7 +296,7 @@ def test_an_image_that_is_huge_only_once_enlarged_takes_its_turn(models, device)
     put(models, 4, diameter=20.0)
     pixels = np.zeros((24, 24, 1), np.uint8)
     with ThreadPoolExecutor(2) as threads:
-        with device._one_large:
+        with device._tiled_images:
             enlarged = threads.submit(device.fields, "cells", pixels, diameter=10)
             as_it_is = threads.submit(device.fields, "cells", pixels)
             assert as_it_is.result(60)[0].version == 4
