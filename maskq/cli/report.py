@@ -1,56 +1,63 @@
-"""Scores as people read them: tables on the terminal."""
+"""The tables of `maskq evaluate`. Imports the evaluation, so commands import this module inside a function."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from maskq.segmentation.evaluation.metrics import Rates
-from maskq.segmentation.evaluation.scores import Evaluation, aps, at, entry, mean_ap
+from maskq.segmentation.evaluation.scores import Evaluation, at_threshold, average_precisions, image_row, mean_ap
 from maskq.segmentation.evaluation.tuning import Trial, Tuning
 from maskq.segmentation.models.spec import SPEC
 from maskq.segmentation.models.storage import Location
 
-# Without markup and emoji: images and folders may be named `img[a]`, `[/b]` or `:cat:`.
-console = Console(highlight=False, markup=False, emoji=False)
+# Without markup and emoji: the names of images and folders may be `img[a]`, `[/b]` or `:cat:`.
+stdout = Console(highlight=False, markup=False, emoji=False)
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
-#: Images in the table, unless every one is asked for.
+#: Number of images in the table by default.
 _WORST = 10
 _AT_HALF = {"precision": "precision", "recall": "recall", "F1": "f1", "panoptic quality": "panoptic_quality"}
 
 
-def show(results: dict[str, Evaluation], tuning: Tuning | None = None, every: bool = False) -> None:
-    """The first method's images, all methods' rates side by side, and what tuning has gained."""
+def progress(items: Iterable[Any], step: str, count: int) -> Iterable[Any]:
+    """Wrap an iterable to show a progress bar on standard error, if that is a terminal."""
+    return track(items, step, count, console=stderr, disable=not stderr.is_terminal)
+
+
+def show(results: dict[str, Evaluation], tuning: Tuning | None = None, all_images: bool = False) -> None:
+    """Print the images of the first method, the rates of all methods, and the gain from tuning."""
     name, first = next(iter(results.items()))
-    console.print(_images(name, first, every))
-    if not every and len(first.images) > _WORST:
-        console.print(f"the worst {_WORST} of {len(first.images)} images; --all shows every one, and --json has them\n")
-    console.print(_rates(results))
+    stdout.print(_image_table(name, first, all_images))
+    if not all_images and len(first.images) > _WORST:
+        stdout.print(f"the worst {_WORST} of {len(first.images)} images; --all shows every one, and --json has them\n")
+    stdout.print(_rate_table(results))
     for method, result in results.items():
         summary = result.summary
-        each = result.seconds / summary.images
-        console.print(
+        seconds = result.seconds / summary.images
+        stdout.print(
             f"{method}: {summary.images} images, {summary.truths} objects, {summary.found} found; "
-            f"count wrong by {summary.count_error:.2f} objects an image; {each:.3f} s an image"
+            f"count wrong by {summary.count_error:.2f} objects an image; {seconds:.3f} s an image"
         )
     if tuning:
-        console.print(_tuned(tuning))
+        stdout.print(_tuning_table(tuning))
 
 
 def show_stored(folder: Location | None) -> None:
-    """Where the parameters went."""
+    """Print where the tuned parameters are stored; None means that they are not."""
     if folder:
-        console.print(f"stored in {folder / SPEC}")
+        stdout.print(f"stored in {folder / SPEC}")
     else:
-        console.print("not stored: only what is best without --tta and --diameter is; give these to jobs as options")
+        stdout.print("not stored: a model keeps only parameters chosen without --tta and --diameter; set these per job")
 
 
 def as_dict(tuning: Tuning) -> dict[str, Any]:
-    """JSON-ready: the parameters before and after, and what each gives."""
+    """JSON-ready: the parameters before and after tuning, each with its scores."""
     return {"before": _trial(tuning.before), "after": _trial(tuning.after)}
 
 
@@ -59,33 +66,33 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "seed_threshold": trial.parameters.seed_threshold,
         "min_pixels": trial.parameters.min_pixels,
         "objective": trial.objective,
-        **aps(trial.summary),
+        **average_precisions(trial.summary),
     }
 
 
-def _images(name: str, result: Evaluation, every: bool) -> Table:
-    """An image a row, the worst first."""
+def _image_table(name: str, result: Evaluation, all_images: bool) -> Table:
+    """One row per image, the worst first."""
     title = f"{name}, image by image, worst first; precision to PQ at IoU .5"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("image", overflow="fold")
     for column in ("AP50", "AP75", "precision", "recall", "F1", "PQ", "true", "found", "off"):
         table.add_column(column, justify="right", no_wrap=True)
-    for image in result.worst[: None if every else _WORST]:
-        row = entry(image, result.images[image])
+    for image in result.worst[: None if all_images else _WORST]:
+        row = image_row(image, result.images[image])
         rates = [f"{row[key]:.3f}" for key in ("ap50", "ap75", "precision", "recall", "f1", "pq")]
         table.add_row(image, *rates, str(row["truths"]), str(row["found"]), f"{row['count_error']:+}")
     return table
 
 
-def _rates(results: dict[str, Evaluation]) -> Table:
-    """AP by threshold and the rates at .5, the methods side by side."""
+def _rate_table(results: dict[str, Evaluation]) -> Table:
+    """AP by threshold and the rates at .5; two columns per method."""
     table = Table("IoU", title="average precision TP / (TP + FP + FN)")
     for name in results:
         table.add_column(f"{name}\npooled", justify="right")
         table.add_column(f"{name}\nper image", justify="right")
     ways = [way for result in results.values() for way in (result.summary.pooled, result.summary.mean)]
-    for place, rates in enumerate(ways[0]):
-        table.add_row(f"{rates.threshold:.2f}", *(f"{way[place].ap:.3f}" for way in ways))
+    for number, rates in enumerate(ways[0]):
+        table.add_row(f"{rates.threshold:.2f}", *(f"{way[number].ap:.3f}" for way in ways))
     table.add_row("mean", *(f"{mean_ap(way):.3f}" for way in ways), end_section=True)
     for title, rate in _AT_HALF.items():
         table.add_row(f"{title} at .5", *(f"{_rate(way, rate):.3f}" for way in ways))
@@ -93,11 +100,11 @@ def _rates(results: dict[str, Evaluation]) -> Table:
 
 
 def _rate(way: tuple[Rates, ...], rate: str) -> float:
-    return float(getattr(at(way, 0.5), rate))
+    return float(getattr(at_threshold(way, 0.5), rate))
 
 
-def _tuned(tuning: Tuning) -> Table:
-    """Before and after."""
+def _tuning_table(tuning: Tuning) -> Table:
+    """The parameters and scores before and after tuning."""
     table = Table("", "seed_threshold", "min_pixels", title="parameters, and AP pooled / per image")
     for column in ("AP50", "AP75", "mean of the four"):
         table.add_column(column, justify="right")

@@ -1,4 +1,4 @@
-"""What a training said of itself, step by step: a table for machines and a picture for people."""
+"""The training log: one row per step as `log.csv`, and the loss and validation curves as `curves.png`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TABLE, _PICTURE = "log.csv", "curves.png"
 
 @dataclass(frozen=True)
 class Row:
-    """One step: its loss terms, and the average precision at IoU .5 and .75; NaN where it was not validated."""
+    """One step: its loss terms, and the validation's AP at IoU .5 and .75; NaN if the step was not validated."""
 
     step: int
     loss: float
@@ -30,18 +30,18 @@ class Row:
 
     @property
     def quality(self) -> float:
-        """What models in training are compared by."""
+        """The mean of both APs, by which the best model is chosen."""
         return (self.ap50 + self.ap75) / 2
 
 
 class Curves:
-    """The rows of one training, kept in a folder as `log.csv` and `curves.png`."""
+    """The log of one training, in a folder as `log.csv` and `curves.png`."""
 
     def __init__(self, folder: Path, until: int = 0) -> None:
-        """Go on with the folder's table, of which steps after `until` are forgotten: they will come again."""
+        """Continue the folder's table up to step `until`; later rows are dropped, as their steps are repeated."""
         self._folder = folder
         self.rows: list[Row] = []
-        #: Where AP at IoU .5 and .75 together were highest, the first such; None before the first validation.
+        #: The first row of the highest `quality`; None before the first validation.
         self.best: Row | None = None
         if until and (folder / _TABLE).is_file():
             with (folder / _TABLE).open(newline="", encoding="utf-8") as file:
@@ -49,13 +49,13 @@ class Curves:
                     if row.step <= until:
                         self._append(row)
 
-    def add(self, at: Progress, aps: tuple[float, float] = (math.nan, math.nan)) -> None:
-        """Note a step, and with it AP at .5 and .75 if it was validated."""
-        self._append(Row(at.step, at.loss, at.instance, at.variance, at.seed, *aps))
+    def add(self, step: Progress, aps: tuple[float, float] = (math.nan, math.nan)) -> None:
+        """Add a step and, if it was validated, its AP at IoU .5 and .75."""
+        self._append(Row(step.step, step.loss, step.instance, step.variance, step.seed, *aps))
 
     def _append(self, row: Row) -> None:
         self.rows.append(row)
-        if row.quality > (self.best.quality if self.best else -math.inf):  # never, of NaN
+        if row.quality > (self.best.quality if self.best else -math.inf):  # False for NaN
             self.best = row
 
     def save(self) -> None:
@@ -68,23 +68,23 @@ class Curves:
         self._draw()
 
     def _draw(self) -> None:
-        from matplotlib.figure import Figure  # half a second that only training pays
+        from matplotlib.figure import Figure  # takes 0.5 s to import
 
         figure = Figure(figsize=(8, 4.5), layout="constrained")
-        left = figure.subplots()
+        losses = figure.subplots()
         steps = np.array([row.step for row in self.rows])
         for name in ("loss", "instance", "seed"):
-            left.plot(steps, _smooth(np.array([getattr(row, name) for row in self.rows])), label=name)
-        left.set(xlabel="step", ylabel="loss (mean of the last 50 steps)", yscale="log")
-        left.legend(loc="lower left")
-        checked = [row for row in self.rows if not math.isnan(row.ap50)]
-        if checked:
-            right = left.twinx()
-            at = [row.step for row in checked]
-            right.plot(at, [row.ap50 for row in checked], "k.-", label="AP at IoU .5")
-            right.plot(at, [row.ap75 for row in checked], "k.:", label="AP at IoU .75")
-            right.set(ylabel="validation AP, mean over images", ylim=(0, 1))
-            right.legend(loc="lower right")
+            losses.plot(steps, _smooth(np.array([getattr(row, name) for row in self.rows])), label=name)
+        losses.set(xlabel="step", ylabel="loss (mean of the last 50 steps)", yscale="log")
+        losses.legend(loc="lower left")
+        validated = [row for row in self.rows if not math.isnan(row.ap50)]
+        if validated:
+            aps = losses.twinx()
+            validated_steps = [row.step for row in validated]
+            aps.plot(validated_steps, [row.ap50 for row in validated], "k.-", label="AP at IoU .5")
+            aps.plot(validated_steps, [row.ap75 for row in validated], "k.:", label="AP at IoU .75")
+            aps.set(ylabel="validation AP, mean over images", ylim=(0, 1))
+            aps.legend(loc="lower right")
         figure.savefig(self._folder / _PICTURE, dpi=110)
 
 
@@ -92,9 +92,9 @@ def _parse(row: dict[str, str]) -> Row:
     return Row(int(row.pop("step")), **{name: float(value) for name, value in row.items()})
 
 
-def _smooth(values: NDArray[np.float64], over: int = 50) -> NDArray[np.float64]:
-    """The mean of each value and up to `over - 1` before it."""
+def _smooth(values: NDArray[np.float64], window: int = 50) -> NDArray[np.float64]:
+    """The moving average over each value and up to `window - 1` before it."""
     sums = np.concatenate([[0.0], values.cumsum()])
-    upto = np.arange(1, len(values) + 1)
-    begin = np.maximum(upto - over, 0)
-    return np.asarray((sums[upto] - sums[begin]) / (upto - begin))
+    stop = np.arange(1, len(values) + 1)
+    start = np.maximum(stop - window, 0)
+    return np.asarray((sums[stop] - sums[start]) / (stop - start))

@@ -1,4 +1,4 @@
-"""The three-term loss of Neven et al. 2019 (equations 5 to 11), its Lovász term over windows, all objects at once."""
+"""The three-term loss of Neven et al. 2019 (equations 5 to 11), its Lovász term in windows, vectorised over objects."""
 
 from __future__ import annotations
 
@@ -11,54 +11,56 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Pixels around an object's box that its Lovász term sees: as good as the same loss for a tenth of the time. Farther
-#: away φ and the hinge are 0, unless a margin is beyond a dozen pixels or an offset carries a pixel across the window.
+#: Margin around an object's box in which its Lovász term is computed, pixels: practically the same loss in a tenth of
+#: the time. Beyond it φ and the hinge are 0, unless an object's margin is over a dozen pixels or an offset crosses the
+#: window.
 WINDOW = 48
-#: Outside the object, a pixel whose φ is below 1e-4 adds nothing worth sorting: its hinge is 2φ. This is -ln φ.
-_FARTHEST = 9.21
-#: Of 10 σ. Beyond it exp overflows float32, and infinity times a distance of 0 is NaN.
-_STEEPEST = 80.0
+#: Maximum -ln φ of pixels outside the object: beyond it φ is below 1e-4, and the hinge, 2φ, is negligible.
+_MAX_DISTANCE = 9.21
+#: Maximum of 10 σ: beyond it exp overflows float32, and infinity times a distance of 0 is NaN.
+_MAX_LOG_PRECISION = 80.0
 
 
 class Terms(NamedTuple):
-    """The loss's terms, each a scalar tensor, unweighted."""
+    """The loss terms, unweighted scalar tensors."""
 
     instance: Tensor
     variance: Tensor
     seed: Tensor
 
     def total(self) -> Tensor:
-        """Their sum with the published weights, 1, 10 and 1."""
+        """The sum of the terms with the published weights: 1, 10 and 1."""
         return self.instance + 10 * self.variance + self.seed
 
 
 class _Windows(NamedTuple):
-    """The pixels in the windows of K objects, one object after another."""
+    """The P pixels in the windows of K objects, sorted by object."""
 
-    #: (P,) int64: where in the flattened batch.
+    #: (P,) int64: index into the flattened batch.
     pixel: Tensor
-    #: (P,) int64: whose window, 0 to K - 1.
+    #: (P,) int64: the object of the window, 0 to K - 1.
     owner: Tensor
-    #: (P,) bool: whether the pixel is the owner's.
+    #: (P,) bool: whether the pixel belongs to that object.
     inside: Tensor
-    #: (K,) int64: the image that the object is in.
+    #: (K,) int64: the object's image.
     image: Tensor
 
 
 def lovasz_hinge(logits: Tensor, truth: Tensor, owner: Tensor, count: int) -> Tensor:
-    """(count,) the Lovász extension of the Jaccard loss, on hinge errors, of each owner's pixels.
+    """(count,) Lovász hinge of each owner's pixels: the Lovász extension of the Jaccard loss on hinge errors.
 
     `logits`: (P,) float, > 0 means inside; `truth`: (P,) float, 0 or 1; `owner`: (P,) int64, 0 to count - 1.
     Berman et al., CVPR 2018, algorithm 1, for all owners in one sort.
     """
     errors = 1 - logits * (2 * truth - 1)
-    order = _by_owner_then_largest(errors.detach(), owner)
+    order = _sort_by_owner_and_error(errors.detach(), owner)
     errors, inside, owner = F.relu(errors[order]), truth[order], owner[order]
     gradient = _jaccard_steps(inside, owner, count)
     return errors.new_zeros(count).index_add(0, owner, errors * gradient)
 
 
-def _by_owner_then_largest(errors: Tensor, owner: Tensor) -> Tensor:
+def _sort_by_owner_and_error(errors: Tensor, owner: Tensor) -> Tensor:
+    """(P,) indices that sort by owner, then by error, largest first."""
     if not len(errors):
         return owner
     span = (errors.max() - errors.min()).double() + 1
@@ -66,107 +68,106 @@ def _by_owner_then_largest(errors: Tensor, owner: Tensor) -> Tensor:
 
 
 def _jaccard_steps(inside: Tensor, owner: Tensor, count: int) -> Tensor:
-    """(P,) by how much each pixel of a sorted row, taken as wrong, raises its owner's Jaccard loss."""
+    """(P,) increase of the owner's Jaccard loss by each pixel, if that pixel and those before it are mispredicted."""
     sizes = torch.bincount(owner, minlength=count)
     totals = inside.new_zeros(count, dtype=torch.float64).index_add(0, owner, inside.double())
     before = (totals.cumsum(0) - totals)[owner]
     first = (sizes.cumsum(0) - sizes)[owner]
-    place = torch.arange(1, len(owner) + 1, device=owner.device)
+    position = torch.arange(1, len(owner) + 1, device=owner.device)
     wrong_inside = inside.double().cumsum(0) - before
-    wrong_outside = place - first - wrong_inside
+    wrong_outside = position - first - wrong_inside
     jaccard = 1 - (totals[owner] - wrong_inside) / (totals[owner] + wrong_outside)
     steps = jaccard.diff(prepend=jaccard.new_zeros(1))
-    return torch.where(place == first + 1, jaccard, steps).to(inside.dtype)
+    return torch.where(position == first + 1, jaccard, steps).to(inside.dtype)
 
 
 def grid(height: int, width: int, unit: float) -> Tensor:
-    """(2, height, width) float32: each pixel's x and y in grid units (`unit` pixels each)."""
+    """(2, height, width) float32: each pixel's x and y in grid units of `unit` pixels."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([x, y]).float() / unit
 
 
 def boxes(labels: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """(N, H, W) labels → (K, 6), for each object its image, its label, its first row and the row after its last, and
-    likewise its columns.
-    """
-    found = [
+    """(N, H, W) labels → (K, 6) int64, per object: image, label, row start and stop, column start and stop."""
+    result = [
         (image, label, rows.start, rows.stop, columns.start, columns.stop)
-        for image, own in enumerate(labels)
-        for label, box in enumerate(ndimage.find_objects(own), 1)
+        for image, image_labels in enumerate(labels)
+        for label, box in enumerate(ndimage.find_objects(image_labels), 1)
         if box is not None
         for rows, columns in (box,)
     ]
-    return np.array(found, np.int64).reshape(-1, 6)
+    return np.array(result, np.int64).reshape(-1, 6)
 
 
 def batch_loss(raw: Tensor, labels: Tensor, objects: Tensor, unit: float, window: int | None = WINDOW) -> Terms:
-    """The mean of the images' losses.
+    """The loss of a batch: the mean over its images.
 
-    `raw`: (N, 2 + bandwidths + 1, H, W) as BranchedERFNet gives; `labels`: (N, H, W) int, 0 is background; `objects`:
-    what `boxes` says of them; all on one device. `unit`: pixels per grid unit. An object's centre is its mean pixel
-    coordinate. `window=None` takes the Lovász term over the full images.
+    `raw`: (N, 2 + bandwidths + 1, H, W), the output of `BranchedERFNet`; `labels`: (N, H, W) int, 0 is background;
+    `objects`: the result of `boxes(labels)`; all on one device. `unit`: pixels per grid unit. An object's centre is
+    its mean pixel coordinate. With `window=None` the Lovász term covers the full images.
     """
     number, _, height, width = raw.shape
     fields = raw.permute(0, 2, 3, 1).flatten(0, 2)
     coordinates = grid(height, width, unit).to(raw.device).flatten(1).T.repeat(number, 1)
     embedding = torch.tanh(fields[:, :2]) + coordinates
     sigma, seediness = fields[:, 2:-1], torch.sigmoid(fields[:, -1])
-    near = _windows(labels, objects, window)
-    count = len(near.image)
-    own, whose = near.pixel[near.inside], near.owner[near.inside]
-    own_sigma = sigma.index_select(0, own)
-    mean = _means(own_sigma, whose, count)
-    spread = (own_sigma - mean.detach().index_select(0, whose)).square().mean(1, keepdim=True)
-    centre, precision = _means(coordinates[own], whose, count), torch.exp((10 * mean).clamp(max=_STEEPEST))
-    near = _active(near, embedding, centre, precision)
-    phi = torch.exp(-_apart(near, embedding, centre, precision))
-    instance = lovasz_hinge(2 * phi - 1, near.inside.to(phi.dtype), near.owner, count)
-    share = 1 / (torch.bincount(near.image, minlength=number)[near.image] * number)
-    wrong = seediness.index_select(0, own) - phi[near.inside].detach()
-    seed = (seediness * (labels.flatten() == 0)).square().sum() + 10 * wrong.square().sum()
-    variance = _means(spread, whose, count)[:, 0]
-    return Terms((instance * share).sum(), (variance * share).sum(), seed / labels.numel())
+    windows = _windows(labels, objects, window)
+    count = len(windows.image)
+    pixel, owner = windows.pixel[windows.inside], windows.owner[windows.inside]
+    inside_sigma = sigma.index_select(0, pixel)
+    mean = _means(inside_sigma, owner, count)
+    spread = (inside_sigma - mean.detach().index_select(0, owner)).square().mean(1, keepdim=True)
+    centre, precision = _means(coordinates[pixel], owner, count), torch.exp((10 * mean).clamp(max=_MAX_LOG_PRECISION))
+    windows = _drop_distant(windows, embedding, centre, precision)
+    phi = torch.exp(-_distances(windows, embedding, centre, precision))
+    instance = lovasz_hinge(2 * phi - 1, windows.inside.to(phi.dtype), windows.owner, count)
+    weight = 1 / (torch.bincount(windows.image, minlength=number)[windows.image] * number)
+    seed_error = seediness.index_select(0, pixel) - phi[windows.inside].detach()
+    seed = (seediness * (labels.flatten() == 0)).square().sum() + 10 * seed_error.square().sum()
+    variance = _means(spread, owner, count)[:, 0]
+    return Terms((instance * weight).sum(), (variance * weight).sum(), seed / labels.numel())
 
 
-def _windows(labels: Tensor, objects: Tensor, window: int | None) -> _Windows:
-    """Every object's box with `window` pixels more on each side, cut at the image's border."""
+def _windows(labels: Tensor, objects: Tensor, margin: int | None) -> _Windows:
+    """Each object's box, extended by `margin` pixels on all sides and clipped to the image."""
     _, height, width = labels.shape
     image, label = objects[:, 0], objects[:, 1]
-    top, bottom = _widened(objects[:, 2:4], window, height)
-    left, right = _widened(objects[:, 4:6], window, width)
-    row, whose = _ranges(top, bottom - top)
-    pixel, strip = _ranges((image[whose] * height + row) * width + left[whose], (right - left)[whose])
-    owner = whose[strip]
+    top, bottom = _extend(objects[:, 2:4], margin, height)
+    left, right = _extend(objects[:, 4:6], margin, width)
+    row, row_owner = _ranges(top, bottom - top)
+    pixel, strip = _ranges((image[row_owner] * height + row) * width + left[row_owner], (right - left)[row_owner])
+    owner = row_owner[strip]
     return _Windows(pixel, owner, labels.flatten()[pixel] == label[owner], image)
 
 
-def _widened(ends: Tensor, by: int | None, length: int) -> tuple[Tensor, Tensor]:
-    """(K, 2) first places and those after the last, with `by` more on both sides, inside [0, length)."""
-    by = length if by is None else by
-    return (ends[:, 0] - by).clamp(min=0), (ends[:, 1] + by).clamp(max=length)
+def _extend(ranges: Tensor, margin: int | None, length: int) -> tuple[Tensor, Tensor]:
+    """(K, 2) starts and stops, extended by `margin` (None: without limit) and clipped to [0, length]."""
+    margin = length if margin is None else margin
+    return (ranges[:, 0] - margin).clamp(min=0), (ranges[:, 1] + margin).clamp(max=length)
 
 
-def _ranges(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """The numbers from first[i] on, count[i] of them, one i after another; and each one's i."""
-    which = torch.arange(len(count), device=count.device).repeat_interleave(count)
-    shift = first - (count.cumsum(0) - count)
-    return shift[which] + torch.arange(len(which), device=count.device), which
+def _ranges(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """The concatenated ranges start[i], …, start[i] + count[i] - 1, and the i of each element."""
+    index = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    shift = start - (count.cumsum(0) - count)
+    return shift[index] + torch.arange(len(index), device=count.device), index
 
 
 @torch.no_grad()
-def _active(near: _Windows, embedding: Tensor, centre: Tensor, precision: Tensor) -> _Windows:
-    """Only the pixels that can have a hinge error: the objects' own, and those that embed near the centre."""
-    keep = (near.inside | (_apart(near, embedding, centre, precision) < _FARTHEST)).nonzero()[:, 0]
-    return _Windows(near.pixel[keep], near.owner[keep], near.inside[keep], near.image)
+def _drop_distant(windows: _Windows, embedding: Tensor, centre: Tensor, precision: Tensor) -> _Windows:
+    """Keep the pixels that can have a hinge error: those inside the object, and those that embed near its centre."""
+    near = _distances(windows, embedding, centre, precision) < _MAX_DISTANCE
+    keep = (windows.inside | near).nonzero()[:, 0]
+    return _Windows(windows.pixel[keep], windows.owner[keep], windows.inside[keep], windows.image)
 
 
-def _apart(near: _Windows, embedding: Tensor, centre: Tensor, precision: Tensor) -> Tensor:
-    """(P,) -ln φ: the squared distance of each pixel's embedding from its owner's centre, in bandwidths."""
-    away = embedding.index_select(0, near.pixel) - centre.index_select(0, near.owner)
-    return (away.square() * precision.index_select(0, near.owner)).sum(1)
+def _distances(windows: _Windows, embedding: Tensor, centre: Tensor, precision: Tensor) -> Tensor:
+    """(P,) -ln φ: each pixel's squared distance from its owner's centre in embedding space, in bandwidths."""
+    offset = embedding.index_select(0, windows.pixel) - centre.index_select(0, windows.owner)
+    return (offset.square() * precision.index_select(0, windows.owner)).sum(1)
 
 
 def _means(values: Tensor, owner: Tensor, count: int) -> Tensor:
-    """(P, C) values → (count, C) means over each owner's."""
+    """(P, C) values → (count, C) mean over each owner's pixels."""
     sizes = torch.bincount(owner, minlength=count).clamp(min=1)
     return values.new_zeros(count, values.shape[1]).index_add(0, owner, values) / sizes[:, None]

@@ -1,4 +1,4 @@
-"""How large the objects of a data set are, and how an image is resized so that the network sees them as it should."""
+"""The object sizes of a data set, and the scale that brings them to the size that the network is trained for."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from numpy.typing import NDArray
 
 from ..dataset import InvalidDataset, Pair
 
-#: The diameter, pixels, that objects have in front of a network that nothing else is known of.
-USUAL = 24.0
-#: Objects this many times smaller or larger are left as they are: training covers that.
-_TOLERATED = 1.6
+#: Default object diameter in the network's input, pixels.
+DEFAULT_DIAMETER = 24.0
+#: Images are not resized if their objects are up to this many times smaller or larger: augmentation covers that.
+_TOLERANCE = 1.6
 
 
-def areas(data: list[Pair]) -> NDArray[np.int64]:
-    """The area of every object in the data's labels, pixels. Raises `InvalidDataset` where there is none."""
-    counted = []
+def object_areas(data: list[Pair]) -> NDArray[np.int64]:
+    """(K,) area of every object, pixels. Raises `InvalidDataset` if there is no object, and as `read_labels` does."""
+    counts = []
     for pair in data:
         labels = pair.read_labels()
-        counted.append(np.unique(labels[labels > 0], return_counts=True)[1])
-    found = np.concatenate(counted)
-    if not len(found):
+        counts.append(np.unique(labels[labels > 0], return_counts=True)[1])
+    result = np.concatenate(counts)
+    if not len(result):
         raise InvalidDataset("no label image has an object")
-    return found
+    return result
 
 
-def median_diameter(found: NDArray[np.int64]) -> float:
-    """Of the circle with the median area, pixels."""
-    return round(float(2 * np.sqrt(np.median(found) / np.pi)), 1)
+def median_diameter(areas: NDArray[np.int64]) -> float:
+    """The diameter of a circle of the median area, pixels."""
+    return round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
 
 
-def smallest(found: NDArray[np.int64]) -> int:
-    """The area that nearly all objects have, 99 of 100: what is far below it is noise, or a slip of the annotator's."""
-    return int(np.percentile(found, 1))
+def small_area(areas: NDArray[np.int64]) -> int:
+    """The first percentile of the areas, pixels: objects far below it are noise or annotation errors."""
+    return int(np.percentile(areas, 1))
 
 
-def scale_for(diameter: float, wanted: float = USUAL) -> float:
-    """By what to resize images in which objects are `diameter` pixels across; 1 where that is near what is wanted."""
-    factor = wanted / diameter
-    return 1.0 if 1 / _TOLERATED <= factor <= _TOLERATED else round(min(max(factor, 1 / 16), 16), 2)
+def scale_for(diameter: float, target: float = DEFAULT_DIAMETER) -> float:
+    """The scale, 1/16 to 16, that brings objects of `diameter` pixels to `target`; 1 if they are near enough."""
+    factor = target / diameter
+    return 1.0 if 1 / _TOLERANCE <= factor <= _TOLERANCE else round(min(max(factor, 1 / 16), 16), 2)

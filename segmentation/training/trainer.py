@@ -1,4 +1,4 @@
-"""Training: object-centred crops, the three-term loss, Adam with a decaying rate, an average of the weights."""
+"""The training loop: object-centred crops, the three-term loss, AdamW with a decaying rate, averaged weights."""
 
 from __future__ import annotations
 
@@ -22,29 +22,32 @@ from ..models.spec import ModelSpec
 from ..network.branched_erfnet import BranchedERFNet
 from ..network.shape_buckets import STRIDE
 from .augmentation import CropSampler
-from .crop_loader import Batch, CropLoader, processes_beside
+from .crop_loader import Batch, CropLoader, default_processes
 from .loss import Terms, batch_loss
 
-_EMA = 0.999
-_MARGIN = 8.0  # pixels: every object's margin at the start, about a small nucleus's radius
+#: Decay of the exponential moving average of the weights.
+_EMA_DECAY = 0.999
+#: Initial margin of all objects, pixels: about the radius of a small nucleus.
+_INITIAL_MARGIN = 8.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. Raises `InvalidSchedule`."""
+    """Hyperparameters of a training. Raises `InvalidSchedule` if `crop` is not a multiple of 8."""
 
     #: Optimiser steps.
     steps: int = 12_000
     #: Crops per step.
     batch: int = 8
-    #: Sides of a crop, pixels; a multiple of 8.
+    #: Side of a crop, pixels; a multiple of 8.
     crop: int = 160
-    #: Adam's rate at the start; it falls to 0 as (1 - step/steps)^0.9.
+    #: Initial learning rate; it falls to 0 as (1 - step/steps)^0.9.
     rate: float = 1e-3
-    #: AdamW's weight decay.
+    #: Weight decay of AdamW.
     decay: float = 1e-2
-    #: Longest gradient, by its norm.
+    #: Maximum norm of the gradient; a longer one is clipped.
     clip: float = 1.0
+    #: Seed of all random choices.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Progress:
-    """What `run` reports after each step."""
+    """The report of one step: the weighted loss, its unweighted terms, and the step's duration."""
 
     step: int
     loss: float
@@ -65,9 +68,9 @@ class Progress:
 
 
 class Trainer:
-    """One training: the network, its average and the optimiser. Lives for one `maskq train`.
+    """One training: the network, the average of its weights, and the optimiser.
 
-    `checkpoint` and `resume` keep and restore all of it. A step's crops depend on the seed and the step alone.
+    `checkpoint` saves the complete state and `resume` restores it. A step's crops depend on the seed and the step only.
     """
 
     def __init__(
@@ -80,28 +83,30 @@ class Trainer:
         origin: str = "",
         processes: int | None = None,
     ) -> None:
-        """`origin` stands for the data and the weights that it begins with: a checkpoint of others is stale.
+        """Build a network with random weights.
 
-        `processes` cut crops; None is as many as suit the device.
+        `origin` identifies the data and the initial weights: `resume` refuses a checkpoint of another origin.
+        `processes` load crops; None chooses the number for the device. Raises `NoSuchDevice`.
         """
         torch.manual_seed(schedule.seed)
         self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
         self.step, self._origin = 0, origin
-        self._processes = processes_beside(self.device) if processes is None else processes
-        self._half = hardware.half_helps(self.device)
+        self._processes = default_processes(self.device) if processes is None else processes
+        self._half = hardware.supports_bfloat16(self.device)
         network = BranchedERFNet(spec.channel_count, spec.bandwidths)
-        network.start_at(_MARGIN / spec.unit)
+        network.init_output_layer(_INITIAL_MARGIN / spec.unit)
         self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._forward = torch.compile(self._network) if compiled else self._network
         self.average = copy.deepcopy(self._network).eval().requires_grad_(False)
-        # Not Adam, whose decay goes through its steps: what has a small gradient then loses a full step each time until
-        # whole blocks are dead (with the published 1e-4 three of the encoder's eight dilated ones, after 8,750 steps).
+        # Not Adam: it normalises the decay together with the gradient, so a weight with a small gradient shrinks by a
+        # full step each time until whole blocks are dead (with the published decay of 1e-4: three of the encoder's
+        # eight dilated blocks after 8,750 steps).
         self._adam = torch.optim.AdamW(
             self._network.parameters(), lr=schedule.rate, weight_decay=schedule.decay, fused=True
         )
 
     def start_from(self, other: nn.Module) -> None:
-        """Begin with another network's weights. Raises `InvalidModel` where they don't fit."""
+        """Copy the initial weights from another network. Raises `InvalidModel` if they don't fit."""
         for network in (self._network, self.average):
             try:
                 network.load_state_dict(other.state_dict())
@@ -109,18 +114,18 @@ class Trainer:
                 raise InvalidModel(f"these weights are another network's: {error}") from error
 
     def run(self, crops: CropSampler) -> Iterator[Progress]:
-        """Train to the schedule's last step, reporting each. The crops of the next steps are cut meanwhile."""
+        """Train up to the last step of the schedule; yield a report after each. Crops are loaded in the background."""
         self._network.train()
-        with CropLoader(crops, self.schedule.batch, self.schedule.seed, self._processes) as cutter:
-            began = time.perf_counter()
-            for batch in cutter.batches(range(self.step, self.schedule.steps)):
+        with CropLoader(crops, self.schedule.batch, self.schedule.seed, self._processes) as loader:
+            start = time.perf_counter()
+            for batch in loader.batches(range(self.step, self.schedule.steps)):
                 terms = self._advance(batch)
                 instance, variance, seed, total = (t.item() for t in (*terms, terms.total()))
-                yield Progress(self.step, total, instance, variance, seed, time.perf_counter() - began)
-                began = time.perf_counter()
+                yield Progress(self.step, total, instance, variance, seed, time.perf_counter() - start)
+                start = time.perf_counter()
 
     def _advance(self, batch: Batch) -> Terms:
-        """One step of the optimiser; its terms, on the CPU."""
+        """Run one optimiser step; return its loss terms, on the CPU."""
         for group in self._adam.param_groups:
             group["lr"] = self.schedule.rate * (1 - self.step / self.schedule.steps) ** 0.9
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
@@ -132,31 +137,31 @@ class Trainer:
         nn.utils.clip_grad_norm_(self._network.parameters(), self.schedule.clip)
         self._adam.step()
         self.step += 1
-        self._follow()
-        return Terms(*torch.stack(terms).detach().cpu())  # at once: a GPU is waited for each time
+        self._update_average()
+        return Terms(*torch.stack(terms).detach().cpu())  # one copy, because each waits for the GPU
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average a little towards the network; early on it follows faster."""
-        keep = min(_EMA, (1 + self.step) / (10 + self.step))
-        mine, theirs = self.average.state_dict(), self._network.state_dict()
-        floats = [name for name, tensor in mine.items() if tensor.is_floating_point()]
-        move = get_ema_multi_avg_fn(keep)  # type: ignore[no-untyped-call]
-        move([mine[name] for name in floats], [theirs[name] for name in floats], None)
-        for name in mine.keys() - floats:  # counts
-            mine[name].copy_(theirs[name])
+    def _update_average(self) -> None:
+        """Update the exponential moving average of the weights; its decay is lower in the first steps."""
+        decay = min(_EMA_DECAY, (1 + self.step) / (10 + self.step))
+        average, current = self.average.state_dict(), self._network.state_dict()
+        floats = [name for name, tensor in average.items() if tensor.is_floating_point()]
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update([average[name] for name in floats], [current[name] for name in floats], None)
+        for name in average.keys() - floats:  # batch counts
+            average[name].copy_(current[name])
 
     def checkpoint(self, path: Path) -> None:
-        """Write everything that `resume` needs, atomically."""
+        """Write the complete state for `resume`, atomically."""
         state = {
             "step": self.step,
             "schedule": json.dumps(asdict(self.schedule)),
-            "sees": json.dumps(self._sees()),
+            "sees": json.dumps(self._identity()),
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
             "adam": self._adam.state_dict(),
             "torch_rng": torch.get_rng_state(),
-            "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "device_rng": hardware.rng_state(self.device),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as part:
@@ -167,8 +172,8 @@ class Trainer:
         state = self.average.state_dict()
         return save_tensors({n: t.half().contiguous().cpu() for n, t in state.items() if t.is_floating_point()})
 
-    def _sees(self) -> dict[str, str | float]:
-        """What the weights depend on, but for the schedule."""
+    def _identity(self) -> dict[str, str | float]:
+        """The model fields and the origin that a checkpoint must share with the training that resumes from it."""
         spec = self.spec
         return {
             "channels": spec.channels,
@@ -181,22 +186,21 @@ class Trainer:
         }
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint as if there had been no break.
+        """Continue from a checkpoint as if the training had not been interrupted.
 
-        Raises `StaleCheckpoint` where it was made by another schedule or for a model that sees images another way.
+        Raises `StaleCheckpoint` if its schedule, its model's input or its origin differ.
         """
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         if state["schedule"] != json.dumps(asdict(self.schedule)):
-            raise StaleCheckpoint(f"{path}: was made by another schedule, {state['schedule']}; remove it to start anew")
-        sees = json.dumps(self._sees())
-        if state.get("sees", sees) != sees:
+            raise StaleCheckpoint(f"{path}: was made by another schedule, {state['schedule']}; remove it to start over")
+        identity = json.dumps(self._identity())
+        if state.get("sees", identity) != identity:
             raise StaleCheckpoint(
-                f"{path}: was made for another model or other data, {state['sees']}; remove it to start anew"
+                f"{path}: was made for another model or other data, {state['sees']}; remove it to start over"
             )
         self.step = state["step"]
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._adam.load_state_dict(state["adam"])
         torch.set_rng_state(state["torch_rng"].cpu())
-        if self.device.type == "cuda" and state.get("device_rng") is not None:  # dropout draws on the device
-            torch.cuda.set_rng_state(state["device_rng"].cpu(), self.device)
+        hardware.set_rng_state(self.device, state.get("device_rng"))  # for dropout

@@ -1,4 +1,4 @@
-"""The loss is what the papers define, and its short cuts change nothing that matters."""
+"""The loss equals the papers' definition, and its approximations change it negligibly."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ UNIT = 64.0
 
 
 def jaccard_loss(wrong: frozenset[int], truth: frozenset[int]) -> float:
-    """Δ of a set of mispredicted pixels: 1 - intersection / union of the truth and what was predicted."""
+    """Δ of a set of mispredicted pixels: 1 - intersection / union of truth and prediction."""
     predicted = truth ^ wrong
     union = truth | predicted
     return 1 - len(truth & predicted) / len(union) if union else 0.0
 
 
 def lovasz_by_definition(errors: list[float], truth: list[bool]) -> float:
-    """Berman et al. 2018, definition 1: errors, the largest first, each times what its pixel adds to Δ."""
+    """Berman et al. 2018, definition 1: errors in descending order, each times the increase of Δ by its pixel."""
     inside = frozenset(i for i, t in enumerate(truth) if t)
     total, wrong = 0.0, frozenset[int]()
     for pixel in sorted(range(len(errors)), key=lambda i: -errors[i]):
@@ -35,7 +35,7 @@ def lovasz_by_definition(errors: list[float], truth: list[bool]) -> float:
 
 
 def one_lovasz(logits: Tensor, truth: Tensor) -> Tensor:
-    """Of one owner's pixels."""
+    """The Lovász hinge of the pixels of a single owner."""
     return lovasz_hinge(logits, truth, torch.zeros(len(logits), dtype=torch.int64), 1)[0]
 
 
@@ -49,8 +49,8 @@ def test_lovasz_hinge_is_the_extension_by_its_definition(pixels: list[tuple[floa
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
-def test_lovasz_of_whole_mistakes_is_the_jaccard_loss(pixels: list[tuple[bool, bool]]) -> None:
-    # Errors of exactly 0 or 1: a pixel is right by far, or on the fence.
+def test_lovasz_of_binary_errors_is_the_jaccard_loss(pixels: list[tuple[bool, bool]]) -> None:
+    # Errors are exactly 0 or 1: a logit is on the right side by a margin of 1, or 0.
     truth = frozenset(i for i, (t, _) in enumerate(pixels) if t)
     wrong = frozenset(i for i, (_, w) in enumerate(pixels) if w)
     logits = torch.tensor([0.0 if w else (1.0 if t else -1.0) for t, w in pixels])
@@ -59,12 +59,12 @@ def test_lovasz_of_whole_mistakes_is_the_jaccard_loss(pixels: list[tuple[bool, b
 
 
 @given(st.lists(st.tuples(st.floats(-3, 3), st.booleans(), st.integers(0, 3)), max_size=30))
-def test_many_owners_at_once_are_each_on_their_own(pixels: list[tuple[float, bool, int]]) -> None:
+def test_owners_do_not_influence_each_other(pixels: list[tuple[float, bool, int]]) -> None:
     logits = torch.tensor([p for p, _, _ in pixels], dtype=torch.float64)
     truth = torch.tensor([t for _, t, _ in pixels], dtype=torch.float64)
     owner = torch.tensor([o for _, _, o in pixels], dtype=torch.int64)
-    together = lovasz_hinge(logits, truth, owner, 4)
-    for number, found in enumerate(together):
+    combined = lovasz_hinge(logits, truth, owner, 4)
+    for number, found in enumerate(combined):
         assert found.item() == pytest.approx(one_lovasz(logits[owner == number], truth[owner == number]).item())
 
 
@@ -73,7 +73,7 @@ def test_lovasz_of_no_pixels_is_0() -> None:
 
 
 def blobs(seed: int, count: int, shape: tuple[int, int] = (96, 128)) -> NDArray[np.int32]:
-    """(H, W) labels of disks, some of which overlap and hide each other."""
+    """(H, W) labels of disks that may overlap."""
     rng = np.random.default_rng(seed)
     y, x = np.ogrid[: shape[0], : shape[1]]
     labels = np.zeros(shape, np.int32)
@@ -84,12 +84,12 @@ def blobs(seed: int, count: int, shape: tuple[int, int] = (96, 128)) -> NDArray[
 
 
 def sigma_of(margin: float) -> float:
-    """The network's output for which φ = ½ so many pixels from the centre."""
+    """The network output σ for which φ = ½ at `margin` pixels from the centre."""
     return math.log(math.log(2) / (margin / UNIT) ** 2) / 10
 
 
 def raw_fields(seed: int, shape: tuple[int, int], bandwidths: int, margin: float, reach: float) -> Tensor:
-    """Noisy fields: margins about `margin` pixels, offsets of up to `reach` pixels."""
+    """Noisy fields with margins of about `margin` pixels and offsets of up to `reach` pixels."""
     rng = torch.Generator().manual_seed(seed)
     offsets = torch.atanh((torch.rand(2, *shape, generator=rng) * 2 - 1) * reach / UNIT)
     sigma = sigma_of(margin) + 0.01 * torch.randn(bandwidths, *shape, generator=rng)
@@ -97,15 +97,15 @@ def raw_fields(seed: int, shape: tuple[int, int], bandwidths: int, margin: float
 
 
 def perfect_fields(labels: NDArray[np.int32], bandwidths: int = 2) -> Tensor:
-    """Every pixel of an object points at its centre, the background at nothing near, margins in between."""
+    """Fields whose object pixels point exactly at their centre, with small margins and saturated seediness."""
     height, width = labels.shape
     y, x = np.mgrid[:height, :width].astype(np.float64)
     raw = np.zeros((3 + bandwidths, height, width))
     raw[2:-1] = sigma_of(0.2)
     for label in np.unique(labels[labels > 0]):
         inside = labels == label
-        for axis, at in enumerate((x, y)):
-            raw[axis, inside] = np.arctanh((at[inside].mean() - at[inside]) / UNIT)
+        for axis, position in enumerate((x, y)):
+            raw[axis, inside] = np.arctanh((position[inside].mean() - position[inside]) / UNIT)
     raw[-1] = np.where(labels > 0, 20, -20)
     return torch.tensor(raw, dtype=torch.float32)
 
@@ -118,21 +118,21 @@ def loss_of(raw: Tensor, labels: Tensor, window: int | None = WINDOW) -> Terms:
     return batch_loss(raw, labels, torch.from_numpy(boxes(labels.numpy())), UNIT, window)
 
 
-def test_the_grid_counts_units_from_the_first_pixel_x_first() -> None:
+def test_the_grid_has_x_then_y_in_units_from_the_first_pixel() -> None:
     coordinates = grid(3, 5, 2.0)
     assert coordinates.shape == (2, 3, 5)
     assert coordinates[:, 2, 4].tolist() == [2.0, 1.0] and coordinates[:, 0, 0].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("bandwidths", [1, 2])
-def test_perfect_fields_cost_next_to_nothing(bandwidths: int) -> None:
+def test_perfect_fields_have_almost_no_loss(bandwidths: int) -> None:
     labels = np.zeros((80, 80), np.int32)
     labels[5:16, 8:19], labels[40:55, 30:37], labels[5:16, 50:61] = 1, 2, 3  # centres on pixels or between them
     found = terms(perfect_fields(labels, bandwidths), labels)
     assert found.instance.item() < 1e-3 and found.variance.item() < 1e-9 and found.seed.item() < 1e-3
 
 
-def test_fields_that_point_elsewhere_cost_more_than_perfect_ones() -> None:
+def test_shifted_offsets_have_a_higher_loss_than_perfect_ones() -> None:
     labels = blobs(1, 8)
     perfect = perfect_fields(labels)
     shifted = perfect.clone()
@@ -148,7 +148,7 @@ def test_fields_that_point_elsewhere_cost_more_than_perfect_ones() -> None:
     st.floats(0.5, 12),
     st.floats(0, 3),
 )
-def test_the_window_changes_nothing_that_matters(
+def test_the_window_changes_the_loss_negligibly(
     seed: int, count: int, bandwidths: int, margin: float, reach: float
 ) -> None:
     labels = blobs(seed, count, (128, 192))
@@ -158,13 +158,13 @@ def test_the_window_changes_nothing_that_matters(
 
 
 def image_terms_default(raw: Tensor, labels: NDArray[np.int32]) -> Terms:
-    """With the window that training uses."""
+    """The terms with the default window, as in training."""
     return terms(raw, labels, WINDOW)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**31), st.integers(1, 8), st.sampled_from([1, 2]))
-def test_the_terms_are_the_papers_sums_pixel_by_pixel(seed: int, count: int, bandwidths: int) -> None:
+def test_the_terms_equal_the_papers_sums_over_pixels(seed: int, count: int, bandwidths: int) -> None:
     labels = blobs(seed, count, (24, 32))
     raw = raw_fields(seed, labels.shape, bandwidths, margin=6, reach=4)
     offsets, sigma, seediness = np.tanh(raw[:2].numpy()), raw[2:-1].numpy(), torch.sigmoid(raw[-1]).numpy()
@@ -187,7 +187,7 @@ def test_the_terms_are_the_papers_sums_pixel_by_pixel(seed: int, count: int, ban
 
 
 @pytest.mark.parametrize("sigma", [-30.0, 0.0, 9.0, 50.0], ids=["wide", "as-begun", "narrow", "absurd"])
-def test_gradients_are_finite_even_far_from_sense(sigma: float) -> None:
+def test_gradients_are_finite_for_extreme_fields(sigma: float) -> None:
     labels = blobs(2, 10)
     raw = raw_fields(2, labels.shape, 2, margin=6, reach=40)
     raw[2:4] = sigma
@@ -199,14 +199,14 @@ def test_gradients_are_finite_even_far_from_sense(sigma: float) -> None:
     assert raw.grad is not None and torch.isfinite(raw.grad).all() and all(torch.isfinite(t) for t in found)
 
 
-def test_gradients_are_finite_where_everything_is_perfect() -> None:
+def test_gradients_of_perfect_fields_are_finite() -> None:
     labels = blobs(3, 6)
     raw = perfect_fields(labels).requires_grad_()
     terms(raw, labels).total().backward()  # type: ignore[no-untyped-call]
     assert raw.grad is not None and torch.isfinite(raw.grad).all()
 
 
-def test_following_the_gradient_makes_the_loss_smaller() -> None:
+def test_a_gradient_step_lowers_the_loss() -> None:
     labels = blobs(4, 6)
     raw = raw_fields(4, labels.shape, 2, margin=6, reach=4).requires_grad_()
     before = image_terms_default(raw, labels).total()
@@ -216,14 +216,14 @@ def test_following_the_gradient_makes_the_loss_smaller() -> None:
     assert after.item() < before.item()
 
 
-def test_seediness_learns_from_the_distance_but_the_distance_not_from_seediness() -> None:
+def test_the_seed_term_has_a_gradient_for_seediness_only() -> None:
     labels = blobs(5, 6)
     raw = raw_fields(5, labels.shape, 2, margin=6, reach=4).requires_grad_()
     image_terms_default(raw, labels).seed.backward()  # type: ignore[no-untyped-call]
     assert raw.grad is not None and raw.grad[-1].any() and not raw.grad[:-1].any()
 
 
-def test_an_empty_image_costs_only_its_seediness() -> None:
+def test_an_empty_image_has_only_a_seed_loss() -> None:
     labels = np.zeros((16, 24), np.int32)
     raw = raw_fields(6, labels.shape, 2, margin=6, reach=4).requires_grad_()
     found = image_terms_default(raw, labels)
@@ -242,7 +242,7 @@ def test_labels_may_have_gaps_and_touch_the_border(kind: torch.dtype) -> None:
     assert [t.item() for t in plain] == [t.item() for t in gaps]
 
 
-def test_a_batch_costs_the_mean_of_its_images() -> None:
+def test_the_loss_of_a_batch_is_the_mean_of_its_images() -> None:
     labels = [blobs(seed, 5, (32, 40)) for seed in (1, 2, 3)]
     raw = [raw_fields(seed, (32, 40), 2, margin=6, reach=4) for seed in (1, 2, 3)]
     batch = loss_of(torch.stack(raw), torch.from_numpy(np.stack(labels)))

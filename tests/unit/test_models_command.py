@@ -1,4 +1,4 @@
-"""What `maskq models` prints: every word of a model's, also those that look like markup."""
+"""`maskq models` prints text that looks like markup unchanged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from maskq.cli import importing, models
-from maskq.segmentation.models.spec import ModelSpec, write
+from maskq.cli import models
+from maskq.segmentation.models.spec import ModelSpec, write_model
 from tests.checkpoints import checkpoint, published
 
 WORDS = ("[neven et al.]", "[/b]", "[bold]x")
@@ -16,21 +16,24 @@ WORDS = ("[neven et al.]", "[/b]", "[bold]x")
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "console", Console(width=400))
+    monkeypatch.setattr(models, "stdout", Console(width=400))
 
 
 @pytest.mark.parametrize("words", WORDS)
-def test_brackets_are_shown_as_they_are(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_brackets_are_shown_as_they_are(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = ModelSpec(name="cells", summary=f"by {words}", trained_on=f"on {words}", licence=f"(c) {words}")
     folder = tmp_path / words
-    write(folder / "cells", spec, b"weights")
+    write_model(folder / "cells", spec, b"weights")
     (folder / "worms").mkdir()
     (folder / "worms" / "model.toml").write_text(f'name = "worms"\nchannels = "{words}"\n')
-    for command in (lambda: models.list_([str(folder)], False), lambda: models.show("cells", [str(folder)], False)):
+    monkeypatch.setenv("MASKQ_MODELS", str(folder))
+    for command in (models.list_, lambda: models.show("cells")):
         command()
         shown = capsys.readouterr().out
-        assert all(said in shown for said in (f"by {words}", f"on {words}", f"(c) {words}"))
-    models.check([words, str(folder / "cells")], [str(folder)], False)
+        assert all(text in shown for text in (f"by {words}", f"on {words}", f"(c) {words}"))
+    models.check([words, str(folder / "cells")])
     shown = capsys.readouterr().out
     assert f"{words}: no model" in shown and f"{folder}/cells: " in shown
 
@@ -38,6 +41,6 @@ def test_brackets_are_shown_as_they_are(words: str, tmp_path: Path, capsys: pyte
 def test_an_import_into_a_folder_with_brackets_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "best.pth").write_bytes(checkpoint(published(1, 2)))
     out = tmp_path / "[neven]"
-    assert importing.import_(tmp_path / "best.pth", out, {"name": "cells", "version": 1}) == 0
+    assert models.import_(tmp_path / "best.pth", "cells", out) == 0
     captured = capsys.readouterr()
     assert f"MASKQ_MODELS={out}" in captured.err.replace("\n", "") and "whole, and runs" in captured.out

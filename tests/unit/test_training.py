@@ -1,4 +1,4 @@
-"""A training that was killed ends as if it had not been, and what it gives runs as a model."""
+"""A training that is killed and resumed gives the same weights as an undisturbed one, and they run as a model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from safetensors.torch import load
 
 from maskq.segmentation.dataset import pairs
 from maskq.segmentation.errors import InvalidModel, StaleCheckpoint
-from maskq.segmentation.models import spec as model
-from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.models.spec import ModelSpec, write_model
 from maskq.segmentation.network.preprocessing import pad, to_input
 from maskq.segmentation.segmenter import Segmenter
 from maskq.segmentation.training.augmentation import CropSampler
-from maskq.segmentation.training.crop_loader import AHEAD
+from maskq.segmentation.training.crop_loader import PREFETCH
 from maskq.segmentation.training.trainer import Progress, Schedule, Trainer
 
 SPEC = ModelSpec(name="tiny", unit=32.0)
@@ -46,14 +45,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CropSampler:
 
 
 @pytest.fixture(scope="module")
-def straight(data: CropSampler) -> tuple[Trainer, list[Progress]]:
-    """A training to the end in one go, and its reports."""
+def undisturbed(data: CropSampler) -> tuple[Trainer, list[Progress]]:
+    """A training without interruption, and its reports."""
     trainer = Trainer(SPEC, SCHEDULE)
     return trainer, list(trainer.run(data))
 
 
 def stopped_at(step: int, data: CropSampler, path: Path) -> list[Progress]:
-    """Train up to a step, write the checkpoint, and forget the rest."""
+    """Train up to a step and write a checkpoint; return the reports."""
     trainer = Trainer(SPEC, SCHEDULE)
     reports = list(islice(trainer.run(data), step))
     trainer.checkpoint(path)
@@ -64,8 +63,8 @@ def without_time(reports: list[Progress]) -> list[Progress]:
     return [dataclasses.replace(report, seconds=0) for report in reports]
 
 
-def test_every_step_is_reported_with_its_terms(straight: tuple[Trainer, list[Progress]]) -> None:
-    trainer, reports = straight
+def test_every_step_is_reported_with_its_terms(undisturbed: tuple[Trainer, list[Progress]]) -> None:
+    trainer, reports = undisturbed
     assert [report.step for report in reports] == [1, 2, 3, 4, 5] and trainer.step == 5
     for report in reports:
         assert report.loss == pytest.approx(report.instance + 10 * report.variance + report.seed, rel=1e-5)
@@ -74,46 +73,46 @@ def test_every_step_is_reported_with_its_terms(straight: tuple[Trainer, list[Pro
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_training_killed_and_resumed_equals_one_that_was_not(
-    straight: tuple[Trainer, list[Progress]], data: CropSampler, tmp_path: Path, step: int
+    undisturbed: tuple[Trainer, list[Progress]], data: CropSampler, tmp_path: Path, step: int
 ) -> None:
     first = stopped_at(step, data, tmp_path / "checkpoint.pt")
-    torch.rand(100)  # the next process's random numbers stand elsewhere
+    torch.rand(100)  # a new process has another random state
     resumed = Trainer(SPEC, SCHEDULE)
     resumed.resume(tmp_path / "checkpoint.pt")
     rest = list(resumed.run(data))
-    assert without_time(first + rest) == without_time(straight[1])
-    assert resumed.weights() == straight[0].weights()
+    assert without_time(first + rest) == without_time(undisturbed[1])
+    assert resumed.weights() == undisturbed[0].weights()
 
 
-def test_it_is_the_same_training_whoever_cuts_its_crops(
-    straight: tuple[Trainer, list[Progress]], data: CropSampler
+def test_loader_processes_do_not_change_the_training(
+    undisturbed: tuple[Trainer, list[Progress]], data: CropSampler
 ) -> None:
     trainer = Trainer(SPEC, SCHEDULE, processes=2)
-    assert without_time(list(trainer.run(data))) == without_time(straight[1])
-    assert trainer.weights() == straight[0].weights()
+    assert without_time(list(trainer.run(data))) == without_time(undisturbed[1])
+    assert trainer.weights() == undisturbed[0].weights()
 
 
-def test_a_training_longer_than_its_crops_are_cut_ahead_can_be_resumed(data: CropSampler, tmp_path: Path) -> None:
-    schedule = dataclasses.replace(SCHEDULE, steps=AHEAD + 6, batch=1)
-    wanted = list(Trainer(SPEC, schedule).run(data))
+def test_a_training_of_more_steps_than_are_prefetched_can_be_resumed(data: CropSampler, tmp_path: Path) -> None:
+    schedule = dataclasses.replace(SCHEDULE, steps=PREFETCH + 6, batch=1)
+    expected = list(Trainer(SPEC, schedule).run(data))
     stopped = Trainer(SPEC, schedule)
-    list(islice(stopped.run(data), AHEAD + 2))
+    list(islice(stopped.run(data), PREFETCH + 2))
     stopped.checkpoint(tmp_path / "checkpoint.pt")
     resumed = Trainer(SPEC, schedule)
     resumed.resume(tmp_path / "checkpoint.pt")
-    assert without_time(list(resumed.run(data))) == without_time(wanted[AHEAD + 2 :])
+    assert without_time(list(resumed.run(data))) == without_time(expected[PREFETCH + 2 :])
 
 
-def test_a_training_that_had_ended_has_nothing_left_to_do(
-    straight: tuple[Trainer, list[Progress]], data: CropSampler, tmp_path: Path
+def test_a_finished_training_has_no_steps_left(
+    undisturbed: tuple[Trainer, list[Progress]], data: CropSampler, tmp_path: Path
 ) -> None:
-    straight[0].checkpoint(tmp_path / "checkpoint.pt")
+    undisturbed[0].checkpoint(tmp_path / "checkpoint.pt")
     resumed = Trainer(SPEC, SCHEDULE)
     resumed.resume(tmp_path / "checkpoint.pt")
-    assert list(resumed.run(data)) == [] and resumed.weights() == straight[0].weights()
+    assert list(resumed.run(data)) == [] and resumed.weights() == undisturbed[0].weights()
 
 
-def test_the_seed_decides_where_a_training_starts_and_goes(data: CropSampler) -> None:
+def test_the_seed_determines_the_training(data: CropSampler) -> None:
     losses = [
         [report.loss for report in Trainer(SPEC, dataclasses.replace(SCHEDULE, steps=2, seed=seed)).run(data)]
         for seed in (1, 1, 2)
@@ -122,7 +121,7 @@ def test_the_seed_decides_where_a_training_starts_and_goes(data: CropSampler) ->
 
 
 @pytest.mark.parametrize("other", [{"steps": 6}, {"rate": 2e-3}, {"seed": 1}, {"batch": 3}], ids=str)
-def test_a_checkpoint_of_another_schedule_is_refused_and_named(
+def test_a_checkpoint_of_another_schedule_is_refused(
     data: CropSampler, tmp_path: Path, other: dict[str, float]
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
@@ -133,39 +132,37 @@ def test_a_checkpoint_of_another_schedule_is_refused_and_named(
 
 
 @pytest.mark.parametrize("other", [{"unit": 64.0}, {"channels": "rgb"}, {"bandwidths": 1}], ids=str)
-def test_a_checkpoint_of_another_model_is_refused_and_named(
-    data: CropSampler, tmp_path: Path, other: dict[str, object]
-) -> None:
+def test_a_checkpoint_of_another_model_is_refused(data: CropSampler, tmp_path: Path, other: dict[str, object]) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
     with pytest.raises(StaleCheckpoint, match=r"made for another model or other data, .*\"unit\": 32"):
         Trainer(SPEC.model_copy(update=other), SCHEDULE).resume(tmp_path / "checkpoint.pt")
 
 
-def test_a_checkpoint_stays_what_it_was_when_writing_the_next_fails(
+def test_a_checkpoint_is_unchanged_if_writing_the_next_fails(
     data: CropSampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
     before = (tmp_path / "checkpoint.pt").read_bytes()
 
-    def full(_: object, part: Path) -> None:
+    def disk_full(_: object, part: Path) -> None:
         part.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(torch, "save", disk_full)
     with pytest.raises(OSError, match="no space"):
         Trainer(SPEC, SCHEDULE).checkpoint(tmp_path / "checkpoint.pt")
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
-def test_the_average_follows_the_network_but_is_not_it(straight: tuple[Trainer, list[Progress]]) -> None:
+def test_the_average_follows_the_network(undisturbed: tuple[Trainer, list[Progress]]) -> None:
     start = Trainer(SPEC, SCHEDULE).average.state_dict()
-    ended = straight[0].average.state_dict()
-    moved = [name for name in start if not torch.equal(start[name], ended[name])]
+    end = undisturbed[0].average.state_dict()
+    moved = [name for name in start if not torch.equal(start[name], end[name])]
     assert "encoder.0.conv.weight" in moved and "encoder.0.norm.running_mean" in moved
-    assert all(torch.isfinite(tensor).all() for tensor in ended.values())
+    assert all(torch.isfinite(tensor).all() for tensor in end.values())
 
 
-def test_what_has_no_gradient_is_not_decayed_away() -> None:
+def test_weights_without_a_gradient_do_not_decay_to_zero() -> None:
     trainer = Trainer(SPEC, SCHEDULE)
     before = {name: tensor.clone() for name, tensor in trainer._network.named_parameters()}
     for parameter in trainer._network.parameters():
@@ -176,18 +173,18 @@ def test_what_has_no_gradient_is_not_decayed_away() -> None:
         torch.testing.assert_close(parameter, before[name], rtol=2e-3, atol=0)
 
 
-def test_a_training_learns(data: CropSampler) -> None:
+def test_the_loss_falls_during_training(data: CropSampler) -> None:
     schedule = dataclasses.replace(SCHEDULE, steps=30)
     losses = [report.loss for report in Trainer(SPEC, schedule).run(data)]
     assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
 
 
-def test_a_training_that_starts_from_another_model_starts_there(straight: tuple[Trainer, list[Progress]]) -> None:
+def test_a_training_starts_from_the_weights_of_another_model(undisturbed: tuple[Trainer, list[Progress]]) -> None:
     second = Trainer(SPEC, SCHEDULE)
-    second.start_from(straight[0].average)
-    assert second.weights() == straight[0].weights()
+    second.start_from(undisturbed[0].average)
+    assert second.weights() == undisturbed[0].weights()
     with pytest.raises(InvalidModel, match="another network's"):
-        Trainer(SPEC.model_copy(update={"bandwidths": 1}), SCHEDULE).start_from(straight[0].average)
+        Trainer(SPEC.model_copy(update={"bandwidths": 1}), SCHEDULE).start_from(undisturbed[0].average)
 
 
 def test_a_checkpoint_of_other_data_is_refused(data: CropSampler, tmp_path: Path) -> None:
@@ -196,13 +193,13 @@ def test_a_checkpoint_of_other_data_is_refused(data: CropSampler, tmp_path: Path
         Trainer(SPEC, SCHEDULE, origin="elsewhere").resume(tmp_path / "checkpoint.pt")
 
 
-def test_what_a_training_gives_runs_as_a_model(straight: tuple[Trainer, list[Progress]], tmp_path: Path) -> None:
-    trainer = straight[0]
+def test_the_trained_weights_run_as_a_model(undisturbed: tuple[Trainer, list[Progress]], tmp_path: Path) -> None:
+    trainer = undisturbed[0]
     assert {tensor.dtype for tensor in load(trainer.weights()).values()} == {torch.float16}
-    model.write(tmp_path, SPEC, trainer.weights())
+    write_model(tmp_path, SPEC, trainer.weights())
     image = np.random.default_rng(0).integers(0, 255, (24, 40, 1), np.uint8)
     segmenter, prepared = Segmenter.load(tmp_path), pad(to_input(image, SPEC.channels, SPEC.normalisation))
     raw = segmenter.forward(prepared[None])
     with torch.no_grad():
-        wanted = trainer.average(torch.from_numpy(prepared)[None])
-    np.testing.assert_allclose(raw, wanted, atol=2e-2)
+        expected = trainer.average(torch.from_numpy(prepared)[None])
+    np.testing.assert_allclose(raw, expected, atol=2e-2)

@@ -1,0 +1,124 @@
+"""A training in a model's folder: its preparation, and a loop that writes the best model, a log and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..dataset import SPLITS, Pair, write_index
+from ..errors import InvalidModel, ModelExists
+from ..models.registry import ModelRegistry, RegisteredModel, refuse_existing
+from ..models.spec import SPEC, ModelSpec, read_weights, write_model
+from .augmentation import CropSampler
+from .curves import Curves, Row
+from .object_sizes import DEFAULT_DIAMETER, median_diameter, object_areas, scale_for, small_area
+from .trainer import Progress, Trainer
+from .validation import Validation
+
+#: In the model's folder: the files that only training needs.
+_TRAINING = Path("training")
+_CHECKPOINT = _TRAINING / "checkpoint.pt"
+
+
+class TrainingSession:
+    """Trains a model in its folder, on `train`, validated on `val`. Resumes from the folder's checkpoint, if any."""
+
+    def __init__(
+        self, folder: Path, trainer: Trainer, train: list[Pair], val: list[Pair], base: RegisteredModel | None
+    ) -> None:
+        """Read all images. The weights are those of the checkpoint, else of `base`, else the trainer's.
+
+        Raises `StaleCheckpoint`, `InvalidModel`, `InvalidDataset`, and the errors of `Pair.read`.
+        """
+        self.folder, self.checkpoint, self.trainer = folder, folder / _CHECKPOINT, trainer
+        if self.checkpoint.is_file():
+            trainer.resume(self.checkpoint)
+        elif base:
+            weights = read_weights(base.location, base.spec)
+            trainer.start_from(base.spec.architecture.load(base.spec, weights, "cpu"))
+        self._train, self._val = train, val
+        self._crops, self._validation = CropSampler(train, trainer.spec, trainer.schedule.crop), Validation(val)
+        self._curves = Curves(folder / _TRAINING, trainer.step)
+
+    @property
+    def best(self) -> Row | None:
+        """The step whose weights the model has; None before the first validation, and without images for it."""
+        return self._curves.best
+
+    def run(self, every: int) -> Iterator[Progress]:
+        """Train to the last step; yield a report of each.
+
+        After `every` steps, and after the last: validate, write the model if it is the best, the log, a checkpoint.
+        """
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        write_index(self.folder / SPLITS, train=self._train, val=self._val)
+        self.trainer.checkpoint(self.checkpoint)
+        for progress in self.trainer.run(self._crops):
+            if progress.step % every and progress.step != self.trainer.schedule.steps:
+                self._curves.add(progress)
+            else:
+                self._validate(progress)
+            yield progress
+
+    def _validate(self, progress: Progress) -> None:
+        trainer = self.trainer
+        self._curves.add(progress, self._validation.ap(trainer.average, trainer.spec, str(trainer.device)))
+        if self.best in (None, self._curves.rows[-1]):  # None without validation images: then the latest is written
+            write_model(self.folder, trainer.spec, trainer.weights())
+        self._curves.save()
+        trainer.checkpoint(self.checkpoint)
+
+
+def new_model_folder(out: Path, name: str) -> Path:
+    """The folder of a new model `out/NAME`, or of one whose training is unfinished.
+
+    Raises `ModelExists`, and `ValidationError` if the name is invalid.
+    """
+    folder = out / ModelSpec(name=name).name
+    if (folder / _CHECKPOINT).is_file():
+        refuse_existing(out, name, 1, ignore=folder)
+    elif any(folder.glob(f"**/{SPEC}")):
+        raise ModelExists(f"{folder} has a model already; remove it, or choose another name or folder")
+    return folder
+
+
+def find_base(ref: str, folders: Iterable[str | Path]) -> RegisteredModel:
+    """The model to start from. Raises `UnknownModel`, and `InvalidModel` if it is broken or can't be trained."""
+    base = ModelRegistry(folders).find(ref)
+    if not base.spec.architecture.trainable:
+        raise InvalidModel(f"{base.spec.ref} is a {base.spec.network}, which can't be trained further")
+    return base
+
+
+def new_spec(name: str, source: str, train: list[Pair], base: RegisteredModel | None, scale: float | None) -> ModelSpec:
+    """The spec of a model trained on images of `source`: that of `base`, with the objects' sizes of `train`.
+
+    Without `scale`, images are resized so that objects are about as large as in the training of `base`.
+    Raises the errors of `object_areas`.
+    """
+    start = base.spec if base else ModelSpec(name=name)
+    areas = object_areas(train)
+    diameter = median_diameter(areas)
+    fields = {
+        "name": name,
+        "version": 1,
+        "summary": f"trained on {source}",
+        "trained_on": f"{len(train)} images of {source}",
+        "source": f"trained with maskq, starting from {start.ref}" if base else "trained with maskq",
+        "licence": "",
+        "sha256": "",
+        "diameter": diameter,
+        "pixel_size": 0.0,
+        "scale": scale or scale_for(diameter, start.diameter * start.scale or DEFAULT_DIAMETER),
+        "min_pixels": min(start.min_pixels, small_area(areas) // 2),
+    }
+    return ModelSpec.model_validate(start.model_dump() | fields)
+
+
+def initial_state(train: list[Pair], val: list[Pair], base: RegisteredModel | None) -> str:
+    """The `origin` of a trainer: a digest of the image names and the initial weights."""
+    names = [[pair.name for pair in pairs] for pairs in (train, val)]
+    content = json.dumps([*names, base.spec.sha256 if base else ""])
+    return hashlib.sha256(content.encode()).hexdigest()
