@@ -1,11 +1,11 @@
-"""The arrays that the method works on."""
+"""Array types of the segmentation method."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: (H, W, C) pixels, C ≥ 1: bool, integers or floats as the file holds them, in the machine's byte order.
+#: (H, W, C) pixels, C ≥ 1: bool, integers or floats as in the file, in native byte order.
 Pixels = NDArray[np.generic]
 #: Any shape, float32: network inputs, fields, scores.
 Floats = NDArray[np.float32]

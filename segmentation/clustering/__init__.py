@@ -1,1 +1,1 @@
-"""From fields to objects: the packed fields and the clustering."""
+"""Clustering of fields into objects, and the packed format of fields."""

@@ -1,15 +1,15 @@
-"""What the network says of each pixel, and how it travels: packed, foreground only, in half precision.
+"""The network's fields, and their packed format: foreground only, in half precision.
 
-Raw fields, (2 + bandwidths + 1, H, W) float32, become for every foreground pixel (Neven et al. 2019, section 3):
+Raw fields, (2 + bandwidths + 1, H, W) float32, become for each foreground pixel (Neven et al. 2019, section 3):
 
     embedding  = tanh(offset) + (x, y) / unit       in grid units of `unit` pixels
     precision  = exp(10 · sigma)                    the paper's 1/(2σ²), one for both axes or one each
     seediness  = sigmoid(seed logit)                foreground is seediness > ½, that is, a logit above 0
 
-Packing keeps the raw values, so that the rounding to float16 is relative to them: which pixels are foreground does
-not change; every raw value moves by at most half a unit in its last place of 11 bits (2⁻¹¹ relative; 2⁻²⁵ absolute
-near 0). That may change the order of seeds whose logits agree to three digits, and to which side of an object's
-margin a pixel falls that lies within a thousandth of it.
+The packed format contains raw values, so that rounding to float16 is relative to them: the foreground does not change,
+and each raw value changes by at most half a unit in the last of its 11 bits (2⁻¹¹ relative; 2⁻²⁵ absolute near 0). That
+can change the order of seeds whose logits agree to three digits, and the object of a pixel that lies within a
+thousandth of an object's margin.
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ from ..errors import InvalidFields
 
 _HEADER = struct.Struct("<4sBxxxfII")  # magic, bandwidths, unit, height, width
 _MAGIC = b"MQF1"
-#: The largest float16.
-HALF_MAX = 65504.0
-#: What `InvalidFields` says where the network gave no number.
-NOT_A_NUMBER = "the network gave NaN; are its weights damaged?"
-#: Pixels that are activated at once: what comes between stays in the processor's cache.
-_PORTION = 1 << 16
+FLOAT16_MAX = 65504.0
+#: Message of `InvalidFields` if a field is NaN.
+NAN_MESSAGE = "the network gave NaN; are its weights damaged?"
+#: Pixels that are activated at once: intermediate values stay in the processor's cache.
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Foreground:
     """The fields of an image's foreground pixels, in row-major order."""
 
-    #: (H, W) of the image.
+    #: (H, W): size of the image.
     shape: tuple[int, int]
-    #: (N,) int64: where in the flattened image.
+    #: (N,) int64: positions in the flattened image.
     index: NDArray[np.int64]
     #: (2, N) float32: x and y, grid units.
     embedding: Floats
@@ -50,7 +49,7 @@ class Foreground:
 
 
 def select(embedding: Floats, precision: Floats, seediness: Floats) -> Foreground:
-    """The foreground of dense fields: `embedding` (2, H, W), `precision` (bandwidths, H, W), `seediness` (H, W)."""
+    """Dense fields (2, H, W), (bandwidths, H, W) and (H, W) → their foreground."""
     height, width = seediness.shape
     index = np.flatnonzero(seediness > 0.5)
     return Foreground(
@@ -65,12 +64,12 @@ def select(embedding: Floats, precision: Floats, seediness: Floats) -> Foregroun
 def activate(
     raw: Floats | NDArray[np.float16], index: NDArray[np.int64], shape: tuple[int, int], unit: float
 ) -> Foreground:
-    """Raw values of the foreground pixels, (2 + bandwidths + 1, N) → their fields."""
+    """Raw values (2 + bandwidths + 1, N) of the foreground pixels `index` → their fields."""
     count = len(index)
     embedding, precision = np.empty((2, count), np.float32), np.empty((len(raw) - 3, count), np.float32)
     seediness = np.empty(count, np.float32)
-    for start in range(0, count, _PORTION):
-        part = slice(start, start + _PORTION)
+    for start in range(0, count, _CHUNK):
+        part = slice(start, start + _CHUNK)
         values = raw[:, part].astype(np.float32, copy=False)
         y, x = np.divmod(index[part], shape[1])
         grid = np.stack([x, y]).astype(np.float32) / np.float32(unit)
@@ -82,38 +81,38 @@ def activate(
 
 
 @dataclass(frozen=True)
-class Compact:
-    """The foreground of raw fields (2 + bandwidths + 1, h, w), as it is packed."""
+class CompactFields:
+    """Raw fields (2 + bandwidths + 1, h, w), reduced to the foreground and to float16."""
 
     #: (h, w) bool.
     foreground: NDArray[np.bool_]
-    #: (2 + bandwidths + 1, N) float16, in row-major order; finite.
+    #: (2 + bandwidths + 1, N) float16, finite: the foreground pixels in row-major order.
     values: NDArray[np.float16]
 
 
-def compact(raw: Floats) -> Compact:
-    """Raw fields (2 + bandwidths + 1, h, w) → their foreground; what float16 can't hold becomes its limit.
+def compact(raw: Floats) -> CompactFields:
+    """Raw fields (2 + bandwidths + 1, h, w) → their foreground, clipped to float16's range.
 
-    Raises `InvalidFields` where a value is not a number. `running` does the same on a GPU.
+    Raises `InvalidFields` if a foreground value or a seed logit is NaN. `network.inference` does the same on a GPU.
     """
     foreground = raw[-1] > 0
-    values = _taken(raw, np.flatnonzero(foreground))
+    values = _take(raw, np.flatnonzero(foreground))
     if np.isnan(raw[-1]).any() or np.isnan(values).any():
-        raise InvalidFields(NOT_A_NUMBER)
-    return Compact(foreground, np.ascontiguousarray(values.clip(-HALF_MAX, HALF_MAX).astype("<f2")))
+        raise InvalidFields(NAN_MESSAGE)
+    return CompactFields(foreground, np.ascontiguousarray(values.clip(-FLOAT16_MAX, FLOAT16_MAX).astype("<f2")))
 
 
-def _taken(raw: Floats, index: NDArray[np.int64]) -> Floats:
-    """(fields, h, w) → (fields, N), those of the flattened image's pixels `index`."""
-    if raw.strides[0] == raw.itemsize:  # a pixel's fields side by side, as networks give them
+def _take(raw: Floats, index: NDArray[np.int64]) -> Floats:
+    """(fields, h, w) → (fields, N) at the flattened image's pixels `index`."""
+    if raw.strides[0] == raw.itemsize:  # channels_last, as networks return them
         return np.moveaxis(raw, 0, -1).reshape(-1, len(raw)).take(index, axis=0).T
     return raw.reshape(len(raw), -1).take(index, axis=1)
 
 
 class Packer:
-    """Packs an image's raw fields as they come, in pieces: a header, the foreground as bits, its values as float16.
+    """Packs an image's fields part by part: a header, the foreground as bits, its values as float16.
 
-    What it gives does not depend on how the image was cut. It holds a byte a pixel and the foreground's values.
+    The result does not depend on how the image was divided. Memory: a byte per pixel, and the foreground's values.
     """
 
     def __init__(self, shape: tuple[int, int], unit: float) -> None:
@@ -122,36 +121,33 @@ class Packer:
         self._foreground = np.zeros(shape, np.bool_)
         self._pieces: list[_Piece] = []
 
-    def add(self, part: Compact | Floats, top: int, left: int) -> None:
-        """The foreground or the raw fields of the image's part whose first pixel is (`top`, `left`).
-
-        Raises `InvalidFields` as `compact` does.
-        """
-        found = part if isinstance(part, Compact) else compact(part)
-        height, width = found.foreground.shape
-        self._foreground[top : top + height, left : left + width] = found.foreground
-        self._pieces.append(_Piece(top, left, np.count_nonzero(found.foreground, axis=1), found.values))
+    def add(self, part: CompactFields | Floats, top: int, left: int) -> None:
+        """Add a part of the image whose first pixel is (`top`, `left`). Raises `InvalidFields` as `compact` does."""
+        fields = part if isinstance(part, CompactFields) else compact(part)
+        height, width = fields.foreground.shape
+        self._foreground[top : top + height, left : left + width] = fields.foreground
+        self._pieces.append(_Piece(top, left, np.count_nonzero(fields.foreground, axis=1), fields.values))
 
     def finish(self) -> bytes:
-        """The packed fields, once every part of the image was added."""
+        """Return the packed fields, after all parts of the image are added."""
         values = self._in_order()
         header = _HEADER.pack(_MAGIC, len(values) - 3, self._unit, *self.shape)
         return b"".join([header, np.packbits(self._foreground).data, values.data])
 
     def _in_order(self) -> NDArray[np.float16]:
-        """The values of all pieces, (2 + bandwidths + 1, N), in the image's row-major order; the pieces are let go."""
+        """The values of all pieces, (2 + bandwidths + 1, N), in the image's row-major order; frees the pieces."""
         if len(self._pieces) == 1:
             return self._pieces.pop().values
         rows = np.count_nonzero(self._foreground, axis=1)
-        following = np.cumsum(rows) - rows  # where in each row the next piece to the right goes on
+        next_index = np.cumsum(rows) - rows  # in each row, the position of the next piece's first value
         values = np.empty((len(self._pieces[0].values), int(rows.sum())), "<f2")
         self._pieces.sort(key=lambda piece: -piece.left)
         while self._pieces:
             piece = self._pieces.pop()
-            own = following[piece.top : piece.top + len(piece.counts)]
-            shift = own - np.cumsum(piece.counts) + piece.counts
+            starts = next_index[piece.top : piece.top + len(piece.counts)]
+            shift = starts - np.cumsum(piece.counts) + piece.counts
             values[:, np.repeat(shift, piece.counts) + np.arange(piece.values.shape[1])] = piece.values
-            own += piece.counts
+            starts += piece.counts  # a view: advances next_index
         return values
 
 
@@ -168,14 +164,14 @@ class _Piece:
 
 
 def pack(raw: Floats, unit: float) -> bytes:
-    """Raw fields (2 + bandwidths + 1, H, W) of a whole image, packed. Raises `InvalidFields` as `compact` does."""
+    """Pack the raw fields (2 + bandwidths + 1, H, W) of an image. Raises `InvalidFields` as `compact` does."""
     packer = Packer((raw.shape[1], raw.shape[2]), unit)
     packer.add(raw, 0, 0)
     return packer.finish()
 
 
 def unpack(data: bytes) -> Foreground:
-    """The foreground that `pack` wrote. Raises `InvalidFields` on anything else."""
+    """Unpack what `pack` or `Packer` returned. Raises `InvalidFields` if the bytes are anything else."""
     if len(data) < _HEADER.size:
         raise InvalidFields(f"{len(data)} bytes are too few for packed fields")
     magic, bandwidths, unit, height, width = _HEADER.unpack_from(data)

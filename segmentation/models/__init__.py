@@ -1,1 +1,1 @@
-"""Models as things: where they are, which versions there are, how they are loaded and imported."""
+"""Models as folders: their specs, storage locations, the registry, and import from other formats."""

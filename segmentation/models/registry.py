@@ -1,9 +1,9 @@
-"""The models that there are, in a user's folders or URLs and in this package: what `nuclei` and `nuclei@3` mean.
+"""The model registry: finds the models in a user's folders or URLs and in this package by name.
 
-A location holds a model as `NAME/`, and more versions of it as `NAME/VERSION/`; both may stand side by side. The
-user's locations come before the package. `NAME` is the highest version in the first location that has the name;
-`NAME@VERSION` is that version, wherever it is. Names come out of listings only: what a job asks for is compared with
-them and never becomes a path.
+A location contains a model as `NAME/`, and further versions of it as `NAME/VERSION/`; it may have both. The user's
+locations come before the package. `NAME` means the highest version in the first location that has the name;
+`NAME@VERSION` means that version in the first location that has it. A requested name is only compared with the names of
+listings; it never becomes a path.
 """
 
 from __future__ import annotations
@@ -17,148 +17,150 @@ from pathlib import Path
 
 from ..errors import InvalidModel, ModelExists, SegmentationError, UnknownModel
 from .spec import SPEC, ModelSpec, read_spec
-from .storage import Location, names, place
+from .storage import Location, list_names, open_location
 
 log = logging.getLogger(__name__)
 
-#: The models that come with the package.
+#: The folder of the models that come with the package.
 SHIPPED = Path(__file__).parents[1] / "pretrained"
 _NAME, _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}"), re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model's folder that can be read."""
+    """A model's folder with a valid spec."""
 
     spec: ModelSpec
-    place: Location
+    location: Location
 
 
 @dataclass(frozen=True)
 class BrokenModel:
-    """A model's folder that can't."""
+    """A model's folder without a valid spec."""
 
     name: str
-    #: None where only the folder's unread spec could tell.
+    #: None if only the unreadable spec has it.
     version: int | None
-    place: Location
+    location: Location
     reason: str
 
 
 class ModelRegistry:
-    """Looks models up. What it found counts for `again_s` seconds; then it looks again, so new versions are seen.
+    """Finds models by name. Results are cached for `refresh_s` seconds, so new versions are seen after that time.
 
-    Raises `InvalidLocation` for a folder that can't be, and what fsspec raises where a URL can't be reached; through
-    such an outage, a model that was found before stays found. Threads may share it.
+    The constructor raises `InvalidLocation` for a folder that can't be opened. Methods raise fsspec's errors if a URL
+    can't be reached; during such an outage, `find` keeps returning the models that it found before. Threads may share
+    a registry.
     """
 
-    def __init__(self, folders: Iterable[str | Path] = (), again_s: float = 2.0) -> None:
-        self._locations = [*map(place, folders), SHIPPED]
-        self._again_s = again_s
-        self._found: dict[str, tuple[float, RegisteredModel]] = {}
+    def __init__(self, folders: Iterable[str | Path] = (), refresh_s: float = 2.0) -> None:
+        self._locations = [*map(open_location, folders), SHIPPED]
+        self._refresh_s = refresh_s
+        #: By requested reference: when it was looked up, on the monotonic clock, and the result.
+        self._cache: dict[str, tuple[float, RegisteredModel]] = {}
 
-    def find(self, asked: str) -> RegisteredModel:
-        """The model that `NAME` or `NAME@VERSION` means. Raises `UnknownModel`, `InvalidModel`.
+    def find(self, ref: str) -> RegisteredModel:
+        """The model that `NAME` or `NAME@VERSION` refers to; a broken version is skipped if another one matches.
 
-        A version that is broken is passed over where another one answers to what was asked.
+        Raises `UnknownModel`, `InvalidModel`.
         """
         now = time.monotonic()
-        since, found = self._found.get(asked, (float("-inf"), None))
-        if found is None or now - since >= self._again_s:
+        cached_at, model = self._cache.get(ref, (float("-inf"), None))
+        if model is None or now - cached_at >= self._refresh_s:
             try:
-                found = self._look(asked)
+                model = self._look_up(ref)
             except SegmentationError:
-                self._found.pop(asked, None)
+                self._cache.pop(ref, None)
                 raise
             except Exception as error:
-                if found is None:
+                if model is None:
                     raise
-                log.warning("%s stays what it was: its folder can't be looked at now: %s", asked, error)
-            self._found[asked] = now, found
-        return found
+                log.warning("%s stays what it was: its folder can't be looked at now: %s", ref, error)
+            self._cache[ref] = now, model
+        return model
 
-    def everything(self) -> list[RegisteredModel | BrokenModel]:
-        """Every version that can be asked for, and every folder that is broken, by name and version."""
-        found: dict[tuple[str, int, str], RegisteredModel | BrokenModel] = {}
+    def list_models(self) -> list[RegisteredModel | BrokenModel]:
+        """Every version that can be requested, and every broken folder, by name and version."""
+        models: dict[tuple[str, int, str], RegisteredModel | BrokenModel] = {}
         for location in self._locations:
-            for name in _names(location):
-                for one in _versions(location / name):
-                    if isinstance(one, BrokenModel):
-                        found[name, one.version or 0, str(one.place)] = one
+            for name in _model_names(location):
+                for model in _versions(location / name):
+                    if isinstance(model, BrokenModel):
+                        models[name, model.version or 0, str(model.location)] = model
                     else:
-                        found.setdefault((name, one.spec.version, ""), one)
-        return [found[key] for key in sorted(found)]
+                        models.setdefault((name, model.spec.version, ""), model)
+        return [models[key] for key in sorted(models)]
 
-    def _look(self, asked: str) -> RegisteredModel:
-        name, at, tail = asked.partition("@")
-        version = int(tail) if _VERSION.fullmatch(tail) else None
+    def _look_up(self, ref: str) -> RegisteredModel:
+        name, at, suffix = ref.partition("@")
+        version = int(suffix) if _VERSION.fullmatch(suffix) else None
         broken: list[BrokenModel] = []
         for location in self._locations if bool(at) == (version is not None) else ():
-            if name not in _names(location):
+            if name not in _model_names(location):
                 continue
-            fitting = [one for one in _versions(location / name) if version in (None, _version(one))]
-            whole = [one for one in fitting if isinstance(one, RegisteredModel)]
-            broken += [one for one in fitting if isinstance(one, BrokenModel)]
-            if whole:
-                return max(whole, key=lambda one: one.spec.version)
+            matching = [model for model in _versions(location / name) if version in (None, _version(model))]
+            valid = [model for model in matching if isinstance(model, RegisteredModel)]
+            broken += [model for model in matching if isinstance(model, BrokenModel)]
+            if valid:
+                return max(valid, key=lambda model: model.spec.version)
             if broken and version is None:
-                break  # the package's model of that name is not what is meant
+                break  # the package's model of that name would be another model
         if broken:
-            raise InvalidModel(f"{asked}: {broken[0].reason}")
-        raise UnknownModel(f"no model {asked!r}; there are: {self._known(name) or 'none'}")
+            raise InvalidModel(f"{ref}: {broken[0].reason}")
+        raise UnknownModel(f"no model {ref!r}; there are: {self._known(name) or 'none'}")
 
     def _known(self, name: str) -> str:
         """The versions of the name if it has any, else all names."""
-        specs = [found.spec for found in self.everything() if isinstance(found, RegisteredModel)]
+        specs = [model.spec for model in self.list_models() if isinstance(model, RegisteredModel)]
         versions = [spec.ref for spec in specs if spec.name == name]
         return ", ".join(versions or sorted({spec.name for spec in specs}))
 
 
-def _names(location: Location) -> list[str]:
-    return sorted(filter(_NAME.fullmatch, names(location)))
+def _model_names(location: Location) -> list[str]:
+    return sorted(filter(_NAME.fullmatch, list_names(location)))
 
 
-def _version(one: RegisteredModel | BrokenModel) -> int | None:
-    return one.spec.version if isinstance(one, RegisteredModel) else one.version
+def _version(model: RegisteredModel | BrokenModel) -> int | None:
+    return model.spec.version if isinstance(model, RegisteredModel) else model.version
 
 
 def _versions(folder: Location) -> Iterator[RegisteredModel | BrokenModel]:
-    """What stands in the folder of one name: `model.toml` itself, and numbered folders."""
+    """The models in the folder of one name: its own `model.toml`, and the numbered folders."""
     try:
-        inside = names(folder)
+        entries = list_names(folder)
     except InvalidModel as error:
         yield BrokenModel(folder.name, None, folder, str(error))
         return
-    if SPEC in inside:
-        yield _at(folder, folder.name, None)
-    for number in sorted(map(int, filter(_VERSION.fullmatch, inside))):
-        yield _at(folder / str(number), folder.name, number)
+    if SPEC in entries:
+        yield _open_model(folder, folder.name, None)
+    for number in sorted(map(int, filter(_VERSION.fullmatch, entries))):
+        yield _open_model(folder / str(number), folder.name, number)
 
 
-def _at(folder: Location, name: str, version: int | None) -> RegisteredModel | BrokenModel:
+def _open_model(folder: Location, name: str, version: int | None) -> RegisteredModel | BrokenModel:
     try:
         spec = read_spec(folder)
     except InvalidModel as error:
         return BrokenModel(name, version, folder, str(error))
     if spec.name != name or version not in (None, spec.version):
-        wanted = name if version is None else f"{name}@{version}"
-        return BrokenModel(name, version, folder, f"{folder / SPEC} says {spec.ref} where {wanted} stands")
+        expected = name if version is None else f"{name}@{version}"
+        return BrokenModel(name, version, folder, f"{folder / SPEC} says {spec.ref} where {expected} stands")
     return RegisteredModel(spec, folder)
 
 
-def refuse_existing(folder: Path, name: str, version: int, own: Path | None = None) -> None:
-    """Raise `ModelExists` where `folder` has that version already, as `NAME/` or as `NAME/VERSION/`.
+def refuse_existing(folder: Path, name: str, version: int, ignore: Path | None = None) -> None:
+    """Raise `ModelExists` if `folder` has that version already, as `NAME/` or as `NAME/VERSION/`.
 
-    A spec that can't be read counts as the version of its folder's number. `own` is a model's folder that does not
-    count: the one that is being written anew.
+    A folder with an unreadable spec counts as the version of its number. `ignore` is a model's folder that does not
+    count: the one to be overwritten.
     """
-    for one in _versions(folder / name):
-        if one.place != own and _version(one) == version and SPEC in names(one.place):
+    for model in _versions(folder / name):
+        if model.location != ignore and _version(model) == version and SPEC in list_names(model.location):
             raise ModelExists(
-                f"{one.place}: there is a model already, {name}@{version}; give the new one another version"
+                f"{model.location}: there is a model already, {name}@{version}; give the new one another version"
             )
 
 
 def find(name: str, folders: Iterable[str | Path] = ()) -> Location:
-    """The folder that a name means. Raises `UnknownModel`, `InvalidModel`."""
-    return ModelRegistry(folders).find(name).place
+    """The folder of the model that a name refers to. Raises `UnknownModel`, `InvalidModel`."""
+    return ModelRegistry(folders).find(name).location

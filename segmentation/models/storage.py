@@ -1,101 +1,80 @@
-"""Where model folders stand: a folder on this machine, or any fsspec URL (`s3://bucket/models`)."""
+"""Storage locations of models: a folder on this machine, or an fsspec URL (`s3://bucket/models`)."""
 
 from __future__ import annotations
 
 import errno
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
+
+from fsspec.core import url_to_fs
+from upath import UPath
 
 from ..errors import InvalidLocation, InvalidModel
 
+#: A folder or a file. Of a `UPath` only `/`, `name`, `str()`, `fs` and `path` are used: its `iterdir` costs a further
+#: request, and takes a network fault for a missing folder.
+Location: TypeAlias = Path | UPath
+
 _ABSENT = (FileNotFoundError, NotADirectoryError)
-#: Where another try would fare no better; anything else may be the network's fault, or the disk's.
-_LASTING = (*_ABSENT, IsADirectoryError, PermissionError)
-_LASTING_TOO = (errno.ELOOP, errno.ENAMETOOLONG)
+#: Errors that a retry does not fix; any other may be a fault of the network or the disk.
+_PERMANENT = (*_ABSENT, IsADirectoryError, PermissionError)
+_PERMANENT_CODES = (errno.ELOOP, errno.ENAMETOOLONG)
 
 
-class Remote:
-    """A folder or file behind an fsspec URL: of `pathlib.Path` what a model's reader needs of it."""
+def open_location(path_or_url: str | Path) -> Location:
+    """The location of a path or a URL. Raises `InvalidLocation` if fsspec can't open the URL's protocol."""
+    text = str(path_or_url)
+    if "://" not in text and "::" not in text:
+        return Path(path_or_url)
+    try:
+        fs, path = url_to_fs(text)
+    except ImportError as error:
+        raise InvalidLocation(f"{text}: {error}, wherever it is read: on the device workers too") from error
+    except ValueError as error:
+        raise InvalidLocation(f"{text}: {error}; models are in a folder, or under a URL that fsspec reads") from error
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of protocols that upath has no class for
+        location = UPath(path.rstrip("/"), protocol=protocol, **fs.storage_options)
+    location.fs  # noqa: B018  cached, and shared by the locations below
+    return location
 
-    def __init__(self, fs: Any, path: str) -> None:
-        self._fs, self._path = fs, path.rstrip("/")
 
-    @classmethod
-    def at(cls, url: str) -> Remote:
-        """What the URL names. Raises `InvalidLocation` where fsspec can't open its protocol."""
-        import fsspec
-
+def list_names(folder: Location) -> set[str]:
+    """The names of the folder's entries, never from a cache; none if it does not exist. Raises as `read_limited`."""
+    with _typed_errors(folder):
         try:
-            return cls(*fsspec.core.url_to_fs(url))
-        except ImportError as error:
-            raise InvalidLocation(f"{url}: {error}, wherever it is read: on the device workers too") from error
-        except ValueError as error:
-            raise InvalidLocation(
-                f"{url}: {error}; models are in a folder, or under a URL that fsspec reads"
-            ) from error
-
-    def __truediv__(self, name: str) -> Remote:
-        return Remote(self._fs, f"{self._path}/{name}")
-
-    def __str__(self) -> str:
-        return str(self._fs.unstrip_protocol(self._path))
-
-    @property
-    def name(self) -> str:
-        """The last part of its path."""
-        return self._path.rpartition("/")[2]
-
-    def iterdir(self) -> Iterator[Remote]:
-        """What is in it, listed anew. Raises `OSError`."""
-        self._fs.invalidate_cache(self._path)
-        return (Remote(self._fs, path) for path in self._fs.ls(self._path, detail=False))
-
-    def head(self, most: int) -> bytes:
-        """Its first `most` bytes. Raises `OSError`."""
-        return cast(bytes, self._fs.cat_file(self._path, start=0, end=most))
-
-
-Location: TypeAlias = Path | Remote
-
-
-def place(where: str | Path) -> Location:
-    """The place that a path or a URL names. Raises `InvalidLocation`."""
-    text = str(where)
-    return Remote.at(text) if "://" in text or "::" in text else Path(where)
-
-
-def names(folder: Location) -> set[str]:
-    """What is in the folder, by name; nothing where there is no such folder. Raises as `read` does."""
-    with _reading(folder):
-        try:
-            return {found.name for found in folder.iterdir()}
+            if isinstance(folder, Path):
+                return {entry.name for entry in folder.iterdir()}
+            folder.fs.invalidate_cache(folder.path)
+            return {path.rstrip("/").rpartition("/")[2] for path in folder.fs.ls(folder.path, detail=False)}
         except _ABSENT:
             return set()
 
 
-def read(file: Location, most: int) -> bytes:
-    """The file's bytes. Raises `InvalidModel` where it can't be read or they are more than `most`.
+def read_limited(file: Location, limit: int) -> bytes:
+    """The contents of a file. Raises `InvalidModel` if it can't be read or has more than `limit` bytes.
 
-    Where the network or the disk failed, which is no fault of the model's, it raises what was raised there.
+    Faults of the network or the disk, which a retry may fix, are raised as they are.
     """
-    with _reading(file):
-        if isinstance(file, Remote):
-            data = file.head(most + 1)
-        else:
+    with _typed_errors(file):
+        if isinstance(file, Path):
             with file.open("rb") as stream:
-                data = stream.read(most + 1)
-    if len(data) > most:
-        raise InvalidModel(f"{file}: over the limit of {most:,} bytes")
+                data = stream.read(limit + 1)
+        else:
+            data = cast(bytes, file.fs.cat_file(file.path, start=0, end=limit + 1))
+    if len(data) > limit:
+        raise InvalidModel(f"{file}: over the limit of {limit:,} bytes")
     return data
 
 
 @contextmanager
-def _reading(place: Location) -> Iterator[None]:
+def _typed_errors(location: Location) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not isinstance(error, _LASTING) and error.errno not in _LASTING_TOO:
+        if not isinstance(error, _PERMANENT) and error.errno not in _PERMANENT_CODES:
             raise
-        raise InvalidModel(f"{place}: {error.strerror or error}") from error
+        raise InvalidModel(f"{location}: {error.strerror or error}") from error

@@ -1,1 +1,1 @@
-"""The network: what it is shown, how it runs, and how its output comes back to the image."""
+"""The network: preprocessing of images, architectures, inference, and resampling of its fields."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .shape_buckets import STRIDE
 
@@ -15,33 +16,33 @@ _BN_EPS = 1e-3
 _Relu = Callable[[Tensor], Tensor]
 
 
-class Ends:
-    """The ReLU of a batch whose samples end before the batch's shape does: beyond a sample's end it gives 0.
+class PaddingMask:
+    """A ReLU for a padded batch: it returns 0 in the padding of each sample.
 
-    So every convolution meets there what it meets beyond the border of an image that is run alone. None but those
-    that a ReLU feeds look across that end: a stride-2 convolution padded by one does not look beyond an even side.
+    So each convolution sees there what it sees beyond the border of an image that runs alone. Only convolutions that a
+    ReLU feeds look into the padding: a stride-2 convolution padded by one does not look beyond an even side.
     """
 
-    def __init__(self, ends: Tensor, like: Tensor) -> None:
-        """`ends`: (N, 2) height and width of each sample, multiples of 8, on the device of `like` (N, C, H, W)."""
+    def __init__(self, sizes: Tensor, like: Tensor) -> None:
+        """`sizes`: (N, 2) height and width of each sample, multiples of 8, on the device of `like` (N, C, H, W)."""
         self._zero = like.new_zeros(())
-        #: The most that is let through, (N, 1, h, w), by the (h, w) of the features.
-        self._most: dict[torch.Size, Tensor] = {}
+        #: By the shape (h, w) of the features: the upper bound of each value, (N, 1, h, w), infinity or 0.
+        self._bounds: dict[torch.Size, Tensor] = {}
         for stride in (2, 4, STRIDE):
-            down, right = (
-                torch.arange(0, side, stride, device=like.device) < ends[:, axis, None]
+            rows, columns = (
+                torch.arange(0, side, stride, device=like.device) < sizes[:, axis, None]
                 for axis, side in enumerate(like.shape[2:])
             )
-            inside = down[:, None, :, None] & right[:, None, None, :]
-            self._most[inside.shape[2:]] = torch.where(inside, math.inf, 0.0).to(like.dtype)
+            inside = rows[:, None, :, None] & columns[:, None, None, :]
+            self._bounds[inside.shape[2:]] = torch.where(inside, math.inf, 0.0).to(like.dtype)
 
     def relu(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) features at stride 2, 4 or 8 → their ReLU within the samples, 0 beyond."""
-        return torch.clamp(x, self._zero, self._most[x.shape[2:]])
+        """(N, C, h, w) features at stride 2, 4 or 8 → their ReLU inside the samples, 0 in the padding."""
+        return torch.clamp(x, self._zero, self._bounds[x.shape[2:]])
 
 
 class Down(nn.Module):
-    """Halve the resolution: a stride-2 convolution beside a max-pool, concatenated."""
+    """Halve the resolution: a stride-2 convolution and a max-pool, concatenated."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -70,6 +71,11 @@ class NonBottleneck1D(nn.Module):
         y = self.norm2(self.conv4(relu(self.conv3(y))))
         return relu(self.dropout(y) + x)
 
+    def fold_norms(self) -> None:
+        """Fold the batch norms into the convolutions before them, in place."""
+        self.conv2, self.norm1 = fuse_conv_bn_eval(self.conv2, self.norm1), nn.Identity()  # type: ignore[assignment]
+        self.conv4, self.norm2 = fuse_conv_bn_eval(self.conv4, self.norm2), nn.Identity()  # type: ignore[assignment]
+
 
 class Up(nn.Module):
     """Double the resolution by a transposed convolution."""
@@ -82,9 +88,13 @@ class Up(nn.Module):
     def forward(self, x: Tensor, relu: _Relu = F.relu) -> Tensor:
         return relu(self.norm(self.conv(x)))
 
+    def fold_norms(self) -> None:
+        """Fold the batch norm into the transposed convolution, in place."""
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm, transpose=True), nn.Identity()  # type: ignore[assignment]
+
 
 class Blocks(nn.Sequential):
-    """Blocks one after another, which share a ReLU."""
+    """A sequence of blocks that share a ReLU."""
 
     def forward(self, x: Tensor, relu: _Relu = F.relu) -> Tensor:
         for block in self:
@@ -117,8 +127,8 @@ def decoder(channels_out: int) -> Blocks:
 class BranchedERFNet(nn.Module):
     """(N, channels, H, W) float → raw fields (N, 2 + bandwidths + 1, H, W); H and W multiples of 8.
 
-    Channels of the output, in order: the offset before its tanh (x, then y), sigma (1 or 2), the seed logit.
-    `fields` says what they mean.
+    Channels of the output, in order: offset before its tanh (x, then y), sigma (1 or 2), seed logit; their meaning is
+    in `clustering.fields`.
     """
 
     def __init__(self, channels: int, bandwidths: int) -> None:
@@ -130,20 +140,30 @@ class BranchedERFNet(nn.Module):
         self.instance = decoder(2 + bandwidths)
         self.seed = decoder(1)
 
-    def forward(self, x: Tensor, ends: Tensor | None = None) -> Tensor:
-        """`ends`, (N, 2): where samples end, if that is before H and W; their fields are as if nothing lay beyond."""
-        relu = F.relu if ends is None else Ends(ends, x).relu
+    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """`sizes`, (N, 2) height and width: the part of each sample that is not padding; it gets the fields that the
+        sample has without padding.
+        """
+        relu = F.relu if sizes is None else PaddingMask(sizes, x).relu
         features = self.encoder(x, relu)
         return torch.cat([self.instance(features, relu), self.seed(features, relu)], 1)
 
     @torch.no_grad()
-    def start_at(self, margin: float) -> None:
-        """Begin training with zero offsets and every object's margin at `margin` (grid units).
+    def init_output_layer(self, margin: float) -> None:
+        """Set the start of a training: offsets are 0, and each object's margin is `margin` (grid units).
 
-        The margin is where φ = ½: margin² · exp(10 σ) = ln 2.
+        The margin is the distance at which φ = ½: margin² · exp(10 σ) = ln 2.
         """
         last = self.instance[-1]
         assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
         last.weight.zero_()
         last.bias.zero_()
         last.bias[2:] = math.log(math.log(2) / margin**2) / 10
+
+
+def fold_norms(network: nn.Module) -> nn.Module:
+    """Fold all batch norms, in place: the same function with fewer passes over memory. Returns the network."""
+    for block in network.modules():
+        if isinstance(block, NonBottleneck1D | Up):
+            block.fold_norms()
+    return network

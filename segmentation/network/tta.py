@@ -1,4 +1,4 @@
-"""Test-time augmentation: the network sees an image in all eight symmetries of the square."""
+"""Test-time augmentation: average the network's fields over the eight symmetries of the square."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from .inference import Input, RunInput
 from .resampling import run_whole
 
 
-def augmented(run: RunInput) -> RunInput:
-    """Test-time augmentation: the mean of the raw fields over the eight symmetries of the square.
+def with_tta(run: RunInput) -> RunInput:
+    """Wrap `run` so that its result is the mean of the raw fields over the eight symmetries of the square.
 
-    The raw values are averaged, not what becomes of them: tanh is odd, so a mirrored offset is the negative of the
-    raw one too. One view is in memory at a time, beside the sum.
+    The mean is taken of raw values, before tanh: tanh is odd, so the raw offset of a mirrored view is negated too. Only
+    one view and the sum are in memory at a time.
     """
 
-    def mean(given: Input) -> Floats:
-        planes = given.planes
+    def run_averaged(item: Input) -> Floats:
+        planes = item.planes
         total: Floats | None = None
         for transposed, down, right in product((False, True), (1, -1), (1, -1)):
-            seen = planes.swapaxes(1, 2) if transposed else planes
-            raw = run_whole(run, np.ascontiguousarray(seen[:, ::down, ::right]))[:, ::down, ::right]
+            view = planes.swapaxes(1, 2) if transposed else planes
+            raw = run_whole(run, np.ascontiguousarray(view[:, ::down, ::right]))[:, ::down, ::right]
             if total is None:
                 total = np.zeros((len(raw), *planes.shape[1:]), np.float32)
             _add(total, raw, transposed, down, right)
         assert total is not None
         total /= 8
-        return total[:, given.core[0], given.core[1]]
+        return total[:, item.core[0], item.core[1]]
 
-    return mean
+    return run_averaged
 
 
 def _add(total: Floats, raw: Floats, transposed: bool, down: int, right: int) -> None:
-    """Add to `total` what the network said of a view: its pixels are in place already, its axes are not.
+    """Add a view's raw fields, with their pixels already mirrored back, to `total`.
 
-    A mirror turns an offset round; a transposition makes its x the image's y, and one axis's bandwidth the other's.
+    A mirror negates an offset; a transposition swaps the offsets' x and y, and the bandwidths of the two axes.
     """
     signs = [right, down, *[1] * (len(raw) - 2)]
     order = [1, 0, *([3, 2] if len(raw) == 5 else [2]), len(raw) - 1] if transposed else range(len(raw))
-    for channel, own in enumerate(order):
-        plane = raw[own].T if transposed else raw[own]
-        (np.add if signs[own] > 0 else np.subtract)(total[channel], plane, out=total[channel])
+    for channel, source in enumerate(order):
+        plane = raw[source].T if transposed else raw[source]
+        (np.add if signs[source] > 0 else np.subtract)(total[channel], plane, out=total[channel])

@@ -33,7 +33,7 @@ def put(folder: Path, version: int, *, everything: bool, min_pixels: int = 0) ->
         network.instance[-1].bias[2:] = -1.0  # a margin of many units
     weights = save({name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()})
     spec = ModelSpec(name="cells", version=version, bandwidths=1, min_pixels=min_pixels, normalisation="unit")
-    model.write(folder / "cells" / str(version), spec, weights)
+    model.write_model(folder / "cells" / str(version), spec, weights)
 
 
 @pytest.fixture(scope="module")

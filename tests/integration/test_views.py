@@ -15,7 +15,8 @@ from maskq.producer.schema import Stage
 from maskq.segmentation.images import decode
 from maskq.segmentation.models import spec as model
 from maskq.segmentation.models.registry import find
-from maskq.segmentation.network.tiling import HALO, Bounds, layout
+from maskq.segmentation.network.architectures.branched_erfnet import HALO
+from maskq.segmentation.network.tiling import Bounds, layout
 from maskq.segmentation.segmenter import Segmenter
 from maskq.workers.local.stack import running
 
@@ -32,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, shipped = tmp_path_factory.mktemp("models"), find("nuclei")
     spec, weights = model.read_spec(shipped), model.read_weights(shipped)
     for name, diameter in (("sized", 20.0), ("unsized", 0.0)):
-        model.write(folder / name, spec.model_copy(update={"name": name, "diameter": diameter}), weights)
+        model.write_model(folder / name, spec.model_copy(update={"name": name, "diameter": diameter}), weights)
     return folder
 
 

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from maskq.segmentation.clustering import cluster as clustering
-from maskq.segmentation.clustering.cluster import MARGIN, Clustering, cluster
+from maskq.segmentation.clustering.cluster import Clustering, cluster
 from maskq.segmentation.clustering.fields import select
+from maskq.segmentation.clustering.kernels import MARGIN
 from tests.published import cluster_published
 
 UNIT = 32.0
 #: Seeds look at runs of pixels, or at once at single pixels, or at these after some comparisons.
-PATIENCE = st.sampled_from([-1, 0, 1, 1000])
+COMPARISONS = st.sampled_from([-1, 0, 1, 1000])
 
 
 def blobs(
@@ -54,10 +55,12 @@ def blobs(
 
 
 def assert_same(
-    fields: tuple[np.ndarray, np.ndarray, np.ndarray], parameters: Clustering, patience: int = clustering._PATIENCE
+    fields: tuple[np.ndarray, np.ndarray, np.ndarray],
+    parameters: Clustering,
+    comparisons: int = clustering._COMPARISONS_PER_RUN,
 ) -> int:
     """The kernel's and the oracle's labels and scores agree; returns the number of objects."""
-    with patch.object(clustering, "_PATIENCE", patience):
+    with patch.object(clustering, "_COMPARISONS_PER_RUN", comparisons):
         labels, scores = cluster(select(*fields), parameters)
     wanted, wanted_scores = cluster_published(
         *fields,
@@ -83,14 +86,14 @@ def assert_same(
     threshold=st.sampled_from([0.5, 0.8, 0.9, 0.99, 1.0]),
     min_pixels=st.sampled_from([0, 4, 36]),
     min_unclustered=st.sampled_from([0, 5, 128]),
-    patience=PATIENCE,
+    comparisons=COMPARISONS,
 )
 def test_labels_are_those_of_the_published_algorithm(
-    seed, height, width, count, bandwidths, noise, levels, touching, threshold, min_pixels, min_unclustered, patience
+    seed, height, width, count, bandwidths, noise, levels, touching, threshold, min_pixels, min_unclustered, comparisons
 ):
     rng = np.random.default_rng(seed)
     fields = blobs(rng, (height, width), count, bandwidths=bandwidths, noise=noise, levels=levels, touching=touching)
-    assert_same(fields, Clustering(threshold, min_pixels, min_unclustered), patience)
+    assert_same(fields, Clustering(threshold, min_pixels, min_unclustered), comparisons)
 
 
 @settings(max_examples=150, deadline=None)
@@ -101,17 +104,17 @@ def test_labels_are_those_of_the_published_algorithm(
     bandwidths=st.sampled_from([1, 2]),
     threshold=st.sampled_from([-1.0, 0.0, 0.9, 2.0]),
     min_unclustered=st.integers(0, 40),
-    patience=PATIENCE,
+    comparisons=COMPARISONS,
 )
-@example(values=[1.0], places=[(0, 0)], sharpness=[1.0], bandwidths=1, threshold=0.9, min_unclustered=0, patience=0)
+@example(values=[1.0], places=[(0, 0)], sharpness=[1.0], bandwidths=1, threshold=0.9, min_unclustered=0, comparisons=0)
 def test_few_distinct_values_and_so_ties_everywhere(
-    values, places, sharpness, bandwidths, threshold, min_unclustered, patience
+    values, places, sharpness, bandwidths, threshold, min_unclustered, comparisons
 ):
     n = len(values)
     embedding = np.array([places[i % len(places)] for i in range(n)], np.float32).T.reshape(2, 1, n)
     precision = np.resize(np.array(sharpness, np.float32), (bandwidths, 1, n))
     fields = embedding, precision, np.array(values, np.float32).reshape(1, n)
-    assert_same(fields, Clustering(threshold, 0, min_unclustered), patience)
+    assert_same(fields, Clustering(threshold, 0, min_unclustered), comparisons)
 
 
 @settings(max_examples=60, deadline=None)
@@ -120,28 +123,28 @@ def test_few_distinct_values_and_so_ties_everywhere(
     scale=st.sampled_from([1e-15, 1e-6, 1.0, 1e4, 1e15]),
     far=st.sampled_from([0.0, 1e3, 1e6]),
     flat=st.sampled_from([1.0, 1e-3, 0.0]),
-    patience=PATIENCE,
+    comparisons=COMPARISONS,
 )
-def test_embeddings_of_any_scale_with_a_few_far_away_or_on_a_line(seed, scale, far, flat, patience):
+def test_embeddings_of_any_scale_with_a_few_far_away_or_on_a_line(seed, scale, far, flat, comparisons):
     rng = np.random.default_rng(seed)
     embedding = rng.normal(0, 1, (2, 20, 50))
     embedding[1] *= flat
     embedding[:, rng.random((20, 50)) < 0.005] += far
     precision = np.exp(rng.normal(3, 1, (1, 20, 50))) / scale**2
     fields = embedding * scale, precision, rng.uniform(0.3, 1, (20, 50))
-    assert_same(tuple(field.astype(np.float32) for field in fields), Clustering(0.6, 3, 0), patience)
+    assert_same(tuple(field.astype(np.float32) for field in fields), Clustering(0.6, 3, 0), comparisons)
 
 
-@pytest.mark.parametrize("patience", [-1, clustering._PATIENCE, 1000])
+@pytest.mark.parametrize("comparisons", [-1, clustering._COMPARISONS_PER_RUN, 1000])
 @pytest.mark.parametrize("bandwidths", [1, 2])
-def test_pure_noise(bandwidths, patience):
+def test_pure_noise(bandwidths, comparisons):
     rng = np.random.default_rng(5)
     fields = (
         rng.normal(0, 1, (2, 60, 60)).astype(np.float32),
         np.exp(rng.normal(1, 2, (bandwidths, 60, 60))).astype(np.float32),
         rng.uniform(0, 1, (60, 60)).astype(np.float32),
     )
-    assert assert_same(fields, Clustering(0.6, 3, 0), patience) > 5
+    assert assert_same(fields, Clustering(0.6, 3, 0), comparisons) > 5
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -152,7 +155,7 @@ def test_only_the_pixels_of_noise_are_sorted(noisy):
         hit = rng.random(seediness.shape) < 0.2
         precision[:, hit] = 1e6
         seediness[hit] = rng.uniform(0.9, 1, int(hit.sum()))
-    with patch.object(clustering, "_in_slots", wraps=clustering._in_slots) as sort:
+    with patch.object(clustering, "sort_pixels", wraps=clustering.sort_pixels) as sort:
         assert_same((embedding, precision, seediness), Clustering())
     assert sort.called is noisy
 

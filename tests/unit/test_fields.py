@@ -82,7 +82,7 @@ def test_however_an_image_is_cut_and_in_whatever_order_its_parts_come_it_is_pack
 def test_the_fields_of_many_pixels_are_those_of_each(monkeypatch):
     raw = np.random.default_rng(0).normal(0, 2, (5, 40, 50)).astype(np.float32)
     at_once = unpack(pack(raw, 64))
-    monkeypatch.setattr(fields, "_PORTION", 100)
+    monkeypatch.setattr(fields, "_CHUNK", 100)
     in_portions = unpack(pack(raw, 64))
     for name in ("index", "embedding", "precision", "seediness"):
         np.testing.assert_allclose(getattr(in_portions, name), getattr(at_once, name), rtol=1e-6)

@@ -12,8 +12,9 @@ from safetensors.torch import load
 
 from maskq.segmentation.errors import InvalidCheckpoint, InvalidModel, ModelExists
 from maskq.segmentation.models import spec as model
-from maskq.segmentation.models.importing import PUBLISHED_UNIT, read_checkpoint, read_file, write_new
+from maskq.segmentation.models.importing import PUBLISHED_UNIT, add_version, import_file
 from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.published_checkpoint import read_checkpoint
 from maskq.segmentation.segmenter import Segmenter
 from tests.checkpoints import checkpoint, published, saved
 
@@ -45,9 +46,9 @@ def changed(network, **changes):
 
 def imported(data: bytes, folder: Path) -> Segmenter:
     (folder / "best.pth").write_bytes(data)
-    found = read_file(folder / "best.pth")
-    spec = ModelSpec(name="them", unit=PUBLISHED_UNIT, **found.about)
-    return Segmenter.load(write_new(folder, spec, found.weights))
+    found = import_file(folder / "best.pth")
+    spec = ModelSpec(name="them", unit=PUBLISHED_UNIT, **found.spec_fields)
+    return Segmenter.load(add_version(folder, spec, found.weights))
 
 
 @pytest.mark.parametrize(("layout", "parameters"), [(STREET, 2_252_644), ((3, 2), 2_252_838)])
@@ -150,29 +151,29 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(street, tmp_path):
 
 def test_a_version_that_is_there_is_not_overwritten(tmp_path):
     spec = ModelSpec(name="cells", version=2)
-    assert write_new(tmp_path, spec, b"first") == tmp_path / "cells" / "2"
+    assert add_version(tmp_path, spec, b"first") == tmp_path / "cells" / "2"
     with pytest.raises(ModelExists, match="another version"):
-        write_new(tmp_path, spec, b"second")
+        add_version(tmp_path, spec, b"second")
     assert model.read_weights(tmp_path / "cells" / "2") == b"first"
 
 
 def test_a_version_that_is_there_as_the_only_one_of_its_name_is_not_doubled(tmp_path):
-    model.write(tmp_path / "cells", ModelSpec(name="cells"), b"first")
+    model.write_model(tmp_path / "cells", ModelSpec(name="cells"), b"first")
     with pytest.raises(ModelExists, match=r"cells: there is a model already, cells@1"):
-        write_new(tmp_path, ModelSpec(name="cells"), b"second")
-    assert write_new(tmp_path, ModelSpec(name="cells", version=2), b"third") == tmp_path / "cells" / "2"
+        add_version(tmp_path, ModelSpec(name="cells"), b"second")
+    assert add_version(tmp_path, ModelSpec(name="cells", version=2), b"third") == tmp_path / "cells" / "2"
 
 
 def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(model, "MOST_WEIGHTS", 10)
+    monkeypatch.setattr(model, "MAX_WEIGHTS_BYTES", 10)
     (tmp_path / "large.pth").write_bytes(b"12345678901")
     with pytest.raises(InvalidModel, match="over the limit of 10 bytes"):
-        read_file(tmp_path / "large.pth")
+        import_file(tmp_path / "large.pth")
     with pytest.raises(InvalidModel, match=r"small\.pth: No such file"):
-        read_file(tmp_path / "small.pth")
+        import_file(tmp_path / "small.pth")
 
 
 def test_a_program_that_is_none_is_told(tmp_path):
     (tmp_path / "mine.pt2").write_bytes(b"Dear Sir or Madam")
     with pytest.raises(InvalidModel, match="not a program"):
-        read_file(tmp_path / "mine.pt2")
+        import_file(tmp_path / "mine.pt2")

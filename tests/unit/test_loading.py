@@ -20,11 +20,11 @@ from torch import nn
 from maskq.producer.settings import Settings
 from maskq.segmentation.errors import InvalidModel, UnknownModel
 from maskq.segmentation.models import spec as model
-from maskq.segmentation.models.exported_program import Program, inspect
-from maskq.segmentation.models.importing import read_file, write_new
+from maskq.segmentation.models.importing import add_version, import_file
 from maskq.segmentation.models.registry import ModelRegistry
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.network.exported_program import Program, inspect
 from maskq.segmentation.segmenter import Segmenter
 from maskq.workers.device.device import Device
 from maskq.workers.device.model_cache import ModelCache
@@ -61,7 +61,7 @@ def small() -> bytes:
 
 
 def load(data: bytes, folder: Path, spec: ModelSpec = PROGRAM) -> Segmenter:
-    model.write(folder, spec, data)
+    model.write_model(folder, spec, data)
     return Segmenter.load(folder)
 
 
@@ -99,8 +99,8 @@ def test_a_program_says_what_it_takes_and_gives(small):
 
 def test_a_program_is_imported_as_a_checkpoint_is(small, tmp_path):
     (tmp_path / "mine.pt2").write_bytes(small)
-    found = read_file(tmp_path / "mine.pt2")
-    folder = write_new(tmp_path, ModelSpec(name="mine", **found.about), found.weights)
+    found = import_file(tmp_path / "mine.pt2")
+    folder = add_version(tmp_path, ModelSpec(name="mine", **found.spec_fields), found.weights)
     assert sorted(path.name for path in folder.iterdir()) == ["model.toml", "program.pt2"]
     assert Segmenter.load(folder).spec.network == "program"
 
@@ -145,7 +145,7 @@ def test_weights_of_a_type_that_torch_does_not_have_are_refused(tmp_path):
 
 
 def test_another_program_under_the_same_spec_is_refused(small, tmp_path):
-    model.write(tmp_path, PROGRAM, small)
+    model.write_model(tmp_path, PROGRAM, small)
     (tmp_path / "program.pt2").write_bytes(small + b" ")
     with pytest.raises(InvalidModel, match=r"program\.pt2: its sha256"):
         Segmenter.load(tmp_path)
@@ -215,11 +215,11 @@ def put(folder: Path, version: int, seed: int = 0, **spec: object) -> None:
     state = BranchedERFNet(1, 2).state_dict()
     weights = save({name: tensor for name, tensor in state.items() if tensor.is_floating_point()})
     written = ModelSpec.model_validate({"name": "cells", "version": version} | spec)
-    model.write(folder / "cells" / str(version), written, weights)
+    model.write_model(folder / "cells" / str(version), written, weights)
 
 
 def loaded(folder: Path, most_bytes: int = 1 << 30) -> ModelCache:
-    return ModelCache(ModelRegistry([folder], again_s=0), "cpu", most_bytes)
+    return ModelCache(ModelRegistry([folder], refresh_s=0), "cpu", most_bytes)
 
 
 def test_a_model_is_loaded_once_however_it_is_named(models):
@@ -268,7 +268,7 @@ def test_past_the_bound_the_least_recently_used_go_and_the_last_one_stays(models
 @pytest.fixture
 def device(models, monkeypatch) -> Device:
     """A CPU that keeps one model loaded and sees every change of one at once."""
-    monkeypatch.setattr("maskq.workers.device.device.ModelRegistry", partial(ModelRegistry, again_s=0))
+    monkeypatch.setattr("maskq.workers.device.device.ModelRegistry", partial(ModelRegistry, refresh_s=0))
     settings = Settings(models=str(models), model_memory=0, torch_threads=1, tile_pixels=1024, max_pixels=100_000)
     return Device(DeviceSpec("cpu"), settings)
 

@@ -51,7 +51,7 @@ def test_an_image_in_a_batch_gives_what_it_gives_alone(network, inputs):
 
 
 def test_a_written_model_is_loaded_and_runs_as_it_was(network, inputs, tmp_path):
-    model.write(tmp_path, ModelSpec(name="x"), half(network))
+    model.write_model(tmp_path, ModelSpec(name="x"), half(network))
     loaded, exact = Segmenter.load(tmp_path), Segmenter(copy.deepcopy(network), ModelSpec(name="x"))
     np.testing.assert_allclose(loaded.forward(inputs), exact.forward(inputs), atol=0.05)
 
@@ -66,7 +66,7 @@ def test_a_written_model_is_loaded_and_runs_as_it_was(network, inputs, tmp_path)
     ],
 )
 def test_weights_that_are_not_this_networks_are_refused(tmp_path, weights, complaint):
-    model.write(tmp_path, ModelSpec(name="x"), weights)
+    model.write_model(tmp_path, ModelSpec(name="x"), weights)
     with pytest.raises(InvalidModel, match=complaint):
         Segmenter.load(tmp_path)
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from maskq.segmentation.clustering.fields import Compact, compact, pack, unpack
+from maskq.segmentation.clustering.fields import CompactFields, compact, pack, unpack
 from maskq.segmentation.errors import InvalidFields
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.models.spec import ModelSpec
-from maskq.segmentation.network import inference as running
+from maskq.segmentation.network import inference
 from maskq.segmentation.network.inference import InferenceRunner, Input
 from maskq.segmentation.network.preprocessing import pad, to_input
 from maskq.segmentation.network.shape_buckets import aligned_shape, bucket_shape
@@ -104,7 +104,7 @@ def test_beyond_an_input_there_is_nothing_of_what_the_memory_held_before(sizes, 
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(torch, "empty", used)
-        found = running._stacked(batch, shape)
+        found = inference._stack(batch, shape)
     assert found.is_contiguous(memory_format=torch.channels_last)
     for own, (rows, columns), value in zip(found.numpy(), sizes, range(1, 4), strict=False):
         expected = np.zeros((channels, *shape), np.float32)
@@ -159,8 +159,8 @@ def on_cpu(raw, cores):
 def as_on_gpu(raw, cores):
     """The same by what a GPU does, without one."""
     batch = inputs(raw, cores)
-    found = running._foregrounds(Given(raw)(None), running._rectangles(batch)[:, 2:])
-    return running._compacts(batch, *(tensor.contiguous().numpy() for tensor in found))
+    found = inference._compact_on_device(Given(raw)(None), inference._regions(batch)[:, 2:])
+    return inference._split(batch, *(tensor.contiguous().numpy() for tensor in found))
 
 
 EITHER_DEVICE = pytest.mark.parametrize("compacted", [on_cpu, as_on_gpu])
@@ -195,7 +195,7 @@ def test_the_foreground_is_bit_for_bit_what_numpy_makes_of_the_raw_fields(compac
     wanted = [data.draw(cores(*raw.shape[2:])) for _ in raw]
     for own, core, found in zip(raw, wanted, compacted(raw, wanted), strict=True):
         by_numpy = compact(np.ascontiguousarray(own[:, *core]))
-        assert isinstance(found, Compact) and found.values.dtype == np.float16 and found.values.flags.c_contiguous
+        assert isinstance(found, CompactFields) and found.values.dtype == np.float16 and found.values.flags.c_contiguous
         np.testing.assert_array_equal(found.foreground, by_numpy.foreground)
         np.testing.assert_array_equal(found.values.view(np.uint16), by_numpy.values.view(np.uint16))
 

@@ -14,9 +14,9 @@ from maskq.segmentation.errors import ImageTooLarge, InvalidDiameter
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 from maskq.segmentation.network.inference import Input
-from maskq.segmentation.network.resampling import places, resize, sample
-from maskq.segmentation.network.tta import augmented
-from maskq.segmentation.rescaling import clustering, factor, resized
+from maskq.segmentation.network.resampling import pixel_positions, resize, sample
+from maskq.segmentation.network.tta import with_tta
+from maskq.segmentation.rescaling import clustering_parameters, resized_shape, scale_factor
 from maskq.segmentation.segmenter import Segmenter
 
 KNOWS = ModelSpec(name="x", scale=0.5, diameter=20, min_pixels=30, min_unclustered=8)
@@ -26,19 +26,19 @@ KNOWS = ModelSpec(name="x", scale=0.5, diameter=20, min_pixels=30, min_uncluster
 
 
 def test_an_image_is_resized_by_the_models_scale_and_by_how_much_larger_its_objects_are():
-    assert factor(KNOWS) == 0.5
-    assert factor(KNOWS, 20) == 0.5
-    assert factor(KNOWS, 10) == 1
-    assert factor(KNOWS, 80) == 0.125
+    assert scale_factor(KNOWS) == 0.5
+    assert scale_factor(KNOWS, 20) == 0.5
+    assert scale_factor(KNOWS, 10) == 1
+    assert scale_factor(KNOWS, 80) == 0.125
 
 
 def test_what_the_model_counts_in_pixels_grows_with_the_objects_and_what_the_job_counts_does_not():
-    assert clustering(KNOWS) == Clustering(0.9, 30, 8)
-    assert clustering(KNOWS, 0.7, diameter=40) == Clustering(0.7, 120, 32)
-    assert clustering(KNOWS, None, 7, diameter=40) == Clustering(0.9, 7, 32)
+    assert clustering_parameters(KNOWS) == Clustering(0.9, 30, 8)
+    assert clustering_parameters(KNOWS, 0.7, diameter=40) == Clustering(0.7, 120, 32)
+    assert clustering_parameters(KNOWS, None, 7, diameter=40) == Clustering(0.9, 7, 32)
 
 
-@pytest.mark.parametrize("ask", [factor, lambda spec, diameter: clustering(spec, diameter=diameter)])
+@pytest.mark.parametrize("ask", [scale_factor, lambda spec, diameter: clustering_parameters(spec, diameter=diameter)])
 def test_a_diameter_that_a_model_cannot_be_shown_is_refused_with_those_that_it_can(ask):
     with pytest.raises(InvalidDiameter, match="model y does not know"):
         ask(ModelSpec(name="y"), 20)
@@ -49,10 +49,10 @@ def test_a_diameter_that_a_model_cannot_be_shown_is_refused_with_those_that_it_c
 
 
 def test_a_resized_image_has_a_pixel_at_least_and_no_more_than_the_bound():
-    assert resized((100, 3), 0.1, 10) == (10, 1)
-    assert resized((100, 100), 2, 40_000) == (200, 200)
+    assert resized_shape((100, 3), 0.1, 10) == (10, 1)
+    assert resized_shape((100, 100), 2, 40_000) == (200, 200)
     with pytest.raises(ImageTooLarge, match="100×100, resized by 2 .* is 40,000 pixels, over the limit of 39,999"):
-        resized((100, 100), 2, 39_999)
+        resized_shape((100, 100), 2, 39_999)
 
 
 # Resizing
@@ -68,7 +68,7 @@ def test_fields_come_back_to_where_the_image_was(size):
     """A ramp stays that ramp, but for the border where there is nothing to go on with."""
     y, x = np.mgrid[:40, :60].astype(np.float32)
     there = resize(np.stack([x, y]), size)
-    back = sample(there, places(40, size[0]), places(60, size[1]))
+    back = sample(there, pixel_positions(40, size[0]), pixel_positions(60, size[1]))
     border = 6
     inner = np.s_[border:-border, border:-border]
     np.testing.assert_allclose(back[0][inner], x[inner], atol=0.02)
@@ -79,7 +79,7 @@ def test_sampling_is_what_torch_does_without_antialiasing():
     raw = np.random.default_rng(0).normal(0, 1, (5, 17, 23)).astype(np.float32)
     for size in ((40, 50), (9, 12), (17, 60)):
         wanted = torch.nn.functional.interpolate(torch.from_numpy(raw)[None], size, mode="bilinear")[0].numpy()
-        found = sample(raw, places(size[0], 17), places(size[1], 23))
+        found = sample(raw, pixel_positions(size[0], 17), pixel_positions(size[1], 23))
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -90,7 +90,7 @@ def run_by(forward):
 
 def mean_over_views(forward, image):
     whole = slice(0, image.shape[1]), slice(0, image.shape[2])
-    return augmented(run_by(forward))(Input(image, whole, compact=False))
+    return with_tta(run_by(forward))(Input(image, whole, compact=False))
 
 
 def discs(radius, unit):
@@ -118,7 +118,7 @@ def test_objects_of_another_magnification_are_found_where_they_are_and_as_large_
     segmenter = Segmenter(BranchedERFNet(1, 2), spec)
     side = round(8 * diameter)  # four discs a side, two diameters apart
     packed = segmenter.fields(np.zeros((side, side, 1), np.uint8), diameter=diameter, run=run_by(discs(10, 64)))
-    labels, scores = cluster(unpack(packed), clustering(spec, diameter=diameter))
+    labels, scores = cluster(unpack(packed), clustering_parameters(spec, diameter=diameter))
     assert labels.shape == (side, side) and len(scores) == 16
     areas = np.bincount(labels.ravel())[1:]
     np.testing.assert_allclose(areas, np.pi * diameter**2 / 4, rtol=0.12)
@@ -134,7 +134,7 @@ def test_objects_of_another_magnification_are_found_where_they_are_and_as_large_
 
 def test_the_mean_over_views_is_of_the_part_that_is_wanted():
     image = np.random.default_rng(0).random((1, 16, 24), np.float32)
-    run, core = augmented(run_by(gradients)), (slice(3, 11), slice(5, 24))
+    run, core = with_tta(run_by(gradients)), (slice(3, 11), slice(5, 24))
     np.testing.assert_array_equal(run(Input(image, core, compact=True)), mean_over_views(gradients, image)[:, *core])
 
 

@@ -17,12 +17,13 @@ from maskq.segmentation.errors import ImageTooLarge
 from maskq.segmentation.images import decode
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.architectures.branched_erfnet import HALO
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
 from maskq.segmentation.network.inference import Input
 from maskq.segmentation.network.preprocessing import pad
 from maskq.segmentation.network.shape_buckets import aligned_shape, round_up
-from maskq.segmentation.network.tiling import HALO, Bounds, layout, stitch
-from maskq.segmentation.network.tta import augmented
+from maskq.segmentation.network.tiling import Bounds, layout, stitch
+from maskq.segmentation.network.tta import with_tta
 from maskq.segmentation.segmenter import Segmenter
 
 sides = st.integers(1, 200)
@@ -154,7 +155,7 @@ def test_a_bound_that_no_tile_can_keep_does_not_make_a_million_of_them():
 @settings(deadline=None, max_examples=25)
 def test_tiled_equals_untiled_for_a_network_of_known_reach(height, width, most, tta, seed):
     planes = np.random.default_rng(seed).normal(0, 1, (1, height, width)).astype(np.float32)
-    run = augmented(run_by(of(SMALL))) if tta else run_by(of(SMALL))
+    run = with_tta(run_by(of(SMALL))) if tta else run_by(of(SMALL))
     whole = run(Input(pad(planes), (slice(0, height), slice(0, width)), compact=False))
     np.testing.assert_allclose(stitched(planes, run, SMALL_HALO, most), whole, atol=1e-5)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from maskq.segmentation.network.branched_erfnet import BranchedERFNet, Down, Ends, NonBottleneck1D, Up
+from maskq.segmentation.network.branched_erfnet import BranchedERFNet, Down, NonBottleneck1D, PaddingMask, Up
 from maskq.segmentation.network.shape_buckets import STRIDE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +70,7 @@ def test_each_block_scales_as_it_says_and_ends_in_a_relu(block: nn.Module, chann
 @torch.no_grad()
 def test_a_training_starts_with_no_offsets_and_the_margin_asked_for(bandwidths: int, margin: float) -> None:
     network = BranchedERFNet(1, bandwidths).eval()
-    network.start_at(margin)
+    network.init_output_layer(margin)
     raw = network(torch.randn(1, 1, 16, 16))[0]
     assert not raw[:2].any()
     phi = torch.exp(-(margin**2) * torch.exp(10 * raw[2:-1].double()))
@@ -80,7 +80,7 @@ def test_a_training_starts_with_no_offsets_and_the_margin_asked_for(bandwidths: 
 
 def test_the_published_start_is_a_margin_of_5_7_pixels_on_the_grid_of_1024() -> None:
     network = BranchedERFNet(1, 1)
-    network.start_at(math.sqrt(math.log(2) / math.exp(10)))
+    network.init_output_layer(math.sqrt(math.log(2) / math.exp(10)))
     last = network.instance[-1]
     assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
     assert last.bias.tolist() == pytest.approx([0, 0, 1])
@@ -118,7 +118,7 @@ def test_samples_that_end_before_the_batch_does_are_as_if_nothing_lay_beyond() -
 @torch.no_grad()
 def test_a_relu_that_ends_gives_0_beyond_and_keeps_type_and_layout(dtype: torch.dtype) -> None:
     x = torch.randn(2, 16, 4, 6, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    ends = Ends(torch.tensor([[16, 48], [32, 8]]), torch.empty(2, 1, 32, 48, dtype=dtype))
+    ends = PaddingMask(torch.tensor([[16, 48], [32, 8]]), torch.empty(2, 1, 32, 48, dtype=dtype))
     found, plain = ends.relu(x), x.relu()
     assert found.dtype == dtype and found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(found[0, :, :2], plain[0, :, :2]) and not found[0, :, 2:].any()

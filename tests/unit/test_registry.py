@@ -11,8 +11,8 @@ import pytest
 
 from maskq.segmentation.errors import InvalidLocation, InvalidModel, ModelExists, UnknownModel
 from maskq.segmentation.models.registry import BrokenModel, ModelRegistry, refuse_existing
-from maskq.segmentation.models.spec import ModelSpec, read_card, read_weights, write
-from maskq.segmentation.models.storage import Location, names
+from maskq.segmentation.models.spec import ModelSpec, read_card, read_weights, write_model
+from maskq.segmentation.models.storage import Location, list_names
 
 #: What comes with the package.
 NUCLEI, PHASE = "nuclei@3", "phase-contrast@1"
@@ -23,12 +23,12 @@ def put(folder: Path, label: str, *, version_folder: bool = True, weights: bytes
     """Write the model `NAME@VERSION` where it belongs, or as the only one of its name."""
     name, _, version = label.partition("@")
     place = folder / name / version if version_folder else folder / name
-    write(place, ModelSpec.model_validate({"name": name, "version": int(version)} | spec), weights)
+    write_model(place, ModelSpec.model_validate({"name": name, "version": int(version)} | spec), weights)
     return place
 
 
 def labels(repository: ModelRegistry) -> list[str]:
-    return [f"{one.name} broken" if isinstance(one, BrokenModel) else one.spec.ref for one in repository.everything()]
+    return [f"{one.name} broken" if isinstance(one, BrokenModel) else one.spec.ref for one in repository.list_models()]
 
 
 # What a name means
@@ -41,7 +41,7 @@ def test_a_name_means_its_highest_version_and_a_label_that_one(tmp_path: Path) -
     repository = ModelRegistry([tmp_path])
     assert repository.find("cells").spec.version == 10
     assert [repository.find(f"cells@{n}").spec.version for n in (1, 2, 9)] == [1, 2, 9]
-    assert repository.find("cells@2").place == tmp_path / "cells" / "2"
+    assert repository.find("cells@2").location == tmp_path / "cells" / "2"
 
 
 def test_a_users_model_goes_before_the_packages_even_where_that_is_newer(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_users_model_goes_before_the_packages_even_where_that_is_newer(tmp_pat
     put(tmp_path / "theirs", "cells@3")
     repository = ModelRegistry([tmp_path / "mine", tmp_path / "theirs"])
     assert repository.find("cells").spec.version == 1
-    assert repository.find("cells@3").place == tmp_path / "theirs" / "cells" / "3"
+    assert repository.find("cells@3").location == tmp_path / "theirs" / "cells" / "3"
 
 
 def test_the_shipped_version_can_be_asked_for_beside_a_users_own(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_name_is_never_a_path(tmp_path: Path, label: str) -> None:
 
 
 def test_a_new_version_is_seen_without_a_new_repository(tmp_path: Path) -> None:
-    repository = ModelRegistry([tmp_path], again_s=0)
+    repository = ModelRegistry([tmp_path], refresh_s=0)
     put(tmp_path, "cells@1")
     assert repository.find("cells").spec.version == 1
     put(tmp_path, "cells@2")
@@ -103,7 +103,7 @@ def test_a_new_version_is_seen_without_a_new_repository(tmp_path: Path) -> None:
 
 
 def test_a_version_whose_weights_change_has_another_spec(tmp_path: Path) -> None:
-    repository = ModelRegistry([tmp_path], again_s=0)
+    repository = ModelRegistry([tmp_path], refresh_s=0)
     put(tmp_path, "cells@1")
     before = repository.find("cells").spec
     put(tmp_path, "cells@1", weights=b"better")
@@ -111,7 +111,7 @@ def test_a_version_whose_weights_change_has_another_spec(tmp_path: Path) -> None
 
 
 def test_what_was_found_is_not_looked_for_again_at_once(tmp_path: Path) -> None:
-    repository = ModelRegistry([tmp_path], again_s=1000)
+    repository = ModelRegistry([tmp_path], refresh_s=1000)
     put(tmp_path, "cells@1")
     repository.find("cells")
     put(tmp_path, "cells@2")
@@ -127,19 +127,19 @@ class Away:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.error: Exception | None = None
-        monkeypatch.setattr("maskq.segmentation.models.registry.names", self._names)
+        monkeypatch.setattr("maskq.segmentation.models.registry.list_names", self._names)
 
     def _names(self, folder: Location) -> set[str]:
         if self.error:
             raise self.error
-        return names(folder)
+        return list_names(folder)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), ConnectionError("reset"), TimeoutError()])
 def test_through_an_outage_what_was_found_stays_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    repository, away = ModelRegistry([tmp_path], again_s=0), Away(monkeypatch)
+    repository, away = ModelRegistry([tmp_path], refresh_s=0), Away(monkeypatch)
     put(tmp_path, "cells@1")
     repository.find("cells")
     away.error = error
@@ -152,7 +152,7 @@ def test_through_an_outage_what_was_found_stays_found(
 
 
 def test_what_was_taken_away_does_not_come_back_in_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository, away = ModelRegistry([tmp_path], again_s=0), Away(monkeypatch)
+    repository, away = ModelRegistry([tmp_path], refresh_s=0), Away(monkeypatch)
     place = put(tmp_path, "cells@1")
     repository.find("cells")
     place.rename(tmp_path / "GONE")
@@ -211,7 +211,7 @@ def test_a_spec_of_another_name_or_version_than_its_folders_is_broken(tmp_path: 
     put(tmp_path, "cells@1", version_folder=False).rename(tmp_path / "worms")
     (tmp_path / "mites").mkdir()
     put(tmp_path, "mites@3").rename(tmp_path / "mites" / "4")
-    broken = [one.reason for one in ModelRegistry([tmp_path]).everything() if isinstance(one, BrokenModel)]
+    broken = [one.reason for one in ModelRegistry([tmp_path]).list_models() if isinstance(one, BrokenModel)]
     assert broken == [
         f"{tmp_path}/mites/4/model.toml says mites@3 where mites@4 stands",
         f"{tmp_path}/worms/model.toml says cells@1 where worms stands",
@@ -243,23 +243,23 @@ def test_a_url_is_as_good_as_a_folder(url: str) -> None:
     repository = ModelRegistry([url])
     found = repository.find("cells")
     assert labels(repository) == ["cells@1", "cells@2", NUCLEI, PHASE]
-    assert read_weights(found.place) == WEIGHTS and read_card(found.place) == "# cells"
-    assert str(found.place).endswith("/cells/2") and "://" in str(found.place)
+    assert read_weights(found.location) == WEIGHTS and read_card(found.location) == "# cells"
+    assert str(found.location).endswith("/cells/2") and "://" in str(found.location)
     with pytest.raises(UnknownModel):
         repository.find("worms")
     with pytest.raises(InvalidModel, match="No such file|cells/1/x"):
-        read_weights(repository.find("cells@1").place / "x")
+        read_weights(repository.find("cells@1").location / "x")
 
 
 def test_weights_behind_a_url_are_checked(url: str) -> None:
     fs, root = fsspec.core.url_to_fs(url)
     fs.pipe_file(f"{root}/cells/2/weights.safetensors", b"others")
     with pytest.raises(InvalidModel, match=r"cells/2/weights\.safetensors: its sha256 is"):
-        read_weights(ModelRegistry([url]).find("cells").place)
+        read_weights(ModelRegistry([url]).find("cells").location)
 
 
 def test_a_new_version_behind_a_url_is_seen(url: str, tmp_path: Path) -> None:
-    repository = ModelRegistry([url], again_s=0)
+    repository = ModelRegistry([url], refresh_s=0)
     assert repository.find("cells").spec.version == 2
     fs, root = fsspec.core.url_to_fs(url)
     fs.put(f"{put(tmp_path, 'cells@3')}/", f"{root}/cells/3/", recursive=True)
@@ -291,7 +291,7 @@ def test_a_version_that_is_there_is_refused_wherever_it_stands(tmp_path: Path) -
     for version, place in ((1, flat), (2, numbered)):
         with pytest.raises(ModelExists, match=rf"^{place}: there is a model already, cells@{version}"):
             refuse_existing(tmp_path, "cells", version)
-        refuse_existing(tmp_path, "cells", version, own=place)
+        refuse_existing(tmp_path, "cells", version, ignore=place)
     (tmp_path / "cells" / "3").mkdir()  # of a writing that was cut short
     refuse_existing(tmp_path, "cells", 3)
     refuse_existing(tmp_path, "nuclei", 2)  # a user's own goes before the package's

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from maskq.segmentation.errors import InvalidModel, UnknownModel
 from maskq.segmentation.models.registry import ModelRegistry, RegisteredModel, find
-from maskq.segmentation.models.spec import ModelSpec, read_spec, read_weights, write
+from maskq.segmentation.models.spec import ModelSpec, read_spec, read_weights, write_model
 
 WEIGHTS = b"weights, as far as a folder can tell"
 
@@ -23,13 +23,13 @@ WEIGHTS = b"weights, as far as a folder can tell"
 def models(tmp_path: Path) -> Path:
     """A user's folder of two models, beside which lies a third."""
     for folder in ("mine/cells", "mine/worms", "other/secret"):
-        write(tmp_path / folder, ModelSpec(name=Path(folder).name, summary="Bright on dark"), WEIGHTS)
+        write_model(tmp_path / folder, ModelSpec(name=Path(folder).name, summary="Bright on dark"), WEIGHTS)
     return tmp_path / "mine"
 
 
 def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     spec = ModelSpec(name="cells-2.1", version=3, channels="rgb", normalisation="unit", unit=1e-3, bandwidths=1)
-    written = write(tmp_path / "cells-2.1", spec, WEIGHTS)
+    written = write_model(tmp_path / "cells-2.1", spec, WEIGHTS)
     assert read_spec(tmp_path / "cells-2.1") == written and read_weights(tmp_path / "cells-2.1") == WEIGHTS
     assert written == spec.model_copy(update={"sha256": written.sha256}) and re.fullmatch(
         "[0-9a-f]{64}", written.sha256
@@ -38,7 +38,7 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_writing_again_replaces_the_model(tmp_path: Path) -> None:
     for weights in (WEIGHTS, b"better"):
-        write(tmp_path, ModelSpec(name="cells"), weights)
+        write_model(tmp_path, ModelSpec(name="cells"), weights)
     assert read_weights(tmp_path) == b"better"
 
 
@@ -57,7 +57,7 @@ def test_writing_again_replaces_the_model(tmp_path: Path) -> None:
 )
 def test_any_model_survives_its_folder(values: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        written = write(Path(folder), ModelSpec(**values), WEIGHTS)
+        written = write_model(Path(folder), ModelSpec(**values), WEIGHTS)
         assert read_spec(Path(folder)) == written
 
 
@@ -145,14 +145,14 @@ def test_a_model_is_found_by_its_name(models: Path) -> None:
 
 
 def test_the_first_folder_that_has_the_name_wins(models: Path, tmp_path: Path) -> None:
-    write(tmp_path / "first" / "worms", ModelSpec(name="worms", version=2), WEIGHTS)
+    write_model(tmp_path / "first" / "worms", ModelSpec(name="worms", version=2), WEIGHTS)
     assert find("worms", (tmp_path / "first", models)) == tmp_path / "first" / "worms"
 
 
 def test_what_is_there_is_listed_by_name(models: Path) -> None:
     (models / "notes").mkdir()
     (models / "cells.txt").touch()
-    listed = [found.spec.name for found in ModelRegistry((models,)).everything() if isinstance(found, RegisteredModel)]
+    listed = [found.spec.name for found in ModelRegistry((models,)).list_models() if isinstance(found, RegisteredModel)]
     assert listed == sorted(listed) and {"cells", "worms"} <= set(listed) and "secret" not in listed
 
 

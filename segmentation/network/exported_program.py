@@ -1,8 +1,8 @@
-"""A network of the user's own: a program that `torch.export.save` wrote, giving the same fields as ours.
+"""A user's own network: a program that `torch.export.save` wrote and that computes the same fields as ours.
 
-Such a file is code. torch promises nothing for one from a stranger ("never load data from an untrusted source"), and
-unpickles what it finds in one; here nothing is unpickled but plain tensors, and a file that asks for more is refused.
-That does not make a stranger's program safe: its graph becomes Python.
+Such a file is code. torch advises against untrusted files ("never load data from an untrusted source"), and unpickles
+parts of them; here only plain tensors are unpickled, and a file that needs more is refused. That does not make an
+untrusted program safe: its graph becomes Python code.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InvalidModel
-from ..network.preprocessing import Channels
-from ..network.shape_buckets import STRIDE
-from ..torch_devices import at_fault
-from .spec import ModelSpec
+from ..torch_devices import is_device_error
+from .architectures.architecture import NetworkSpec
+from .preprocessing import Channels
+from .shape_buckets import STRIDE
 
 _GRAPH, _INPUTS = "models/model.json", "data/sample_inputs/model.pt"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
-#: What else an archive holds: tensors as plain bytes, and the format's own few words.
+#: Beginnings of the other names in an archive: tensors as plain bytes, and the format's own small files.
 _PLAIN = ("data/weights/weight_", "data/constants/tensor_", ".data/", "archive_", "byteorder", "version")
-#: (N, H, W) of inputs that a program has to take: alone and together, square and not.
-_TRIALS = ((1, 64, 64), (3, 40, 72))
+#: (N, H, W) of the inputs that a program is tried on: one and several, square and not.
+_TRIAL_SHAPES = ((1, 64, 64), (3, 40, 72))
 
 
 class Program(nn.Module):
     """(N, channels, H, W) float → raw fields (N, 2 + bandwidths + 1, H, W); H and W multiples of 8.
 
-    Stays as it was exported: what `eval` and `to` would change is part of the program. Raises `InvalidModel` for a
-    shape that the program does not take or answer.
+    `eval` and `to` change nothing, because mode, type and device are part of the program. Raises `InvalidModel` for an
+    input that the program fails on, or a result of another shape.
     """
 
     def __init__(self, module: nn.Module, channels: int, fields: int) -> None:
@@ -41,28 +41,30 @@ class Program(nn.Module):
         self._module, self._channels, self._fields = module, channels, fields
 
     @classmethod
-    def load(cls, data: bytes, spec: ModelSpec, device: str = "cpu") -> Program:
-        """The program in a `.pt2` file, tried on small inputs. Raises `InvalidModel`."""
-        made = cls(_module(data, device), spec.channel_count, 3 + spec.bandwidths)
-        for n, height, width in _TRIALS:
-            made(torch.zeros(n, spec.channel_count, height, width, device=device))
-        return made
+    def load(cls, data: bytes, spec: NetworkSpec, device: str = "cpu") -> Program:
+        """Load the bytes of a `.pt2` file and try the program on small inputs. Raises `InvalidModel`."""
+        program = cls(_module(data, device), spec.channel_count, 3 + spec.bandwidths)
+        for n, height, width in _TRIAL_SHAPES:
+            program(torch.zeros(n, spec.channel_count, height, width, device=device))
+        return program
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            # Views in a program need not suit channels_last, whose strides one channel keeps through `contiguous`.
+            # `view` in a program may fail on channels_last strides, which one channel keeps through `contiguous`.
             fields = self._module(x.clone(memory_format=torch.contiguous_format))
-        except Exception as error:  # a program may raise anything
-            if at_fault(error):
+        except Exception as error:  # a program can raise any type
+            if is_device_error(error):
                 raise
-            raise InvalidModel(f"the program does not take {_said(x)}, as any multiple of {STRIDE}: {error}") from error
+            raise InvalidModel(
+                f"the program does not take {_shape(x)}, as any multiple of {STRIDE}: {error}"
+            ) from error
         if not isinstance(fields, Tensor) or fields.shape != (len(x), self._fields, *x.shape[2:]):
-            got = _said(fields) if isinstance(fields, Tensor) else type(fields).__name__
-            raise InvalidModel(f"of {_said(x)} the program makes {got}, not {self._fields} fields of that size")
+            result = _shape(fields) if isinstance(fields, Tensor) else type(fields).__name__
+            raise InvalidModel(f"of {_shape(x)} the program makes {result}, not {self._fields} fields of that size")
         return fields
 
     def train(self, mode: bool = True) -> Program:
-        """Nothing to change."""
+        """Change nothing."""
         return self
 
     def _apply(self, *_: Any, **__: Any) -> Program:
@@ -70,10 +72,10 @@ class Program(nn.Module):
 
 
 def inspect(data: bytes) -> tuple[Channels, int]:
-    """The channels that a program takes and the bandwidths that it gives, as its graph says. Raises `InvalidModel`."""
+    """Read a program's input channels and number of bandwidths from its graph. Raises `InvalidModel`."""
     program = _read(data)
-    ends = [*program.graph_signature.user_inputs, *program.graph_signature.user_outputs]
-    values = [node.meta.get("val") for node in program.graph.nodes if node.name in ends]
+    names = [*program.graph_signature.user_inputs, *program.graph_signature.user_outputs]
+    values = [node.meta.get("val") for node in program.graph.nodes if node.name in names]
     if len(values) != 2 or any(not isinstance(value, Tensor) or value.dim() != 4 for value in values):
         raise InvalidModel("the program must take one (N, channels, H, W) tensor and give one (N, fields, H, W)")
     channels, fields = (int(value.shape[1]) for value in cast(list[Tensor], values))
@@ -97,15 +99,15 @@ def _read(data: bytes) -> torch.export.ExportedProgram:
         return torch.export.load(io.BytesIO(data))
     except InvalidModel:
         raise
-    except Exception as error:  # bytes that anyone may have written, read by much code
+    except Exception as error:  # untrusted bytes: torch and zipfile raise many types
         raise InvalidModel(f"not a program that torch {torch.__version__} takes: {error}") from error
 
 
 def _refuse_pickles(data: bytes) -> None:
-    """Nothing in the archive makes `torch.export.load` unpickle more than tensors. Raises `InvalidModel`.
+    """Raise `InvalidModel` if `torch.export.load` would unpickle more of the archive than tensors.
 
-    It unpickles tensors that say `use_pickle`, custom objects, and sample inputs that won't load as weights alone; and
-    an archive of the older format, which has a file `version` at its top, entirely.
+    It unpickles tensors marked `use_pickle`, custom objects, sample inputs that don't load with `weights_only`, and
+    everything in an archive of the older format, which has a file `version` at its top level.
     """
     from torch.export.pt2_archive import PT2ArchiveReader
 
@@ -114,14 +116,14 @@ def _refuse_pickles(data: bytes) -> None:
         if name not in (_GRAPH, _INPUTS, *_CONFIGS) and not name.startswith(_PLAIN):
             raise InvalidModel(f"the program holds {name}; only graphs and tensors are taken")
     for name in _CONFIGS:
-        for tensor, how in json.loads(archive.read_string(name))["config"].items():
-            if how["use_pickle"] or not f"{name.rpartition('/')[0]}/{how['path_name']}".startswith(_PLAIN):
+        for tensor, config in json.loads(archive.read_string(name))["config"].items():
+            if config["use_pickle"] or not f"{name.rpartition('/')[0]}/{config['path_name']}".startswith(_PLAIN):
                 raise InvalidModel(f"the program holds {tensor} as a pickle; only plain tensors are taken")
     torch.load(io.BytesIO(archive.read_bytes(_INPUTS)), weights_only=True)
-    with zipfile.ZipFile(io.BytesIO(data)) as found:
-        if "version" in found.namelist():
+    with zipfile.ZipFile(io.BytesIO(data)) as archive_file:
+        if "version" in archive_file.namelist():
             raise InvalidModel("the program is of an older format, which holds pickles")
 
 
-def _said(tensor: Tensor) -> str:
+def _shape(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape))
