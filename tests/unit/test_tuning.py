@@ -160,7 +160,7 @@ def test_the_given_bounds_are_used():
 
 @pytest.fixture
 def folder(tmp_path):
-    model.write(tmp_path, ModelSpec(name="x", summary="seed_threshold = 3", unit=48, licence="CC0"), b"weights")
+    model.write_model(tmp_path, ModelSpec(name="x", summary="seed_threshold = 3", unit=48, licence="CC0"), b"weights")
     return tmp_path
 
 
