@@ -1,4 +1,4 @@
-"""`maskq evaluate` as a user meets it: figures, pictures of errors, and parameters chosen on labelled images."""
+"""`maskq evaluate`, run as a process: scores, pictures of errors, and tuning of parameters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.acceptance.processes import maskq
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Five labelled pieces without an index of their own."""
+    """Five labelled images without an index."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "labels").mkdir()
     for n, (path, truth) in enumerate(ten_pieces(folder / "images")):
@@ -35,41 +35,41 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def models(tmp_path):
-    """A folder with a copy of the shipped model whose parameters are bad and which knows a split of the data."""
+    """A folder with a copy of the shipped model that has bad parameters, and a `split.csv` of the data."""
     shutil.copytree(SHIPPED / "nuclei", tmp_path / "models" / "nuclei")
     spec = tmp_path / "models" / "nuclei" / "model.toml"
-    told = tomllib.loads(spec.read_text())
-    text = spec.read_text().replace(f"seed_threshold = {told['seed_threshold']}", "seed_threshold = 0.999")
-    spec.write_text(text.replace(f"min_pixels = {told['min_pixels']}", "min_pixels = 1200"))
+    fields = tomllib.loads(spec.read_text())
+    text = spec.read_text().replace(f"seed_threshold = {fields['seed_threshold']}", "seed_threshold = 0.999")
+    spec.write_text(text.replace(f"min_pixels = {fields['min_pixels']}", "min_pixels = 1200"))
     (spec.parent / "split.csv").write_text("id,split\npiece0,val\npiece2,val\npiece4,train\n")
     return tmp_path / "models"
 
 
-def test_figures_and_pictures_of_the_worst_images(data, tmp_path):
+def test_scores_and_pictures_of_the_worst_images(data, tmp_path):
     pictures = tmp_path / "pictures"
     done = maskq("evaluate", data, "--json", "--pictures", pictures, "--worst", "2")
     assert done.returncode == 0, done.stderr
-    (told,) = map(json.loads, done.stdout.splitlines())
-    assert told["method"].startswith("nuclei@") and told["seconds"] > 0
-    assert 0.5 < told["map"]["pooled"] < told["ap75"]["pooled"] <= told["ap50"]["pooled"] <= 1
-    assert told["ap50"]["per_image"] == pytest.approx(np.mean([i["ap50"] for i in told["images"].values()]))
-    assert told["summary"]["truths"] == sum(i["truths"] for i in told["images"].values()) > 100
-    assert told["parameters"]["tta"] is False and 0.5 <= told["parameters"]["seed_threshold"] < 1
-    worst = [f"{n:02}-{i['name']}-ap50-{i['ap50']:.2f}.png" for n, i in enumerate(told["images"].values(), 1)]
+    (report,) = map(json.loads, done.stdout.splitlines())
+    assert report["method"].startswith("nuclei@") and report["seconds"] > 0
+    assert 0.5 < report["map"]["pooled"] < report["ap75"]["pooled"] <= report["ap50"]["pooled"] <= 1
+    assert report["ap50"]["per_image"] == pytest.approx(np.mean([i["ap50"] for i in report["images"].values()]))
+    assert report["summary"]["truths"] == sum(i["truths"] for i in report["images"].values()) > 100
+    assert report["parameters"]["tta"] is False and 0.5 <= report["parameters"]["seed_threshold"] < 1
+    worst = [f"{n:02}-{i['name']}-ap50-{i['ap50']:.2f}.png" for n, i in enumerate(report["images"].values(), 1)]
     assert sorted(path.name for path in pictures.iterdir()) == worst[:2]
-    aps = [image["ap50"] for image in told["images"].values()]
+    aps = [image["ap50"] for image in report["images"].values()]
     assert aps == sorted(aps) and len(aps) == 5
     with Image.open(pictures / worst[0]) as picture:
         assert picture.width > 2.8 * (picture.height - 60)
 
 
-def test_half_precision_is_measured_and_told(data):
-    fully, half = (
+def test_half_precision_changes_the_scores_and_is_reported(data):
+    full, half = (
         json.loads(maskq("evaluate", data, "--json", *options).stdout) for options in ([], ["--precision", "bf16"])
     )
-    assert (fully["parameters"]["precision"], half["parameters"]["precision"]) == ("fp32", "bf16")
-    assert half["map"] != fully["map"]
-    assert half["ap50"]["pooled"] == pytest.approx(fully["ap50"]["pooled"], abs=0.05)
+    assert (full["parameters"]["precision"], half["parameters"]["precision"]) == ("fp32", "bf16")
+    assert half["map"] != full["map"]
+    assert half["ap50"]["pooled"] == pytest.approx(full["ap50"]["pooled"], abs=0.05)
 
 
 def test_the_terminal_shows_images_worst_first_and_rates(data):
@@ -80,25 +80,25 @@ def test_the_terminal_shows_images_worst_first_and_rates(data):
     assert "panoptic quality at .5" in shown and "otsu: 5 images" in shown and "objects an image" in shown
 
 
-def test_tuning_repairs_bad_parameters_and_stores_them_with_the_model(data, models):
+def test_tuning_improves_bad_parameters_and_stores_them_in_the_model(data, models):
     spec, env = models / "nuclei" / "model.toml", {"MASKQ_MODELS": str(models)}
     before = tomllib.loads(spec.read_text())
     done = maskq("evaluate", data, "--tune", "--json", env=env)
     assert done.returncode == 0, done.stderr
-    (told,) = map(json.loads, done.stdout.splitlines())
-    chosen, was = told["tuning"]["after"], told["tuning"]["before"]
+    (report,) = map(json.loads, done.stdout.splitlines())
+    chosen, was = report["tuning"]["after"], report["tuning"]["before"]
     assert (was["seed_threshold"], was["min_pixels"]) == (0.999, 1200) and was["objective"] < 0.3
     assert chosen["objective"] > 0.7 and 0.5 <= chosen["seed_threshold"] < 0.999 and chosen["min_pixels"] < 600
-    assert told["ap50"] == chosen["ap50"] and told["ap75"] == chosen["ap75"]
+    assert report["ap50"] == chosen["ap50"] and report["ap75"] == chosen["ap75"]
     after = tomllib.loads(spec.read_text())
     changed = {"seed_threshold": chosen["seed_threshold"], "min_pixels": chosen["min_pixels"]}
     assert after == before | changed
     again = json.loads(maskq("evaluate", data, "--json", env=env).stdout)
-    assert again["ap50"] == told["ap50"] and again["images"] == told["images"]
-    assert again["parameters"] == told["parameters"]
+    assert again["ap50"] == report["ap50"] and again["images"] == report["images"]
+    assert again["parameters"] == report["parameters"]
 
 
-def test_the_documented_copy_is_the_model_that_is_tuned(tmp_path):
+def test_the_documented_copy_of_a_model_is_found_for_tuning(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "thresholds.md").read_text()
     (script,) = re.findall(r"```\n(mkdir .*?)MASKQ_MODELS=models maskq", text, re.DOTALL)
     activated = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -106,7 +106,7 @@ def test_the_documented_copy_is_the_model_that_is_tuned(tmp_path):
     assert find("nuclei", [tmp_path / "models"]) == tmp_path / "models" / "nuclei"
 
 
-def test_the_packages_own_model_is_not_tuned(data):
+def test_a_model_of_the_package_is_not_tuned(data):
     spec = SHIPPED / "nuclei" / "model.toml"
     before = spec.read_bytes()
     done = maskq("evaluate", data, "--tune")
@@ -114,12 +114,12 @@ def test_the_packages_own_model_is_not_tuned(data):
     assert spec.read_bytes() == before
 
 
-def test_the_limits_are_those_of_the_settings(data):
+def test_the_pixel_limit_of_the_settings_applies(data):
     done = maskq("evaluate", data, "--diameter", "10", env={"MASKQ_MAX_PIXELS": "1000"})
     assert done.returncode == 2 and "over the limit of 1,000 pixels" in done.stderr
 
 
-def test_tuned_for_test_time_augmentation_the_model_is_left_alone(data, models):
+def test_parameters_tuned_with_test_time_augmentation_are_not_stored(data, models):
     spec, env = models / "nuclei" / "model.toml", {"MASKQ_MODELS": str(models)}
     before = spec.read_text()
     done = maskq("evaluate", data, "--split", "val", "--tune", "--tta", env=env)
@@ -127,12 +127,13 @@ def test_tuned_for_test_time_augmentation_the_model_is_left_alone(data, models):
     assert "not stored" in done.stdout and "before" in done.stdout and spec.read_text() == before
 
 
-def test_a_split_comes_from_the_index_that_is_named_else_from_the_model(data, models, tmp_path):
+def test_a_split_comes_from_the_given_index_else_from_the_model(data, models, tmp_path):
     env = {"MASKQ_MODELS": str(models)}
     (tmp_path / "mine.csv").write_text("id,split\npiece6,val\n")
-    own = json.loads(maskq("evaluate", data, "--split", "val", "--json", env=env).stdout)
+    default = json.loads(maskq("evaluate", data, "--split", "val", "--json", env=env).stdout)
     named = maskq("evaluate", data, "--split", "val", "--index", tmp_path / "mine.csv", "--json", env=env)
-    assert sorted(own["images"]) == ["piece0", "piece2"] and sorted(json.loads(named.stdout)["images"]) == ["piece6"]
+    assert sorted(default["images"]) == ["piece0", "piece2"]
+    assert sorted(json.loads(named.stdout)["images"]) == ["piece6"]
     (models / "nuclei" / "split.csv").unlink()
     none = maskq("evaluate", data, "--split", "val", env=env)
     assert none.returncode == 2 and "index.csv" in none.stderr
@@ -147,12 +148,12 @@ def test_a_split_comes_from_the_index_that_is_named_else_from_the_model(data, mo
         (["--model", "nonesuch"], "no model 'nonesuch'"),
     ],
 )
-def test_what_there_is_not_is_told_in_a_line(data, arguments, complaint):
+def test_unknown_names_are_refused_in_one_line(data, arguments, complaint):
     done = maskq("evaluate", data, *arguments)
     assert done.returncode == 2 and complaint in done.stderr and "Traceback" not in done.stderr
 
 
-def test_labels_of_another_size_are_named(data, tmp_path):
+def test_labels_of_another_size_than_their_image_are_refused(data, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     Image.fromarray(np.zeros((20, 30), np.uint16)).save(tmp_path / "data" / "labels" / "piece4.png")
     done = maskq("evaluate", tmp_path / "data")

@@ -1,4 +1,4 @@
-"""`maskq models`, `train` and `evaluate`, as a user types them."""
+"""The commands `maskq models`, `train` and `evaluate`, run as processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUCLEI = "nuclei@3"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data set of ten labelled pieces, seven of them in split `train`."""
+    """A data set of ten labelled images: seven in split `train`, three in `val`."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "labels").mkdir()
     rows = ["id,split"]
@@ -35,23 +35,23 @@ def test_the_shipped_models_are_listed_with_their_licence_and_data():
     assert all(spec["licence"] and spec["trained_on"] and len(spec["sha256"]) == 64 for spec in specs)
 
 
-def test_evaluate_sets_the_model_and_otsu_side_by_side(data):
+def test_evaluate_scores_the_model_and_the_otsu_baseline(data):
     done = maskq("evaluate", data, "--split", "val", "--baseline", "otsu", "--json")
     assert done.returncode == 0, done.stderr
     model, otsu = (json.loads(line) for line in done.stdout.splitlines())
     assert model["method"].startswith("nuclei@") and otsu["method"] == "otsu"
-    for found in (model, otsu):
-        assert found["summary"]["images"] == 3
-        assert len(found["summary"]["pooled"]) == len(found["summary"]["mean"]) == 10
+    for result in (model, otsu):
+        assert result["summary"]["images"] == 3
+        assert len(result["summary"]["pooled"]) == len(result["summary"]["mean"]) == 10
     assert model["summary"]["mean"][0]["ap"] > 0.7
 
 
-def test_evaluate_shows_people_a_table(data):
+def test_evaluate_prints_a_table(data):
     shown = maskq("evaluate", data, "--split", "val", "--baseline", "otsu").stdout
     assert "0.50" in shown and "0.95" in shown and "per image" in shown and "otsu" in shown
 
 
-def test_a_trained_model_is_a_folder_that_every_command_takes(data, tmp_path):
+def test_a_trained_model_is_found_by_all_commands(data, tmp_path):
     trained = maskq("train", data, "--model", "tiny", "--out", tmp_path, "--steps", "2")
     assert trained.returncode == 0, trained.stderr
     env = {"MASKQ_MODELS": str(tmp_path)}
@@ -60,17 +60,17 @@ def test_a_trained_model_is_a_folder_that_every_command_takes(data, tmp_path):
     assert maskq("evaluate", data, "--model", "tiny", "--split", "val", "--json", env=env).returncode == 0
 
 
-def test_what_is_no_data_set_is_told(tmp_path):
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
     done = maskq("evaluate", tmp_path)
     assert done.returncode == 2 and "needs the folders images/ and labels/" in done.stderr
 
 
-# Models as things
+# Models
 
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """A folder into which a published checkpoint was imported as `streets@2`."""
+    """A folder with a published checkpoint, imported as `streets@2`."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "best.pth").write_bytes(checkpoint(published(3, 1)))
     options = ("--version", "2", "--min-pixels", "128", "--licence", "CC-BY-NC-4.0", "--trained-on", "streets")
@@ -83,7 +83,7 @@ def lines(*arguments, env=None):
     return [json.loads(line) for line in maskq(*arguments, "--json", env=env).stdout.splitlines()]
 
 
-def test_an_imported_model_shows_what_is_known_of_it(imported):
+def test_an_imported_model_is_shown_with_its_spec(imported):
     env = {"MASKQ_MODELS": f"file://{imported}"}
     (spec,) = lines("models", "show", "streets", env=env)
     assert (spec["version"], spec["channels"], spec["normalisation"], spec["unit"]) == (2, "rgb", "unit", 1023)
@@ -97,12 +97,12 @@ def test_the_shipped_model_is_shown_with_its_card():
     assert "Where it fails." in maskq("models", "show", "nuclei").stdout
 
 
-def test_importing_the_same_version_again_is_refused(imported):
+def test_importing_an_existing_version_is_refused(imported):
     again = maskq("models", "import", imported / "best.pth", "-m", "streets", "-o", imported, "--version", "2")
     assert again.returncode == 2 and "there is a model already" in again.stderr
 
 
-def test_what_is_no_checkpoint_is_not_imported(tmp_path):
+def test_a_file_that_is_no_checkpoint_is_not_imported(tmp_path):
     (tmp_path / "notes.pth").write_text("Dear Sir or Madam")
     done = maskq("models", "import", tmp_path / "notes.pth", "-m", "notes", "-o", tmp_path)
     assert done.returncode == 2 and "maskq: not a checkpoint" in done.stderr and not (tmp_path / "notes").exists()
@@ -115,7 +115,7 @@ def test_a_broken_model_is_listed_as_broken_and_only_check_fails(imported, tmp_p
     env = {"MASKQ_MODELS": str(tmp_path)}
     listed = maskq("models", env=env)
     assert listed.returncode == 0 and "broken" in listed.stdout and NUCLEI in listed.stdout
-    assert [(one["name"], "broken" in one) for one in lines("models", "list", env=env)] == [
+    assert [(model["name"], "broken" in model) for model in lines("models", "list", env=env)] == [
         ("cells", True),
         ("nuclei", False),
         ("phase-contrast", False),
@@ -123,11 +123,11 @@ def test_a_broken_model_is_listed_as_broken_and_only_check_fails(imported, tmp_p
     ]
     checked = maskq("models", "check", "--json", env=env)
     assert checked.returncode == 1
-    found = {one["model"]: one["ok"] for one in map(json.loads, checked.stdout.splitlines())}
-    assert found == {"cells": False, NUCLEI: True, "phase-contrast@1": True, "streets@2": True}
+    results = {check["model"]: check["ok"] for check in map(json.loads, checked.stdout.splitlines())}
+    assert results == {"cells": False, NUCLEI: True, "phase-contrast@1": True, "streets@2": True}
 
 
-def test_check_takes_names_and_folders_and_finds_damage(tmp_path):
+def test_check_accepts_names_and_folders_and_finds_damaged_weights(tmp_path):
     (tmp_path / "nuclei").mkdir()
     for file in (SHIPPED / "nuclei").iterdir():
         (tmp_path / "nuclei" / file.name).write_bytes(file.read_bytes())

@@ -1,4 +1,4 @@
-"""`maskq train` as a user meets it: one command gives a model, a stopped one goes on, and a bad folder is explained."""
+"""`maskq train`, run as a process: it creates a model, resumes after a stop, and explains invalid input."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(*arguments: Any, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `maskq train` to its end, on one thread: the order of sums is then always the same."""
+    """Run `maskq train` to its end, on one thread, which fixes the order of sums."""
     return maskq("train", *map(str, arguments), env=ONE_THREAD | (env or {}), timeout=300)
 
 
@@ -50,7 +50,7 @@ def rows(model: Path) -> list[dict[str, str]]:
 
 
 def checkpointed(model: Path, process: subprocess.Popen[str]) -> None:
-    """Wait for the first checkpoint of a training under way; there is one of its beginning before."""
+    """Wait for the first checkpoint after training steps; the initial one is older than the log."""
     log, checkpoint = (model / "training" / name for name in ("log.csv", "checkpoint.pt"))
     deadline = time.monotonic() + 240
     while not log.exists() or checkpoint.stat().st_mtime_ns < log.stat().st_mtime_ns:
@@ -59,9 +59,9 @@ def checkpointed(model: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The models' folder of a training that was not disturbed."""
-    out = tmp_path_factory.mktemp("whole")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models' folder of an undisturbed training."""
+    out = tmp_path_factory.mktemp("undisturbed")
     done = train(data, "--model", "disks", "--out", out, *STEPS)
     assert done.returncode == 0, done.stderr
     assert "5 images to learn from, 1 to validate on" in done.stderr
@@ -69,8 +69,8 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_one_command_gives_a_model_its_split_its_log_and_its_curves(whole: Path) -> None:
-    model = whole / "disks"
+def test_training_writes_the_model_its_split_its_log_and_its_curves(undisturbed: Path) -> None:
+    model = undisturbed / "disks"
     assert {"model.toml", "weights.safetensors", "split.csv"} <= {path.name for path in model.iterdir()}
     assert "4,val" in (model / "split.csv").read_text().split()
     steps = rows(model)
@@ -81,12 +81,12 @@ def test_one_command_gives_a_model_its_split_its_log_and_its_curves(whole: Path)
         assert picture.width > 600 and len(picture.getcolors(1 << 20) or []) > 10
 
 
-def test_objects_of_another_size_are_brought_to_the_size_that_the_network_knows(whole: Path) -> None:
-    spec = (whole / "disks" / "model.toml").read_text()
+def test_images_are_resized_so_that_objects_have_the_default_diameter(undisturbed: Path) -> None:
+    spec = (undisturbed / "disks" / "model.toml").read_text()
     assert "diameter = 40" in spec and "scale = 0.6" in spec
 
 
-def test_killed_and_started_again_it_ends_as_if_it_had_not_been(data: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_and_ends_with_the_same_files(data: Path, undisturbed: Path, tmp_path: Path) -> None:
     process = start("train", data, "--model", "disks", "--out", tmp_path, *STEPS, env=ONE_THREAD)
     checkpointed(tmp_path / "disks", process)
     process.kill()
@@ -95,28 +95,28 @@ def test_killed_and_started_again_it_ends_as_if_it_had_not_been(data: Path, whol
     again = train(data, "--model", "disks", "--out", tmp_path, *STEPS)
     assert again.returncode == 0, again.stderr
     for name in ("weights.safetensors", "model.toml", "training/log.csv"):
-        assert (tmp_path / "disks" / name).read_bytes() == (whole / "disks" / name).read_bytes(), name
+        assert (tmp_path / "disks" / name).read_bytes() == (undisturbed / "disks" / name).read_bytes(), name
 
 
-def test_the_model_runs_and_begins_another_training(data: Path, whole: Path, tmp_path: Path) -> None:
+def test_another_training_starts_from_the_model(data: Path, undisturbed: Path, tmp_path: Path) -> None:
     arguments = (data, "--model", "more", "--from", "disks", "--out", tmp_path, "--steps", "2", "--crop", "32")
-    done = train(*arguments, env={"MASKQ_MODELS": str(whole)})
+    done = train(*arguments, env={"MASKQ_MODELS": str(undisturbed)})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "more" / "weights.safetensors").is_file()
 
 
-def test_interrupted_it_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+def test_ctrl_c_prints_how_to_resume(data: Path, tmp_path: Path) -> None:
     endless = ("--steps", "5000", *STEPS[2:])
     process = start("train", data, "--model", "disks", "--out", tmp_path, *endless, env=ONE_THREAD)
     checkpointed(tmp_path / "disks", process)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in said and "Traceback" not in said
+    assert "the same command goes on" in output and "Traceback" not in output
 
 
-def test_a_finished_model_is_not_written_over(data: Path, whole: Path, tmp_path: Path) -> None:
-    kept = shutil.copytree(whole / "disks", tmp_path / "disks", ignore=shutil.ignore_patterns("training"))
+def test_a_finished_model_is_not_overwritten(data: Path, undisturbed: Path, tmp_path: Path) -> None:
+    kept = shutil.copytree(undisturbed / "disks", tmp_path / "disks", ignore=shutil.ignore_patterns("training"))
     before = (kept / "weights.safetensors").read_bytes()
     done = train(data, "--model", "disks", "--out", tmp_path, *STEPS)
     assert done.returncode == 2 and "has a model already" in done.stderr
@@ -134,8 +134,6 @@ def test_a_finished_model_is_not_written_over(data: Path, whole: Path, tmp_path:
     ],
     ids=["crop", "name", "from", "device", "index"],
 )
-def test_what_cannot_be_trained_is_explained_in_a_line(
-    data: Path, tmp_path: Path, arguments: list[str], why: str
-) -> None:
+def test_invalid_input_is_refused_in_one_line(data: Path, tmp_path: Path, arguments: list[str], why: str) -> None:
     done = train(data, "--model", "disks", "--out", tmp_path, "--steps", "2", *arguments)
     assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
