@@ -18,7 +18,7 @@ from maskq.cli.app import app
 from maskq.producer.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
