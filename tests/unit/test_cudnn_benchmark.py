@@ -126,9 +126,7 @@ def test_on_searches_each_shape_once_and_off_none() -> None:
 def test_the_first_search_waits_for_all_shapes_together_and_those_after_it_for_their_own() -> None:
     auto = CudnnBenchmark("auto")
     assert "s" not in "".join(runs(auto, n, 1) for n in range(INITIAL_SEARCH_COST - 5))
-    assert (
-        runs(auto, "a", 10) == "ooooosbbbb"
-    )  # after 5 of its own, all shapes have run as long as a search
+    assert runs(auto, "a", 10) == "ooooosbbbb"  # after 5 of its own, all shapes have run as long as a search
     assert runs(auto, "b", 25) == "o" * 19 + "s" + "b" * 5  # it cost 9.5 batches and gained a half
 
 

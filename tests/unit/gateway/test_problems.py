@@ -6,7 +6,7 @@ import pytest
 from fastapi import Request
 from redis.exceptions import ConnectionError as RedisDown
 
-from examples.backend.app import refuse
+from examples.backend.app import respond
 from maskq import BrokerUnavailable, InvalidJob, JobExpired, QueueFull, StoreFull, UnknownJob
 from maskq.producer.errors import MaskqError
 from maskq.producer.gateway.errors import GatewayBusy, OtherFormat
@@ -33,8 +33,8 @@ def test_temporary_errors_have_a_retry_after(http: Http, error: MaskqError, retr
 
 def test_the_example_backend_has_retry_after_as_well() -> None:
     request = Request({"type": "http"})
-    assert refuse(request, QueueFull("full", retry_after_s=12.2)).headers["retry-after"] == "13"
-    assert "retry-after" not in refuse(request, UnknownJob("no job")).headers
+    assert respond(request, QueueFull("full", retry_after_s=12.2)).headers["retry-after"] == "13"
+    assert "retry-after" not in respond(request, UnknownJob("no job")).headers
 
 
 @pytest.mark.parametrize("path", ["", "/result", "/labels", "/labels.png"])
