@@ -100,7 +100,8 @@ class Settings(BaseSettings):
     dead_retention_s: int = Field(default=604_800, ge=1)
     """How long a dead letter and its image are kept, seconds."""
     reuse: bool = True
-    """Whether a new job shares the result of an equal job (same image, model, options) that is unfinished or done."""
+    """Whether a new job shares the result of an equal job (same image, model, options and limits) that is unfinished or
+    done."""
     lease_s: float = Field(default=8.0, gt=0)
     """Lease of a stage, seconds: if its worker does not renew the lease for this long, another worker takes over.
     Workers renew three times per lease."""

@@ -114,10 +114,12 @@ class MemoryLedger:
             return True
 
     def state(self, job_id: str) -> State:
+        """The job's state. Raises `UnknownJob`."""
         with self._lock():
             return self._record(job_id).state
 
     def status(self, job_id: str) -> JobStatus:
+        """The job's record. Raises `UnknownJob`."""
         with self._lock():
             record = self._record(job_id)
             return JobStatus(
@@ -143,9 +145,11 @@ class MemoryLedger:
     def wait_with(
         self, job_id: str, timeout: float | None, reads: Sequence[Payload]
     ) -> tuple[JobStatus, Mapping[Payload, bytes]]:
+        """As `wait`, without any of the payloads: they are fetched one by one."""
         return self.wait(job_id, timeout), {}
 
     def cancel(self, job_id: str, call: str | None = None) -> State:
+        """Cancel one submission of the job, and the job if it was the last; returns its state. Raises `UnknownJob`."""
         with self._lock():
             record, call = self._record(job_id), call or uuid.uuid4().hex
             if not record.state.ended and call not in record.cancel_calls:
@@ -158,6 +162,7 @@ class MemoryLedger:
             return record.state
 
     def requeue(self, job_id: str) -> bool:
+        """Retry a dead letter from the stage in which it died. False if the job is not a dead letter."""
         with self._lock():
             record = self._jobs.get(job_id)
             if record is None or record.state is not State.DEAD:
@@ -168,6 +173,7 @@ class MemoryLedger:
             return True
 
     def delete(self, job_id: str) -> bool:
+        """Delete an ended job and its payloads. False if it has not ended."""
         with self._lock():
             if job_id in self._jobs and not self._jobs[job_id].state.ended:
                 return False
@@ -178,13 +184,16 @@ class MemoryLedger:
             return True
 
     def drop_payloads(self, job_id: str) -> None:
+        """Drop everything that is stored of a job."""
         for kind in Payload:
             self.store.drop(job_id, kind)
 
     def exists(self, job_id: str) -> bool:
+        """Whether there is a record of the job."""
         return job_id in self._jobs
 
     def past_retention(self) -> list[str]:
+        """The ended jobs whose retention time is over. They stay until they are deleted."""
         with self._lock():
             return [job_id for job_id, record in self._jobs.items() if self._is_past_retention(record)]
 
@@ -194,9 +203,11 @@ class MemoryLedger:
         return record.state.ended and record.times[record.state] + kept_s <= time.time()
 
     def now(self) -> float:
+        """Seconds since 1970."""
         return time.time()
 
     def dead(self) -> Iterator[JobStatus]:
+        """The dead letters, oldest submission first."""
         yield from (self.status(job_id) for job_id in self.jobs() if self.state(job_id) is State.DEAD)
 
     def jobs(self) -> list[str]:
@@ -205,6 +216,7 @@ class MemoryLedger:
             return list(self._jobs)
 
     def stats(self) -> Stats:
+        """The numbers of waiting, running and dead jobs."""
         with self._lock():
             records = [record for record in self._jobs.values() if not record.state.ended]
             waiting = {name: [time.time()] for name in QUEUES}
@@ -233,9 +245,11 @@ class MemoryStore:
         self._payloads: dict[tuple[str, Payload], bytes] = {}
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
+        """Store a payload, replacing the previous one."""
         self._payloads[job_id, kind] = data
 
     def get(self, job_id: str, kind: Payload) -> bytes:
+        """Raises `PayloadMissing`."""
         try:
             return self._payloads[job_id, kind]
         except KeyError:
@@ -245,10 +259,12 @@ class MemoryStore:
         """There is always room."""
 
     def drop(self, job_id: str, kind: Payload) -> None:
+        """Delete a payload if it is stored."""
         self._payloads.pop((job_id, kind), None)
 
     def jobs(self) -> Iterator[tuple[str, float]]:
-        return iter(())  # payloads of a fake client never lose their job
+        """Nothing: payloads never lose their job."""
+        return iter(())
 
 
 class MemoryConnections:

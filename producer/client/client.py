@@ -1,8 +1,9 @@
 """The client: a web backend queues an image and waits for its masks.
 
-job = Client("redis://localhost").submit("cells.png", model="nuclei")
-result = job.wait(timeout=60)
-result.labels, result.objects
+    job = Client("redis://localhost").submit("cells.png", model="nuclei")
+    result = job.wait(timeout=60)
+
+The result has `labels`, an array, and `objects`.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ class Client:
         """Queue an image and return its job.
 
         `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). If the same `client` has
-        submitted a job with the same `idempotency_key`, that job is returned. So is an equal job (same image, model and
-        options), unless `reuse` is False; its default is `MASKQ_REUSE`.
+        submitted a job with the same `idempotency_key`, that job is returned. So is an equal job (same image, model,
+        options and limits) of any client, unless `reuse` is False; its default is `MASKQ_REUSE`.
 
         While the queue or store is full or the broker is unavailable, retries for `timeout` seconds. Raises
         `InvalidJob`, `PayloadTooLarge`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and `OSError` if the file can't
@@ -145,7 +146,7 @@ class Client:
     def dead(self, *, reason: str | None = None, older_s: float | None = None) -> list[JobStatus]:
         """The dead letters, oldest first.
 
-        Optionally only those whose error message contains `reason` (ignoring case), or that died at least `older_s`
+        Optionally only those whose error message contains `reason` (ignoring case) and that died at least `older_s`
         seconds ago.
         """
         before = math.inf if older_s is None else self._connections.ledger.now() - older_s
