@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from maskq import __version__
 from maskq.producer.schema import validation_message
 
-from . import admin, bench, jobs, old_models, result, run, up, worker
+from . import admin, bench, evaluate, jobs, models, result, run, train, up, worker
 
 #: The modules of the extra `gateway`; every other optional module comes with the extra `worker`.
 _GATEWAY_MODULES = ("fastapi", "python_multipart", "starlette", "uvicorn")
@@ -60,9 +60,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, up, jobs, result, old_models, worker, admin, bench):
+for module in (run, up, jobs, result):
     app.add_typer(module.app)
-app.add_typer(old_models.models, name="models")
+app.add_typer(models.app, name="models")
+for module in (evaluate, train, bench, admin, worker):
+    app.add_typer(module.app)
 
 
 def _print_version(wanted: bool) -> None:

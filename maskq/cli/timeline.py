@@ -1,4 +1,4 @@
-"""The spans of all worker processes, put together: Chrome's trace, a picture, and how busy the device was."""
+"""Merges the trace spans of all worker processes: a Chrome trace, a picture, and how busy the device was."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: What the thread that owns a device calls the time in which the device runs a batch.
+#: The name of the spans in which a device runs a batch.
 ON_DEVICE = "forward"
-#: Colours by what is done; the device's stands out.
+#: Colours of the spans by name; that of the device stands out.
 _COLOURS = {
     "claim": "#9ecae1",
     "decode": "#6baed6",
@@ -23,8 +23,8 @@ _COLOURS = {
     "encode": "#a1d99b",
 }
 _OTHER = "#d9d9d9"
-#: Batches that a picture shows.
-_SHOWN = 20
+#: The number of batches in a picture.
+_BATCHES_DRAWN = 20
 
 
 @dataclass(frozen=True)
@@ -35,46 +35,48 @@ class Timeline:
 
     @classmethod
     def read(cls, folder: Path) -> Timeline:
-        """What the processes wrote there; a line that one was killed in is left out."""
-        found = []
+        """Read the spans that the processes wrote there, without lines cut off when a process was killed."""
+        events = []
         for file in sorted(folder.glob("*.jsonl")):
             for line in file.read_text().splitlines():
                 try:
-                    found.append(json.loads(line))
+                    events.append(json.loads(line))
                 except ValueError:
                     continue
-        return cls(sorted(found, key=lambda event: event["ts"]))
+        return cls(sorted(events, key=lambda event: event["ts"]))
 
     def between(self, began: float, ended: float) -> Timeline:
-        """The events that lie wholly between two times, seconds of the monotonic clock."""
+        """The events that lie entirely between two times, seconds of the monotonic clock."""
         first, last = began * 1e6, ended * 1e6
         return Timeline([e for e in self.events if first <= e["ts"] and e["ts"] + e["dur"] <= last])
 
     def busy(self) -> float:
-        """The part of the time, from the first batch's begin to the last one's end, in which a device ran one."""
+        """The fraction of the time, from the first batch's start to the last one's end, in which a device ran one."""
         spans = [(e["ts"], e["ts"] + e["dur"]) for e in self.events if e["name"] == ON_DEVICE]
         return _covered(spans) / (max(end for _, end in spans) - spans[0][0]) if spans else 0.0
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of all threads together, by what was done."""
+        """Total seconds of all threads, by the name of the span."""
         total: dict[str, float] = {}
         for event in self.events:
             total[event["name"]] = total.get(event["name"], 0.0) + event["dur"] / 1e6
         return total
 
     def write(self, path: Path) -> None:
-        """As a file for chrome://tracing or ui.perfetto.dev."""
+        """Write a file for chrome://tracing or ui.perfetto.dev."""
         names = {(e["pid"], e["cat"]) for e in self.events}
-        said = [{"name": "process_name", "ph": "M", "pid": pid, "args": {"name": name}} for pid, name in sorted(names)]
+        metadata = [
+            {"name": "process_name", "ph": "M", "pid": pid, "args": {"name": name}} for pid, name in sorted(names)
+        ]
         threads = {(e["pid"], e["tid"], e["args"]["thread"]) for e in self.events}
-        said += [
+        metadata += [
             {"name": "thread_name", "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
             for pid, tid, name in sorted(threads)
         ]
-        path.write_text(json.dumps({"traceEvents": said + self.events}))
+        path.write_text(json.dumps({"traceEvents": metadata + self.events}))
 
     def draw(self, path: Path) -> None:
-        """A picture of some twenty batches from the middle: a row a thread, the device's above the others."""
+        """Draw about 20 batches from the middle as a PNG, one row per thread, the device's at the top."""
         import matplotlib
 
         matplotlib.use("Agg")
@@ -90,18 +92,18 @@ class Timeline:
             axes.barh(rows.index(_row(event)), width, left=left, color=colour, height=0.8, edgecolor="white", lw=0.3)
         axes.set(yticks=range(len(rows)), yticklabels=rows, xlabel="milliseconds", xlim=(0, 1000 * seconds))
         axes.invert_yaxis()
-        said = [name for name in _COLOURS if any(e["name"] == name for e in shown)]
-        handles = [patches.Patch(color=_COLOURS[name]) for name in said]
-        axes.legend(handles, said, ncols=len(said), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+        names = [name for name in _COLOURS if any(e["name"] == name for e in shown)]
+        handles = [patches.Patch(color=_COLOURS[name]) for name in names]
+        axes.legend(handles, names, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
         figure.savefig(path, dpi=120)
         pyplot.close(figure)
 
     def _middle(self) -> tuple[float, float]:
-        """When the picture begins, and how many seconds it shows."""
+        """The start of the picture and its length, seconds."""
         times = [e["ts"] / 1e6 for e in self.events if e["name"] == ON_DEVICE]
         if not times:
             return 0.0, 1.0
-        seconds = min(1.0, _SHOWN / len(times)) * max(times[-1] - times[0], 1e-3)
+        seconds = min(1.0, _BATCHES_DRAWN / len(times)) * max(times[-1] - times[0], 1e-3)
         return (times[0] + times[-1] - seconds) / 2, seconds
 
 
@@ -110,10 +112,10 @@ def _row(event: dict[str, Any]) -> str:
 
 
 def _covered(spans: Iterable[tuple[float, float]]) -> float:
-    """The length of the union of intervals that are sorted by their begin."""
-    total, reached = 0.0, float("-inf")
-    for begin, end in spans:
-        if end > reached:
-            total += end - max(begin, reached)
-            reached = end
+    """The length of the union of intervals, which are sorted by their start."""
+    total, covered_to = 0.0, float("-inf")
+    for start, end in spans:
+        if end > covered_to:
+            total += end - max(start, covered_to)
+            covered_to = end
     return total

@@ -41,7 +41,8 @@ def up(devices: Devices = None, cluster_processes: Processes = None) -> int:
         stdout.print(f"  gateway: {stack.gateway_url}/docs")
         stdout.print(f"  broker: export MASKQ_BROKER_URL={stack.settings.broker_url}", soft_wrap=True)
         stdout.print(f"  logs: {stack.log_dir}", soft_wrap=True, markup=False)
-        stdout.print("Queue images with `maskq submit IMAGES...`. Ctrl-C stops the stack; unfinished jobs are kept.")
+        stdout.print("Queue images with `maskq submit IMAGES...`.")
+        stdout.print("Ctrl-C stops the stack; unfinished jobs are kept.")
         with suppress(KeyboardInterrupt):
             stack.supervisor.wait()
         stdout.print("stopping …")

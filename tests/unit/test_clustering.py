@@ -1,4 +1,4 @@
-"""The kernel gives exactly the labels of the published algorithm, on fields of every kind."""
+"""The kernels give exactly the labels of the published algorithm, on fields of every kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskq.segmentation.clustering.kernels import MARGIN
 from tests.published import cluster_published
 
 UNIT = 32.0
-#: Seeds look at runs of pixels, or at once at single pixels, or at these after some comparisons.
+#: Comparisons per run before the pixels are sorted: negative is at once, 1000 is never.
 COMPARISONS = st.sampled_from([-1, 0, 1, 1000])
 
 
@@ -59,17 +59,17 @@ def assert_same(
     parameters: Clustering,
     comparisons: int = clustering._COMPARISONS_PER_RUN,
 ) -> int:
-    """The kernel's and the oracle's labels and scores agree; returns the number of objects."""
+    """Assert that our labels and scores equal the oracle's; returns the number of objects."""
     with patch.object(clustering, "_COMPARISONS_PER_RUN", comparisons):
         labels, scores = cluster(select(*fields), parameters)
-    wanted, wanted_scores = cluster_published(
+    expected, expected_scores = cluster_published(
         *fields,
         seed_threshold=parameters.seed_threshold,
         min_pixels=parameters.min_pixels,
         min_unclustered=parameters.min_unclustered,
     )
-    np.testing.assert_array_equal(labels, wanted)
-    np.testing.assert_array_equal(scores, np.array(wanted_scores, np.float32))
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(scores, np.array(expected_scores, np.float32))
     return len(scores)
 
 
@@ -99,19 +99,21 @@ def test_labels_are_those_of_the_published_algorithm(
 @settings(max_examples=150, deadline=None)
 @given(
     values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.51, 0.89, 0.9, 0.95, 1.0]), min_size=1, max_size=200),
-    places=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=8),
+    positions=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=8),
     sharpness=st.lists(st.sampled_from([0.0, 1e-45, 1e-30, 0.1, 0.7, 3.0, 1e30, 3e38, np.inf]), min_size=1, max_size=5),
     bandwidths=st.sampled_from([1, 2]),
     threshold=st.sampled_from([-1.0, 0.0, 0.9, 2.0]),
     min_unclustered=st.integers(0, 40),
     comparisons=COMPARISONS,
 )
-@example(values=[1.0], places=[(0, 0)], sharpness=[1.0], bandwidths=1, threshold=0.9, min_unclustered=0, comparisons=0)
-def test_few_distinct_values_and_so_ties_everywhere(
-    values, places, sharpness, bandwidths, threshold, min_unclustered, comparisons
+@example(
+    values=[1.0], positions=[(0, 0)], sharpness=[1.0], bandwidths=1, threshold=0.9, min_unclustered=0, comparisons=0
+)
+def test_few_distinct_values_with_ties_everywhere(
+    values, positions, sharpness, bandwidths, threshold, min_unclustered, comparisons
 ):
     n = len(values)
-    embedding = np.array([places[i % len(places)] for i in range(n)], np.float32).T.reshape(2, 1, n)
+    embedding = np.array([positions[i % len(positions)] for i in range(n)], np.float32).T.reshape(2, 1, n)
     precision = np.resize(np.array(sharpness, np.float32), (bandwidths, 1, n))
     fields = embedding, precision, np.array(values, np.float32).reshape(1, n)
     assert_same(fields, Clustering(threshold, 0, min_unclustered), comparisons)
@@ -148,10 +150,10 @@ def test_pure_noise(bandwidths, comparisons):
 
 
 @pytest.mark.parametrize("noisy", [False, True])
-def test_only_the_pixels_of_noise_are_sorted(noisy):
+def test_pixels_are_sorted_only_if_fields_are_noise(noisy):
     rng = np.random.default_rng(3)
     embedding, precision, seediness = blobs(rng, (60, 200), 12, bandwidths=2, noise=0.05, levels=None, touching=False)
-    if noisy:  # many seeds of high seediness, each of a pixel or two
+    if noisy:  # many seeds of high seediness, whose ellipses hold a pixel or two
         hit = rng.random(seediness.shape) < 0.2
         precision[:, hit] = 1e6
         seediness[hit] = rng.uniform(0.9, 1, int(hit.sum()))
@@ -166,15 +168,17 @@ def test_an_empty_foreground_has_no_objects():
     assert labels.shape == (5, 7) and not labels.any() and len(scores) == 0
 
 
-@pytest.mark.parametrize("side", [7, 8, 9, 16])  # 49, 64, 81 and 256 pixels: less than a run, a run, more, some
-def test_a_full_foreground_that_is_one_object(side):
+@pytest.mark.parametrize(
+    "side", [7, 8, 9, 16]
+)  # 49, 64, 81 and 256 pixels: less than a run, one run, more than one, four
+def test_one_object_that_fills_the_image(side):
     ones = np.ones((side, side), np.float32)
     labels, scores = cluster(select(np.zeros((2, side, side), np.float32), ones[None], ones), Clustering())
     assert (labels == 1).all()
     assert scores.dtype == np.float32 and scores.tolist() == [1.0]
 
 
-def test_more_objects_than_16_bits_can_tell_apart():
+def test_more_objects_than_16_bits_can_number():
     side = 264  # 264² = 69,696 objects of 2 × 2 pixels
     block = np.kron(np.arange(side * side).reshape(side, side), np.ones((2, 2), int))
     y, x = np.divmod(block, side)
@@ -186,7 +190,7 @@ def test_more_objects_than_16_bits_can_tell_apart():
     np.testing.assert_array_equal(labels, block + 1)
 
 
-def test_the_margin_is_where_torch_and_numpy_see_phi_fall_to_a_half():
+def test_phi_falls_to_a_half_at_the_margin_in_numpy_and_torch():
     around = (MARGIN.view(np.int32) + np.arange(-8, 9, dtype=np.int32)).view(np.float32)
     for phi in (np.exp(-around), torch.exp(-torch.from_numpy(np.tile(around, 64))).numpy()[:17]):
         np.testing.assert_array_equal(phi > 0.5, around <= MARGIN)

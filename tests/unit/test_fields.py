@@ -1,4 +1,4 @@
-"""Packed fields: what the rounding keeps, what it may change, and what a stranger's bytes get."""
+"""Packed fields: the effects of rounding, and invalid bytes."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ raw_fields = st.tuples(st.sampled_from([4, 5]), st.integers(1, 12), st.integers(
 
 
 def whole(raw, unit):
-    """The foreground without the rounding."""
+    """The foreground without rounding."""
     index = np.flatnonzero(raw[-1] > 0)
     return activate(raw.reshape(len(raw), -1)[:, index], index, raw.shape[1:], unit)
 
 
 @given(raw_fields, st.sampled_from([16.0, 64.0, 1024.0]))
 @settings(max_examples=200, deadline=None)
-def test_rounding_keeps_the_foreground_and_moves_values_by_half_a_last_place(raw, unit):
+def test_rounding_keeps_the_foreground_and_changes_values_by_half_a_last_place(raw, unit):
     packed, exact = unpack(pack(raw, unit)), whole(raw, unit)
     assert packed.shape == exact.shape == raw.shape[1:]
     np.testing.assert_array_equal(packed.index, exact.index)
     offsets = raw.reshape(len(raw), -1)[:2, exact.index]
     bound = np.abs(offsets) * 2.0**-11 + 2.0**-24
     assert (np.abs(packed.embedding - exact.embedding) <= bound + 1e-4 / unit).all()
-    # A sigma of s moves by s·2⁻¹¹, and the precision exp(10 s) by that times ten, relatively.
+    # A sigma of s changes by s·2⁻¹¹, and the precision exp(10 s) by ten times that, relatively.
     sigma = raw.reshape(len(raw), -1)[2:-1, exact.index]
     allowed = 10 * (np.abs(sigma) * 2.0**-11 + 2.0**-24) + 1e-5
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -45,7 +45,7 @@ def test_rounding_keeps_the_foreground_and_moves_values_by_half_a_last_place(raw
     assert np.abs(packed.seediness - exact.seediness).max(initial=0) <= 2.0**-12 + 1e-6
 
 
-def test_objects_with_clear_margins_are_label_for_label_the_same_after_rounding():
+def test_objects_with_clear_margins_have_identical_labels_after_rounding():
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:64, :64].astype(np.float32)
     raw = np.full((5, 64, 64), -3.0, np.float32)
@@ -60,14 +60,14 @@ def test_objects_with_clear_margins_are_label_for_label_the_same_after_rounding(
     np.testing.assert_array_equal(rounded[0], exact[0])
 
 
-def test_a_packed_image_costs_what_its_foreground_does():
+def test_the_size_of_packed_fields_depends_on_the_foreground():
     raw = np.full((5, 100, 100), -1, np.float32)
     raw[4, :10] = 1
     assert len(pack(raw, 64)) == 20 + 10_000 // 8 + 1000 * 5 * 2
 
 
 @given(raw_fields, st.data())
-def test_however_an_image_is_cut_and_in_whatever_order_its_parts_come_it_is_packed_the_same(raw, data):
+def test_the_packed_fields_do_not_depend_on_the_parts_or_their_order(raw, data):
     _, height, width = raw.shape
     rows = sorted({0, height, *data.draw(st.lists(st.integers(0, height), max_size=3))})
     columns = sorted({0, width, *data.draw(st.lists(st.integers(0, width), max_size=3))})
@@ -79,16 +79,16 @@ def test_however_an_image_is_cut_and_in_whatever_order_its_parts_come_it_is_pack
     assert packer.finish() == pack(raw, 64)
 
 
-def test_the_fields_of_many_pixels_are_those_of_each(monkeypatch):
+def test_activation_in_chunks_equals_activation_at_once(monkeypatch):
     raw = np.random.default_rng(0).normal(0, 2, (5, 40, 50)).astype(np.float32)
     at_once = unpack(pack(raw, 64))
     monkeypatch.setattr(fields, "_CHUNK", 100)
-    in_portions = unpack(pack(raw, 64))
+    in_chunks = unpack(pack(raw, 64))
     for name in ("index", "embedding", "precision", "seediness"):
-        np.testing.assert_allclose(getattr(in_portions, name), getattr(at_once, name), rtol=1e-6)
+        np.testing.assert_allclose(getattr(in_chunks, name), getattr(at_once, name), rtol=1e-6)
 
 
-def test_a_network_that_gives_nan_is_told():
+def test_nan_is_an_error():
     raw = np.ones((4, 4, 4), np.float32)
     raw[0, 1, 1] = np.nan
     with pytest.raises(InvalidFields, match="NaN"):

@@ -1,4 +1,4 @@
-"""A published checkpoint gives the fields that it gave, and any other file an error that says what is wrong."""
+"""An imported checkpoint computes the same fields as before; any other file is refused with the reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREET, MICROSCOPY = (3, 1), (1, 2)
 
 
 class Executed:
-    """A pickle that runs code where it is let: it leaves a file."""
+    """A pickle that creates a file if it is loaded without protection."""
 
     def __init__(self, file):
         self.file = file
@@ -37,18 +37,18 @@ def street():
 
 
 def changed(network, **changes):
-    """Its checkpoint's bytes with entries replaced, added, or (where None) taken out."""
+    """The network's checkpoint with entries replaced, added, or, if None, removed."""
     state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
     for name, tensor in changes.items():
         state[name.replace("__", ".")] = tensor
     return saved({"model_state_dict": {name: tensor for name, tensor in state.items() if tensor is not None}})
 
 
-def imported(data: bytes, folder: Path) -> Segmenter:
+def import_checkpoint(data: bytes, folder: Path) -> Segmenter:
     (folder / "best.pth").write_bytes(data)
-    found = import_file(folder / "best.pth")
-    spec = ModelSpec(name="them", unit=PUBLISHED_UNIT, **found.spec_fields)
-    return Segmenter.load(add_version(folder, spec, found.weights))
+    imported = import_file(folder / "best.pth")
+    spec = ModelSpec(name="them", unit=PUBLISHED_UNIT, **imported.spec_fields)
+    return Segmenter.load(add_version(folder, spec, imported.weights))
 
 
 @pytest.mark.parametrize(("layout", "parameters"), [(STREET, 2_252_644), ((3, 2), 2_252_838)])
@@ -61,7 +61,7 @@ def test_the_checkpoints_of_these_tests_are_as_large_as_the_published_ones(layou
 @pytest.mark.parametrize("layout", [STREET, MICROSCOPY, (3, 2), (1, 1)], ids=str)
 def test_an_imported_network_gives_the_fields_that_it_gave(layout, tmp_path):
     network = published(*layout)
-    segmenter = imported(checkpoint(network), tmp_path)
+    segmenter = import_checkpoint(checkpoint(network), tmp_path)
     inputs = torch.randn(2, layout[0], 32, 48)
     with torch.inference_mode():
         expected = network(inputs).numpy()
@@ -146,7 +146,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(street, tmp_path):
         read_checkpoint(data)
     assert not (tmp_path / "ran").exists()
     torch.load(io.BytesIO(data), weights_only=False)
-    assert (tmp_path / "ran").exists()  # so it would have
+    assert (tmp_path / "ran").exists()  # without protection it runs
 
 
 def test_a_version_that_is_there_is_not_overwritten(tmp_path):

@@ -1,4 +1,4 @@
-"""Batches: what an image is answered depends neither on its padding nor on what else is in its batch."""
+"""Batches: the result of an image depends neither on its padding nor on the other images of its batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from maskq.segmentation.segmenter import Segmenter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-#: Raw values may differ by so much between an image alone and in a batch, padded or not: rounding, in other orders.
+#: Limit of the difference between raw values of an image alone and in a batch: rounding in another order.
 TOLERANCE = 1e-4
 cells = st.integers(1, 6)
 
@@ -32,7 +32,7 @@ def nuclei():
 
 
 def image(height, width, seed):
-    """Discs on noise, prepared for the network; so bright at the border that what lies beyond it would matter."""
+    """A preprocessed image of discs on noise, bright at the border, so that values beyond the border would matter."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     centres = rng.uniform(0, (height, width), (1 + height * width // 600, 2))
@@ -44,12 +44,12 @@ def whole(planes, compact=False):
     return Input(pad(planes), (slice(0, planes.shape[1]), slice(0, planes.shape[2])), compact)
 
 
-def answers(segmenter, batch, shape):
+def run(segmenter, batch, shape):
     return segmenter.finish(segmenter.start(batch, shape))
 
 
-def alone(segmenter, one):
-    return answers(segmenter, [one], one.planes.shape[1:])[0]
+def run_alone(segmenter, item):
+    return run(segmenter, [item], item.planes.shape[1:])[0]
 
 
 # Padding and batches
@@ -58,35 +58,35 @@ def alone(segmenter, one):
 @given(cells, cells, st.integers(0, 20), st.integers(0, 20), st.integers(0, 99))
 @settings(deadline=None, max_examples=30)
 def test_padding_changes_nothing(nuclei, rows, columns, down, right, seed):
-    one = whole(image(8 * rows, 8 * columns, seed))
-    (padded,) = answers(nuclei, [one], (8 * (rows + down), 8 * (columns + right)))
-    np.testing.assert_allclose(padded, alone(nuclei, one), atol=TOLERANCE)
+    item = whole(image(8 * rows, 8 * columns, seed))
+    (padded,) = run(nuclei, [item], (8 * (rows + down), 8 * (columns + right)))
+    np.testing.assert_allclose(padded, run_alone(nuclei, item), atol=TOLERANCE)
 
 
 @given(st.lists(st.tuples(st.integers(1, 48), st.integers(1, 48)), min_size=1, max_size=4), st.integers(0, 99))
 @settings(deadline=None, max_examples=20)
 def test_an_image_in_a_batch_of_many_sizes_gives_what_it_gives_alone(nuclei, sizes, seed):
     batch = [whole(image(*size, seed + n)) for n, size in enumerate(sizes)]
-    for one, found in zip(batch, answers(nuclei, batch, (48, 56)), strict=True):
-        assert found.shape[1:] == tuple(of.stop for of in one.core)
-        np.testing.assert_allclose(found, alone(nuclei, one), atol=TOLERANCE)
+    for item, fields in zip(batch, run(nuclei, batch, (48, 56)), strict=True):
+        assert fields.shape[1:] == tuple(side.stop for side in item.core)
+        np.testing.assert_allclose(fields, run_alone(nuclei, item), atol=TOLERANCE)
 
 
-def test_without_the_masks_padding_would_be_seen(nuclei):
-    """So the equality above says something: by zeros or by the edge repeated, more than the whole of a margin."""
+def test_without_the_padding_mask_padding_changes_the_fields(nuclei):
+    """The equality above is not trivial: padding with zeros or the edge changes values by more than a margin."""
     planes = image(48, 48, 0)
-    found = alone(nuclei, whole(planes))
+    expected = run_alone(nuclei, whole(planes))
     for mode in ("constant", "edge"):
         padded = np.pad(planes, ((0, 0), (0, 16), (0, 32)), mode=mode)
-        assert np.abs(nuclei.forward(padded[None])[0, :, :48, :48] - found).max() > 0.5
+        assert np.abs(nuclei.forward(padded[None])[0, :, :48, :48] - expected).max() > 0.5
 
 
-def test_an_image_on_the_ladder_has_the_foreground_that_it_has_alone(nuclei):
-    one = whole(image(118, 93, 1), compact=True)
-    on_ladder, own = answers(nuclei, [one], bucket_shape(118, 93))[0], alone(nuclei, one)
-    np.testing.assert_array_equal(on_ladder.foreground, own.foreground)
-    np.testing.assert_allclose(on_ladder.values.astype(float), own.values.astype(float), rtol=2e-3, atol=TOLERANCE)
-    assert 100 < own.foreground.sum() < 118 * 93 - 100
+def test_an_image_padded_to_its_bucket_has_the_foreground_that_it_has_alone(nuclei):
+    item = whole(image(118, 93, 1), compact=True)
+    padded, alone = run(nuclei, [item], bucket_shape(118, 93))[0], run_alone(nuclei, item)
+    np.testing.assert_array_equal(padded.foreground, alone.foreground)
+    np.testing.assert_allclose(padded.values.astype(float), alone.values.astype(float), rtol=2e-3, atol=TOLERANCE)
+    assert 100 < alone.foreground.sum() < 118 * 93 - 100
 
 
 @given(
@@ -95,48 +95,48 @@ def test_an_image_on_the_ladder_has_the_foreground_that_it_has_alone(nuclei):
     st.integers(0, 2),
     st.integers(0, 2),
 )
-def test_beyond_an_input_there_is_nothing_of_what_the_memory_held_before(sizes, channels, down, right):
+def test_the_padding_of_a_batch_is_zero_whatever_the_memory_contained(sizes, channels, down, right):
     batch = [whole(np.full((channels, 8 * rows, 8 * columns), 1 + n)) for n, (rows, columns) in enumerate(sizes)]
     shape = 8 * (max(rows for rows, _ in sizes) + down), 8 * (max(columns for _, columns in sizes) + right)
 
-    def used(*arguments, own=torch.empty, **how):
-        return own(*arguments, **how).fill_(torch.nan)
+    def dirty(*arguments, empty=torch.empty, **options):
+        return empty(*arguments, **options).fill_(torch.nan)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(torch, "empty", used)
-        found = inference._stack(batch, shape)
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    for own, (rows, columns), value in zip(found.numpy(), sizes, range(1, 4), strict=False):
+        patched.setattr(torch, "empty", dirty)
+        planes = inference._stack(batch, shape)
+    assert planes.is_contiguous(memory_format=torch.channels_last)
+    for sample, (rows, columns), value in zip(planes.numpy(), sizes, range(1, 4), strict=False):
         expected = np.zeros((channels, *shape), np.float32)
         expected[:, : 8 * rows, : 8 * columns] = value
-        np.testing.assert_array_equal(own, expected)
+        np.testing.assert_array_equal(sample, expected)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @torch.inference_mode()
-def test_a_batch_of_the_inputs_own_shape_is_what_the_network_gives(channels):
+def test_a_batch_without_padding_gets_the_networks_own_fields(channels):
     network = nn.Conv2d(channels, 5, 3, padding=1)
     planes = np.random.default_rng(0).normal(0, 1, (2, channels, 16, 24)).astype(np.float32)
     runner = InferenceRunner(network, torch.device("cpu"), torch.float32, supports_padding=False)
-    batch = [Input(one, (slice(2, 9), slice(0, 24)), compact=False) for one in planes]
-    found = runner.finish(runner.start(batch, (16, 24)))
-    np.testing.assert_allclose(np.stack(found), network(torch.from_numpy(planes)).numpy()[:, :, 2:9], atol=1e-6)
+    batch = [Input(sample, (slice(2, 9), slice(0, 24)), compact=False) for sample in planes]
+    fields = runner.finish(runner.start(batch, (16, 24)))
+    np.testing.assert_allclose(np.stack(fields), network(torch.from_numpy(planes)).numpy()[:, :, 2:9], atol=1e-6)
 
 
-def test_a_program_is_run_at_its_inputs_shape_alone():
+def test_a_program_runs_only_at_its_inputs_own_shape():
     segmenter = Segmenter(nn.Conv2d(1, 5, 1), ModelSpec(name="p", network="program"))
-    one = whole(np.zeros((1, 16, 16), np.float32))
+    item = whole(np.zeros((1, 16, 16), np.float32))
     assert not segmenter.supports_padding and Segmenter.load(find("nuclei")).supports_padding
-    assert alone(segmenter, one).shape == (5, 16, 16)
+    assert run_alone(segmenter, item).shape == (5, 16, 16)
     with pytest.raises(ValueError, match=r"their own shape alone, and not all are \(16, 24\)"):
-        segmenter.start([one], (16, 24))
+        segmenter.start([item], (16, 24))
 
 
 # The foreground
 
 
-class Given(nn.Module):
-    """A network that gives the raw fields that it was given, whatever it sees."""
+class Constant(nn.Module):
+    """A network that returns the same raw fields for every input."""
 
     def __init__(self, raw):
         super().__init__()
@@ -151,16 +151,16 @@ def inputs(raw, cores):
 
 
 def on_cpu(raw, cores):
-    """What a CPU answers where its network gives `raw` (N, fields, h, w)."""
-    runner = InferenceRunner(Given(raw), torch.device("cpu"), torch.float32, supports_padding=False)
+    """A CPU's results if its network returns `raw` (N, fields, h, w)."""
+    runner = InferenceRunner(Constant(raw), torch.device("cpu"), torch.float32, supports_padding=False)
     return runner.finish(runner.start(inputs(raw, cores), raw.shape[2:]))
 
 
 def as_on_gpu(raw, cores):
-    """The same by what a GPU does, without one."""
+    """The results of `on_cpu` from a GPU's code, without a GPU."""
     batch = inputs(raw, cores)
-    found = inference._compact_on_device(Given(raw)(None), inference._regions(batch)[:, 2:])
-    return inference._split(batch, *(tensor.contiguous().numpy() for tensor in found))
+    compacted = inference._compact_on_device(Constant(raw)(None), inference._regions(batch)[:, 2:])
+    return inference._split(batch, *(tensor.contiguous().numpy() for tensor in compacted))
 
 
 EITHER_DEVICE = pytest.mark.parametrize("compacted", [on_cpu, as_on_gpu])
@@ -168,16 +168,16 @@ EITHER_DEVICE = pytest.mark.parametrize("compacted", [on_cpu, as_on_gpu])
 
 def cores(height, width):
     return st.tuples(*(st.tuples(st.integers(0, side - 1), st.integers(1, side)) for side in (height, width))).map(
-        lambda ends: tuple(slice(min(pair), max(min(pair) + 1, *pair)) for pair in ends)
+        lambda pairs: tuple(slice(min(pair), max(min(pair) + 1, *pair)) for pair in pairs)
     )
 
 
-#: Where float16 rounds, ends, or has no digits left; and what is no number's size.
+#: Values that float16 rounds, clips or flushes to 0, and infinities.
 EDGES = np.float32([0.0, -0.0, 65504, 65519, 65520, -65520, 1e6, 3e38, np.inf, -np.inf, 6e-8, 3e-8, 2.9e-8, -1e-45])
 
 
 def raw_fields(shape, seed):
-    """Values of the usual size, and among them all edges."""
+    """Values of the usual size, mixed with `EDGES`."""
     rng = np.random.default_rng(seed)
     usual = rng.normal(0, 3, shape).astype(np.float32)
     return np.where(rng.random(shape) < 0.3, rng.choice(EDGES, shape), usual)
@@ -190,39 +190,41 @@ def raw_fields(shape, seed):
     data=st.data(),
 )
 @settings(deadline=None)
-def test_the_foreground_is_bit_for_bit_what_numpy_makes_of_the_raw_fields(compacted, shape, seed, data):
+def test_both_devices_compact_the_raw_fields_bit_for_bit_as_numpy_does(compacted, shape, seed, data):
     raw = raw_fields(shape, seed)
     wanted = [data.draw(cores(*raw.shape[2:])) for _ in raw]
-    for own, core, found in zip(raw, wanted, compacted(raw, wanted), strict=True):
-        by_numpy = compact(np.ascontiguousarray(own[:, *core]))
-        assert isinstance(found, CompactFields) and found.values.dtype == np.float16 and found.values.flags.c_contiguous
-        np.testing.assert_array_equal(found.foreground, by_numpy.foreground)
-        np.testing.assert_array_equal(found.values.view(np.uint16), by_numpy.values.view(np.uint16))
+    for sample, core, result in zip(raw, wanted, compacted(raw, wanted), strict=True):
+        expected = compact(np.ascontiguousarray(sample[:, *core]))
+        assert (
+            isinstance(result, CompactFields) and result.values.dtype == np.float16 and result.values.flags.c_contiguous
+        )
+        np.testing.assert_array_equal(result.foreground, expected.foreground)
+        np.testing.assert_array_equal(result.values.view(np.uint16), expected.values.view(np.uint16))
 
 
-def test_a_batch_may_ask_for_some_raw_and_some_compact(nuclei):
+def test_a_batch_can_mix_raw_and_compact_results(nuclei):
     planes, core = image(40, 48, 2), (slice(8, 40), slice(0, 41))
-    raw, foreground = answers(nuclei, [Input(planes, core, False), Input(planes, core, True)], (40, 48))
+    raw, foreground = run(nuclei, [Input(planes, core, False), Input(planes, core, True)], (40, 48))
     assert raw.shape == (5, 32, 41) and raw.dtype == np.float32
     np.testing.assert_array_equal(foreground.values, compact(raw).values)
 
 
-def test_an_image_is_packed_as_its_raw_fields_are(nuclei):
+def test_the_packed_fields_of_an_image_equal_its_packed_raw_fields(nuclei):
     pixels = np.random.default_rng(0).integers(0, 255, (61, 90, 1), np.uint8)
-    raw = alone(nuclei, whole(to_input(pixels, "grey", "percentile")))
+    raw = run_alone(nuclei, whole(to_input(pixels, "grey", "percentile")))
     assert nuclei.fields(pixels) == pack(raw, nuclei.spec.unit)
     assert len(unpack(nuclei.fields(pixels)).index) > 50
 
 
 @EITHER_DEVICE
 @pytest.mark.parametrize(("channel", "seed"), [(0, 1.0), (2, 1.0), (4, np.nan)])
-def test_nan_in_the_part_that_is_wanted_is_told_and_elsewhere_it_is_not(compacted, channel, seed):
+def test_nan_is_an_error_in_the_wanted_part_only(compacted, channel, seed):
     raw = np.ones((2, 5, 8, 8), np.float32)
     raw[1, 4, 3, 4], raw[1, channel, 3, 4] = seed, np.nan
     with pytest.raises(InvalidFields, match="NaN"):
         compacted(raw, [(slice(0, 8), slice(0, 8)), (slice(3, 4), slice(4, 8))])
     compacted(raw, [(slice(0, 8), slice(0, 8)), (slice(3, 4), slice(5, 8))])
-    raw[1, 4, 3, 4] = -1  # what is no foreground is not looked at
+    raw[1, 4, 3, 4] = -1  # background pixels are not checked
     compacted(raw, [(slice(0, 8), slice(0, 8))] * 2)
 
 
@@ -230,17 +232,15 @@ def test_nan_in_the_part_that_is_wanted_is_told_and_elsewhere_it_is_not(compacte
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_is_near_and_its_answers_are_float32(precision):
-    exactly, roughly = (Segmenter.load(find("nuclei"), precision=one) for one in ("fp32", precision))
-    assert roughly.nbytes == pytest.approx(exactly.nbytes / 2, rel=0.01)
+def test_half_precision_is_close_and_its_results_are_float32(precision):
+    exact, half = (Segmenter.load(find("nuclei"), precision=name) for name in ("fp32", precision))
+    assert half.nbytes == pytest.approx(exact.nbytes / 2, rel=0.01)
     batch = [whole(image(40, 48, 3)), whole(image(24, 30, 4))]
-    for near, true in zip(
-        answers(roughly, batch, aligned_shape(40, 48)), answers(exactly, batch, (40, 48)), strict=True
-    ):
-        assert near.dtype == np.float32
-        assert 0 < np.abs(near - true).mean() < 0.1
+    for rounded, true in zip(run(half, batch, aligned_shape(40, 48)), run(exact, batch, (40, 48)), strict=True):
+        assert rounded.dtype == np.float32
+        assert 0 < np.abs(rounded - true).mean() < 0.1
 
 
-def test_a_program_is_run_as_it_was_exported():
+def test_a_program_keeps_the_precision_that_it_was_exported_with():
     segmenter = Segmenter(nn.Conv2d(1, 5, 1), ModelSpec(name="p", network="program"), precision="bf16")
-    assert alone(segmenter, whole(np.zeros((1, 8, 8), np.float32))).dtype == np.float32
+    assert run_alone(segmenter, whole(np.zeros((1, 8, 8), np.float32))).dtype == np.float32

@@ -1,4 +1,4 @@
-"""Networks of every kind on a device: programs of a user's own, and the few models that are kept loaded."""
+"""Exported programs, and the cache of loaded models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROGRAM = ModelSpec(name="mine", network="program")
 
 
 class Small(nn.Module):
-    """A network of a user's own: brightness is seediness, a view that wants its memory in order."""
+    """A user's network with a `view`, which needs contiguous memory."""
 
     def __init__(self, fields=5):
         super().__init__()
@@ -66,12 +66,12 @@ def load(data: bytes, folder: Path, spec: ModelSpec = PROGRAM) -> Segmenter:
 
 
 def rewritten(data: bytes, name: str, change) -> bytes:
-    """The archive with one record changed."""
+    """The archive with the content of one file changed."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
-        for one in old.namelist():
-            content = old.read(one)
-            new.writestr(one, change(content) if one.endswith(name) else content)
+        for file in old.namelist():
+            content = old.read(file)
+            new.writestr(file, change(content) if file.endswith(name) else content)
     return stream.getvalue()
 
 
@@ -99,8 +99,8 @@ def test_a_program_says_what_it_takes_and_gives(small):
 
 def test_a_program_is_imported_as_a_checkpoint_is(small, tmp_path):
     (tmp_path / "mine.pt2").write_bytes(small)
-    found = import_file(tmp_path / "mine.pt2")
-    folder = add_version(tmp_path, ModelSpec(name="mine", **found.spec_fields), found.weights)
+    imported = import_file(tmp_path / "mine.pt2")
+    folder = add_version(tmp_path, ModelSpec(name="mine", **imported.spec_fields), imported.weights)
     assert sorted(path.name for path in folder.iterdir()) == ["model.toml", "program.pt2"]
     assert Segmenter.load(folder).spec.network == "program"
 
@@ -199,7 +199,7 @@ def test_a_program_in_the_older_format_is_refused(small, tmp_path):
         load(stream.getvalue(), tmp_path)
 
 
-# Those that are kept loaded
+# The model cache
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_past_the_bound_the_least_recently_used_go_and_the_last_one_stays(models
 
 @pytest.fixture
 def device(models, monkeypatch) -> Device:
-    """A CPU that keeps one model loaded and sees every change of one at once."""
+    """A CPU device that keeps one model loaded and sees each change of a model at once."""
     monkeypatch.setattr("maskq.workers.device.device.ModelRegistry", partial(ModelRegistry, refresh_s=0))
     settings = Settings(models=str(models), model_memory=0, torch_threads=1, tile_pixels=1024, max_pixels=100_000)
     return Device(DeviceSpec("cpu"), settings)
@@ -276,12 +276,12 @@ def device(models, monkeypatch) -> Device:
 def test_a_job_that_has_begun_goes_on_with_what_it_began_with(models, device, monkeypatch):
     before, pixels, ran = model.read_spec(models / "cells" / "3"), np.zeros((16, 16, 1), np.uint8), []
 
-    def start(segmenter, batch, shape, own=Segmenter.start):
+    def start(segmenter, batch, shape, start=Segmenter.start):
         ran.append(segmenter)
-        if len(ran) == 1:  # after the job's first view its model changes, and another job has that one loaded
+        if len(ran) == 1:  # after the job's first view its model changes, and another job loads the new one
             put(models, 3, seed=1, unit=32)
             other.append(device._models.get("cells@3"))
-        return own(segmenter, batch, shape)
+        return start(segmenter, batch, shape)
 
     other = []
     monkeypatch.setattr(Segmenter, "start", start)

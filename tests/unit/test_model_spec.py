@@ -1,4 +1,4 @@
-"""A model's folder gives back what was written, and nothing else is taken for a model."""
+"""A model is read from its folder as it was written, and invalid folders and names are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTS = b"weights, as far as a folder can tell"
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """A user's folder of two models, beside which lies a third."""
+    """A user's folder of two models; a third is in a neighbouring folder."""
     for folder in ("mine/cells", "mine/worms", "other/secret"):
         write_model(tmp_path / folder, ModelSpec(name=Path(folder).name, summary="Bright on dark"), WEIGHTS)
     return tmp_path / "mine"
@@ -55,7 +55,7 @@ def test_writing_again_replaces_the_model(tmp_path: Path) -> None:
         }
     )
 )
-def test_any_model_survives_its_folder(values: dict[str, Any]) -> None:
+def test_any_spec_is_read_as_it_was_written(values: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         written = write_model(Path(folder), ModelSpec(**values), WEIGHTS)
         assert read_spec(Path(folder)) == written
@@ -86,7 +86,7 @@ def test_any_model_survives_its_folder(values: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_model_that_makes_no_sense_is_refused_by_its_field(wrong: dict[str, Any]) -> None:
+def test_an_invalid_spec_is_refused_by_its_field(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         ModelSpec.model_validate({"name": "cells"} | wrong)
 
@@ -96,7 +96,7 @@ def test_a_model_knows_its_number_of_channels(channels: Any, count: int) -> None
     assert ModelSpec(name="cells", channels=channels).channel_count == count
 
 
-# What was tampered with
+# Modified folders
 
 
 def test_weights_that_were_changed_are_refused(models: Path) -> None:
@@ -149,14 +149,14 @@ def test_the_first_folder_that_has_the_name_wins(models: Path, tmp_path: Path) -
     assert find("worms", (tmp_path / "first", models)) == tmp_path / "first" / "worms"
 
 
-def test_what_is_there_is_listed_by_name(models: Path) -> None:
+def test_models_are_listed_by_name(models: Path) -> None:
     (models / "notes").mkdir()
     (models / "cells.txt").touch()
-    listed = [found.spec.name for found in ModelRegistry((models,)).list_models() if isinstance(found, RegisteredModel)]
+    listed = [model.spec.name for model in ModelRegistry((models,)).list_models() if isinstance(model, RegisteredModel)]
     assert listed == sorted(listed) and {"cells", "worms"} <= set(listed) and "secret" not in listed
 
 
-def test_an_unknown_model_is_answered_with_what_there_is(models: Path) -> None:
+def test_the_error_for_an_unknown_model_names_the_known_ones(models: Path) -> None:
     with pytest.raises(UnknownModel, match=r"no model 'cell'; there are: .*\bcells, .*\bworms"):
         find("cell", (models,))
 

@@ -1,4 +1,4 @@
-"""What the network sees does not depend on how the camera's software happened to store the scene."""
+"""The network's input does not depend on the format in which a scene is stored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_input_has_the_channels_of_the_network_first(
 
 
 def unit(values: list[int], channels: Channels) -> list[float]:
-    """What becomes of one pixel's channels, in 255ths."""
+    """The `unit` input of one pixel, in 255ths."""
     planes = to_input(np.array([[values]], np.uint8), channels, "unit")
     return [round(value * 255, 3) for value in planes.ravel().tolist()]
 
@@ -67,12 +67,12 @@ def test_grey_is_luminance_or_the_first_channel_or_the_mean(values: list[int], g
     ],
     ids=["grey", "grey-alpha", "rgb", "rgb-alpha", "five"],
 )
-def test_rgb_repeats_grey_and_drops_what_is_beyond_blue(values: list[int], colour: list[float]) -> None:
+def test_rgb_repeats_grey_and_drops_further_channels(values: list[int], colour: list[float]) -> None:
     assert unit(values, "rgb") == colour
 
 
 @pytest.mark.parametrize(
-    ("pixels", "wanted"),
+    ("pixels", "expected"),
     [
         (np.array([True, False]), [1, 0]),
         (np.array([0, 51, 255], np.uint8), [0, 0.2, 1]),
@@ -86,8 +86,8 @@ def test_rgb_repeats_grey_and_drops_what_is_beyond_blue(values: list[int], colou
     ],
     ids=lambda value: str(value.dtype) if isinstance(value, np.ndarray) else "",
 )
-def test_unit_divides_integers_by_their_most_and_leaves_bool_and_floats(pixels: Array, wanted: list[float]) -> None:
-    np.testing.assert_allclose(to_input(pixels.reshape(1, -1, 1), "grey", "unit").ravel(), wanted, rtol=1e-6)
+def test_unit_divides_integers_by_their_maximum_and_keeps_bool_and_floats(pixels: Array, expected: list[float]) -> None:
+    np.testing.assert_allclose(to_input(pixels.reshape(1, -1, 1), "grey", "unit").ravel(), expected, rtol=1e-6)
 
 
 STORED = {
@@ -123,8 +123,8 @@ def test_a_scene_gives_one_input_however_it_is_stored(stored: Array, channels: C
     )
 )
 @BOTH
-def test_values_that_are_looked_up_are_those_that_are_reckoned(pixels: Array, channels: Channels) -> None:
-    # int32 is reckoned, in float64, at another scale
+def test_normalisation_by_table_equals_normalisation_by_arithmetic(pixels: Array, channels: Channels) -> None:
+    # int32 is computed in float64, at another scale
     np.testing.assert_allclose(
         to_input(pixels, channels, "percentile"),
         to_input(pixels.astype(np.int32), channels, "percentile"),
@@ -140,13 +140,13 @@ def test_percentiles_put_most_of_a_scene_between_0_and_1_and_clip_the_rest() -> 
     assert np.percentile(plane, (1, 99.8)) == pytest.approx([0, 1], abs=1e-5)
 
 
-def test_channels_are_stretched_each_by_itself() -> None:
+def test_each_channel_is_normalised_separately() -> None:
     dim = SCENE // [1, 2, 4]
     planes = to_input(dim.astype(np.uint8), "rgb", "percentile")
     assert np.percentile(planes, 99.8, axis=(1, 2)) == pytest.approx([1, 1, 1], abs=1e-5)
 
 
-def test_a_large_image_is_stretched_by_a_sample_of_its_pixels() -> None:
+def test_a_large_image_is_normalised_by_a_sample_of_its_pixels() -> None:
     ramp = np.tile(np.linspace(0, 1000, 2000, dtype=np.float32), (1200, 1))[..., None]
     plane = to_input(ramp, "grey", "percentile")[0]
     assert np.percentile(plane, (1, 99.8)) == pytest.approx([0, 1], abs=5e-3)
@@ -159,12 +159,12 @@ def test_a_flat_image_becomes_0(kind: str, value: int, channels: Channels) -> No
     assert not to_input(np.full((8, 8, 3), value).astype(kind), channels, "percentile").any()
 
 
-def test_rounding_in_a_flat_float_image_does_not_become_a_picture() -> None:
+def test_rounding_in_a_flat_float_image_is_not_amplified() -> None:
     noise = np.random.default_rng(0).choice([1, np.nextafter(np.float32(1), np.float32(2))], (40, 40, 1))
     assert np.abs(to_input(noise.astype(np.float32), "grey", "percentile")).max() < 0.2
 
 
-def test_a_faint_scene_far_from_0_is_no_rounding_in_integers() -> None:
+def test_a_faint_integer_scene_far_from_0_is_not_taken_for_rounding() -> None:
     plane = to_input(SCENE[..., :1].astype(np.uint32) + 4_000_000_000, "grey", "percentile")
     assert plane.max() >= 1
 
@@ -196,7 +196,7 @@ def test_values_at_the_ends_of_a_float_stay_finite(
     assert np.isfinite(to_input(pixels, channels, normalisation)).all()
 
 
-def test_pixels_are_left_as_they_were() -> None:
+def test_pixels_are_not_modified() -> None:
     pixels = SCENE.copy()
     for channels in CHANNELS:
         for normalisation in NORMALISATIONS:
@@ -204,7 +204,7 @@ def test_pixels_are_left_as_they_were() -> None:
     np.testing.assert_array_equal(pixels, SCENE)
 
 
-# The size
+# Size
 
 
 def test_padding_repeats_the_last_row_and_column_and_keeps_the_image() -> None:

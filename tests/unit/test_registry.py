@@ -1,4 +1,4 @@
-"""What a name means among a user's folders, URLs and the package, as models come, change and break."""
+"""Finding models by name in folders, URLs and the package, while models are added, changed or broken."""
 
 from __future__ import annotations
 
@@ -14,50 +14,52 @@ from maskq.segmentation.models.registry import BrokenModel, ModelRegistry, refus
 from maskq.segmentation.models.spec import ModelSpec, read_card, read_weights, write_model
 from maskq.segmentation.models.storage import Location, list_names
 
-#: What comes with the package.
+#: The models that come with the package.
 NUCLEI, PHASE = "nuclei@3", "phase-contrast@1"
 WEIGHTS = b"weights, as far as a folder can tell"
 
 
-def put(folder: Path, label: str, *, version_folder: bool = True, weights: bytes = WEIGHTS, **spec: object) -> Path:
-    """Write the model `NAME@VERSION` where it belongs, or as the only one of its name."""
-    name, _, version = label.partition("@")
-    place = folder / name / version if version_folder else folder / name
-    write_model(place, ModelSpec.model_validate({"name": name, "version": int(version)} | spec), weights)
-    return place
+def put(folder: Path, ref: str, *, version_folder: bool = True, weights: bytes = WEIGHTS, **spec: object) -> Path:
+    """Write the model `NAME@VERSION` into `NAME/VERSION`, or into `NAME`."""
+    name, _, version = ref.partition("@")
+    location = folder / name / version if version_folder else folder / name
+    write_model(location, ModelSpec.model_validate({"name": name, "version": int(version)} | spec), weights)
+    return location
 
 
-def labels(repository: ModelRegistry) -> list[str]:
-    return [f"{one.name} broken" if isinstance(one, BrokenModel) else one.spec.ref for one in repository.list_models()]
+def refs(registry: ModelRegistry) -> list[str]:
+    return [
+        f"{model.name} broken" if isinstance(model, BrokenModel) else model.spec.ref for model in registry.list_models()
+    ]
 
 
-# What a name means
+# Names
 
 
 def test_a_name_means_its_highest_version_and_a_label_that_one(tmp_path: Path) -> None:
     put(tmp_path, "cells@1", version_folder=False)
     for version in (2, 10, 9):
         put(tmp_path, f"cells@{version}")
-    repository = ModelRegistry([tmp_path])
-    assert repository.find("cells").spec.version == 10
-    assert [repository.find(f"cells@{n}").spec.version for n in (1, 2, 9)] == [1, 2, 9]
-    assert repository.find("cells@2").location == tmp_path / "cells" / "2"
+    registry = ModelRegistry([tmp_path])
+    assert registry.find("cells").spec.version == 10
+    assert [registry.find(f"cells@{n}").spec.version for n in (1, 2, 9)] == [1, 2, 9]
+    assert registry.find("cells@2").location == tmp_path / "cells" / "2"
 
 
 def test_a_users_model_goes_before_the_packages_even_where_that_is_newer(tmp_path: Path) -> None:
     put(tmp_path / "mine", "cells@1")
     put(tmp_path / "theirs", "cells@3")
-    repository = ModelRegistry([tmp_path / "mine", tmp_path / "theirs"])
-    assert repository.find("cells").spec.version == 1
-    assert repository.find("cells@3").location == tmp_path / "theirs" / "cells" / "3"
+    registry = ModelRegistry([tmp_path / "mine", tmp_path / "theirs"])
+    assert registry.find("cells").spec.version == 1
+    assert registry.find("cells@3").location == tmp_path / "theirs" / "cells" / "3"
 
 
 def test_the_shipped_version_can_be_asked_for_beside_a_users_own(tmp_path: Path) -> None:
     put(tmp_path, "nuclei@7")
-    repository = ModelRegistry([tmp_path])
-    assert repository.find("nuclei").spec.version == 7
-    assert repository.find(NUCLEI).spec.licence == "Apache-2.0"
-    assert labels(repository) == [NUCLEI, "nuclei@7", PHASE]
+    registry = ModelRegistry([tmp_path])
+    assert registry.find("nuclei").spec.version == 7
+    assert registry.find(NUCLEI).spec.licence == "Apache-2.0"
+    assert refs(registry) == [NUCLEI, "nuclei@7", PHASE]
 
 
 def test_what_is_only_on_its_way_is_no_model(tmp_path: Path) -> None:
@@ -67,12 +69,12 @@ def test_what_is_only_on_its_way_is_no_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["cells@0", "cells@01", "cells@", "cells@1@1", "cells@-1", "cells@1.0", "@1", "cells@x"]
+    "ref", ["cells@0", "cells@01", "cells@", "cells@1@1", "cells@-1", "cells@1.0", "@1", "cells@x"]
 )
-def test_an_odd_version_is_an_unknown_model(tmp_path: Path, label: str) -> None:
+def test_an_odd_version_is_an_unknown_model(tmp_path: Path, ref: str) -> None:
     put(tmp_path, "cells@1")
     with pytest.raises(UnknownModel, match="there are: "):
-        ModelRegistry([tmp_path]).find(label)
+        ModelRegistry([tmp_path]).find(ref)
 
 
 def test_an_unknown_version_is_answered_with_those_there_are(tmp_path: Path) -> None:
@@ -82,48 +84,48 @@ def test_an_unknown_version_is_answered_with_those_there_are(tmp_path: Path) -> 
         ModelRegistry([tmp_path]).find("cells@3")
 
 
-@pytest.mark.parametrize("label", ["../secret@1", "cells/../../secret", "cells/1", "../secret", "cells@../1", "."])
-def test_a_name_is_never_a_path(tmp_path: Path, label: str) -> None:
+@pytest.mark.parametrize("ref", ["../secret@1", "cells/../../secret", "cells/1", "../secret", "cells@../1", "."])
+def test_a_name_is_never_a_path(tmp_path: Path, ref: str) -> None:
     put(tmp_path / "mine", "cells@1")
     put(tmp_path, "secret@1")
     with pytest.raises(UnknownModel):
-        ModelRegistry([tmp_path / "mine"]).find(label)
+        ModelRegistry([tmp_path / "mine"]).find(ref)
 
 
-# As time goes by
+# Changes
 
 
-def test_a_new_version_is_seen_without_a_new_repository(tmp_path: Path) -> None:
-    repository = ModelRegistry([tmp_path], refresh_s=0)
+def test_a_new_version_is_seen_without_a_new_registry(tmp_path: Path) -> None:
+    registry = ModelRegistry([tmp_path], refresh_s=0)
     put(tmp_path, "cells@1")
-    assert repository.find("cells").spec.version == 1
+    assert registry.find("cells").spec.version == 1
     put(tmp_path, "cells@2")
-    assert repository.find("cells").spec.version == 2
-    assert repository.find("cells@1").spec.version == 1
+    assert registry.find("cells").spec.version == 2
+    assert registry.find("cells@1").spec.version == 1
 
 
 def test_a_version_whose_weights_change_has_another_spec(tmp_path: Path) -> None:
-    repository = ModelRegistry([tmp_path], refresh_s=0)
+    registry = ModelRegistry([tmp_path], refresh_s=0)
     put(tmp_path, "cells@1")
-    before = repository.find("cells").spec
+    before = registry.find("cells").spec
     put(tmp_path, "cells@1", weights=b"better")
-    assert repository.find("cells").spec.sha256 != before.sha256
+    assert registry.find("cells").spec.sha256 != before.sha256
 
 
 def test_what_was_found_is_not_looked_for_again_at_once(tmp_path: Path) -> None:
-    repository = ModelRegistry([tmp_path], refresh_s=1000)
+    registry = ModelRegistry([tmp_path], refresh_s=1000)
     put(tmp_path, "cells@1")
-    repository.find("cells")
+    registry.find("cells")
     put(tmp_path, "cells@2")
-    assert repository.find("cells").spec.version == 1
+    assert registry.find("cells").spec.version == 1
     with pytest.raises(UnknownModel):
-        repository.find("worms")
+        registry.find("worms")
     put(tmp_path, "worms@1")
-    assert repository.find("worms").spec.version == 1  # what was not there is looked for each time
+    assert registry.find("worms").spec.version == 1  # failures are not cached
 
 
-class Away:
-    """A place that can be unreachable for a while."""
+class Outage:
+    """Makes listings fail with `error` while it is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.error: Exception | None = None
@@ -139,28 +141,28 @@ class Away:
 def test_through_an_outage_what_was_found_stays_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    repository, away = ModelRegistry([tmp_path], refresh_s=0), Away(monkeypatch)
+    registry, outage = ModelRegistry([tmp_path], refresh_s=0), Outage(monkeypatch)
     put(tmp_path, "cells@1")
-    repository.find("cells")
-    away.error = error
-    assert repository.find("cells").spec.version == 1
+    registry.find("cells")
+    outage.error = error
+    assert registry.find("cells").spec.version == 1
     with pytest.raises(type(error)):
-        repository.find("cells@1")  # which nobody had asked for
-    away.error = None
+        registry.find("cells@1")  # not requested before the outage
+    outage.error = None
     put(tmp_path, "cells@2")
-    assert repository.find("cells").spec.version == 2
+    assert registry.find("cells").spec.version == 2
 
 
 def test_what_was_taken_away_does_not_come_back_in_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository, away = ModelRegistry([tmp_path], refresh_s=0), Away(monkeypatch)
-    place = put(tmp_path, "cells@1")
-    repository.find("cells")
-    place.rename(tmp_path / "GONE")
+    registry, outage = ModelRegistry([tmp_path], refresh_s=0), Outage(monkeypatch)
+    location = put(tmp_path, "cells@1")
+    registry.find("cells")
+    location.rename(tmp_path / "GONE")
     with pytest.raises(UnknownModel):
-        repository.find("cells")
-    away.error = TimeoutError()
+        registry.find("cells")
+    outage.error = TimeoutError()
     with pytest.raises(TimeoutError):
-        repository.find("cells")
+        registry.find("cells")
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
@@ -177,7 +179,7 @@ def test_a_disk_that_fails_for_a_while_does_not_make_a_model_broken(
         ModelRegistry([tmp_path]).find("cells")
 
 
-# What is broken
+# Broken models
 
 
 def test_a_broken_folder_hides_no_other(tmp_path: Path) -> None:
@@ -185,19 +187,19 @@ def test_a_broken_folder_hides_no_other(tmp_path: Path) -> None:
     for name in ("algae", "zebra"):
         (put(tmp_path, f"{name}@1", version_folder=False) / "model.toml").write_text("name = ")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    repository = ModelRegistry([tmp_path])
-    assert labels(repository) == ["algae broken", "cells@1", "loop broken", NUCLEI, PHASE, "zebra broken"]
+    registry = ModelRegistry([tmp_path])
+    assert refs(registry) == ["algae broken", "cells@1", "loop broken", NUCLEI, PHASE, "zebra broken"]
     with pytest.raises(InvalidModel, match=r"zebra: .*zebra/model\.toml: Invalid value"):
-        repository.find("zebra")
+        registry.find("zebra")
 
 
 def test_a_broken_version_is_passed_over_until_it_is_asked_for(tmp_path: Path) -> None:
     put(tmp_path, "cells@1")
     (tmp_path / "cells" / "2").mkdir()
-    repository = ModelRegistry([tmp_path])
-    assert repository.find("cells").spec.version == 1
+    registry = ModelRegistry([tmp_path])
+    assert registry.find("cells").spec.version == 1
     with pytest.raises(InvalidModel, match=r"cells@2: .*cells/2/model\.toml: .*No such file"):
-        repository.find("cells@2")
+        registry.find("cells@2")
 
 
 def test_a_users_broken_model_is_not_replaced_by_the_packages(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_a_spec_of_another_name_or_version_than_its_folders_is_broken(tmp_path: 
     put(tmp_path, "cells@1", version_folder=False).rename(tmp_path / "worms")
     (tmp_path / "mites").mkdir()
     put(tmp_path, "mites@3").rename(tmp_path / "mites" / "4")
-    broken = [one.reason for one in ModelRegistry([tmp_path]).list_models() if isinstance(one, BrokenModel)]
+    broken = [model.reason for model in ModelRegistry([tmp_path]).list_models() if isinstance(model, BrokenModel)]
     assert broken == [
         f"{tmp_path}/mites/4/model.toml says mites@3 where mites@4 stands",
         f"{tmp_path}/worms/model.toml says cells@1 where worms stands",
@@ -224,31 +226,31 @@ def test_a_spec_without_end_is_not_read(tmp_path: Path) -> None:
         ModelRegistry([tmp_path]).find("cells")
 
 
-# Elsewhere
+# URLs
 
 
 @pytest.fixture(params=["memory", "file"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A URL under which two versions of a model stand."""
-    place = f"memory://{tmp_path.name}" if request.param == "memory" else f"file://{tmp_path}/away"
+    """A URL with two versions of a model."""
+    location = f"memory://{tmp_path.name}" if request.param == "memory" else f"file://{tmp_path}/away"
     for version in (1, 2):
         put(tmp_path / "here", f"cells@{version}")
     (tmp_path / "here" / "cells" / "2" / "README.md").write_text("# cells")
-    fs, root = fsspec.core.url_to_fs(place, auto_mkdir=True)
+    fs, root = fsspec.core.url_to_fs(location, auto_mkdir=True)
     fs.put(f"{tmp_path}/here/", f"{root}/", recursive=True)
-    return place
+    return location
 
 
 def test_a_url_is_as_good_as_a_folder(url: str) -> None:
-    repository = ModelRegistry([url])
-    found = repository.find("cells")
-    assert labels(repository) == ["cells@1", "cells@2", NUCLEI, PHASE]
-    assert read_weights(found.location) == WEIGHTS and read_card(found.location) == "# cells"
-    assert str(found.location).endswith("/cells/2") and "://" in str(found.location)
+    registry = ModelRegistry([url])
+    model = registry.find("cells")
+    assert refs(registry) == ["cells@1", "cells@2", NUCLEI, PHASE]
+    assert read_weights(model.location) == WEIGHTS and read_card(model.location) == "# cells"
+    assert str(model.location).endswith("/cells/2") and "://" in str(model.location)
     with pytest.raises(UnknownModel):
-        repository.find("worms")
+        registry.find("worms")
     with pytest.raises(InvalidModel, match="No such file|cells/1/x"):
-        read_weights(repository.find("cells@1").location / "x")
+        read_weights(registry.find("cells@1").location / "x")
 
 
 def test_weights_behind_a_url_are_checked(url: str) -> None:
@@ -259,11 +261,11 @@ def test_weights_behind_a_url_are_checked(url: str) -> None:
 
 
 def test_a_new_version_behind_a_url_is_seen(url: str, tmp_path: Path) -> None:
-    repository = ModelRegistry([url], refresh_s=0)
-    assert repository.find("cells").spec.version == 2
+    registry = ModelRegistry([url], refresh_s=0)
+    assert registry.find("cells").spec.version == 2
     fs, root = fsspec.core.url_to_fs(url)
     fs.put(f"{put(tmp_path, 'cells@3')}/", f"{root}/cells/3/", recursive=True)
-    assert repository.find("cells").spec.version == 3
+    assert registry.find("cells").spec.version == 3
 
 
 @pytest.mark.parametrize(
@@ -273,26 +275,26 @@ def test_a_new_version_behind_a_url_is_seen(url: str, tmp_path: Path) -> None:
 def test_a_url_that_nothing_here_can_open_is_told_with_what_to_do(
     url: str, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
     with pytest.raises(InvalidLocation, match=complaint):
         ModelRegistry([url])
 
 
 def test_a_url_that_is_not_there_has_no_models(tmp_path: Path) -> None:
-    assert labels(ModelRegistry([f"memory://{tmp_path.name}-nowhere"])) == [NUCLEI, PHASE]
+    assert refs(ModelRegistry([f"memory://{tmp_path.name}-nowhere"])) == [NUCLEI, PHASE]
 
 
-# Where one is to be written
+# Writing a model
 
 
 def test_a_version_that_is_there_is_refused_wherever_it_stands(tmp_path: Path) -> None:
     flat, numbered = put(tmp_path, "cells@1", version_folder=False), put(tmp_path, "cells@2")
     (numbered / "model.toml").write_text("name = ")
-    for version, place in ((1, flat), (2, numbered)):
-        with pytest.raises(ModelExists, match=rf"^{place}: there is a model already, cells@{version}"):
+    for version, location in ((1, flat), (2, numbered)):
+        with pytest.raises(ModelExists, match=rf"^{location}: there is a model already, cells@{version}"):
             refuse_existing(tmp_path, "cells", version)
-        refuse_existing(tmp_path, "cells", version, ignore=place)
-    (tmp_path / "cells" / "3").mkdir()  # of a writing that was cut short
+        refuse_existing(tmp_path, "cells", version, ignore=location)
+    (tmp_path / "cells" / "3").mkdir()  # of an interrupted write
     refuse_existing(tmp_path, "cells", 3)
-    refuse_existing(tmp_path, "nuclei", 2)  # a user's own goes before the package's
+    refuse_existing(tmp_path, "nuclei", 2)  # a user's model precedes the package's
     refuse_existing(tmp_path / "nowhere", "cells", 1)

@@ -22,7 +22,7 @@ from maskq.segmentation.segmenter import Segmenter
 KNOWS = ModelSpec(name="x", scale=0.5, diameter=20, min_pixels=30, min_unclustered=8)
 
 
-# The factor, and what counts pixels
+# The scale factor, and parameters in pixels
 
 
 def test_an_image_is_resized_by_the_models_scale_and_by_how_much_larger_its_objects_are():
@@ -65,10 +65,10 @@ def test_resizing_to_the_same_size_changes_nothing():
 
 @pytest.mark.parametrize("size", [(11, 60), (40, 25), (90, 130)])
 def test_fields_come_back_to_where_the_image_was(size):
-    """A ramp stays that ramp, but for the border where there is nothing to go on with."""
+    """A ramp stays the same ramp, except near the border."""
     y, x = np.mgrid[:40, :60].astype(np.float32)
-    there = resize(np.stack([x, y]), size)
-    back = sample(there, pixel_positions(40, size[0]), pixel_positions(60, size[1]))
+    resized = resize(np.stack([x, y]), size)
+    back = sample(resized, pixel_positions(40, size[0]), pixel_positions(60, size[1]))
     border = 6
     inner = np.s_[border:-border, border:-border]
     np.testing.assert_allclose(back[0][inner], x[inner], atol=0.02)
@@ -78,14 +78,14 @@ def test_fields_come_back_to_where_the_image_was(size):
 def test_sampling_is_what_torch_does_without_antialiasing():
     raw = np.random.default_rng(0).normal(0, 1, (5, 17, 23)).astype(np.float32)
     for size in ((40, 50), (9, 12), (17, 60)):
-        wanted = torch.nn.functional.interpolate(torch.from_numpy(raw)[None], size, mode="bilinear")[0].numpy()
-        found = sample(raw, pixel_positions(size[0], 17), pixel_positions(size[1], 23))
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        expected = torch.nn.functional.interpolate(torch.from_numpy(raw)[None], size, mode="bilinear")[0].numpy()
+        sampled = sample(raw, pixel_positions(size[0], 17), pixel_positions(size[1], 23))
+        np.testing.assert_allclose(sampled, expected, atol=1e-5)
 
 
 def run_by(forward):
-    """As a device answers: the part that is wanted."""
-    return lambda given: forward(given.planes)[:, *given.core]
+    """Run an input as a device does: return the fields of its core."""
+    return lambda item: forward(item.planes)[:, *item.core]
 
 
 def mean_over_views(forward, image):
@@ -94,7 +94,7 @@ def mean_over_views(forward, image):
 
 
 def discs(radius, unit):
-    """A network that finds discs of one radius, on a lattice of 4 radii, in whatever it is shown."""
+    """A network that finds discs of one radius, on a lattice of 4 radii, in every input."""
 
     def forward(planes):
         _, height, width = planes.shape
@@ -113,7 +113,7 @@ def discs(radius, unit):
 
 @pytest.mark.parametrize("diameter", [10.0, 20.0, 50.0])
 def test_objects_of_another_magnification_are_found_where_they_are_and_as_large_as_they_are(diameter):
-    """The model learnt objects of 20 pixels, and sees the image so that they have 20."""
+    """The model was trained on objects of 20 pixels, and the image is resized so that its objects have 20."""
     spec = ModelSpec(name="x", diameter=20, unit=64, min_pixels=40)
     segmenter = Segmenter(BranchedERFNet(1, 2), spec)
     side = round(8 * diameter)  # four discs a side, two diameters apart
@@ -139,7 +139,7 @@ def test_the_mean_over_views_is_of_the_part_that_is_wanted():
 
 
 def gradients(planes, bandwidths=2):
-    """Turns as an image does: offsets are its slope, bandwidths how steep it is along each axis."""
+    """Fields that turn with the image: offsets are its gradient, bandwidths the gradient's absolute values."""
     image = np.pad(planes[0], 1, mode="edge")
     right = image[1:-1, 2:] - image[1:-1, :-2]
     down = image[2:, 1:-1] - image[:-2, 1:-1]
@@ -159,7 +159,7 @@ def test_a_network_that_turns_with_its_image_says_the_same_over_eight_views(rows
 
 
 def test_what_a_network_says_whatever_it_sees_is_no_offset_and_one_bandwidth():
-    """It says "right and down" of every view; over all of them that is nowhere."""
+    """Its offset is "right and down" in each view; the mean over all views is 0."""
 
     def forward(planes):
         return np.broadcast_to(np.float32([1, 2, 3, 5, 7])[:, None, None], (5, *planes.shape[1:]))

@@ -1,4 +1,4 @@
-"""A model ready to run: what loading checks, and what may not change a result."""
+"""Segmenter: loading checks the weights, and optimisations don't change results."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def inputs():
     return np.random.default_rng(0).normal(0, 1, (3, 1, 48, 64)).astype(np.float32)
 
 
-def test_folding_the_norms_changes_nothing_but_rounding(network, inputs):
+def test_folding_the_norms_changes_only_rounding(network, inputs):
     with torch.inference_mode():
         plain = network(torch.from_numpy(inputs)).numpy()
     folded = Segmenter(copy.deepcopy(network), ModelSpec(name="x")).forward(inputs)
     np.testing.assert_allclose(folded, plain, atol=2e-5)
 
 
-def test_an_image_in_a_batch_gives_what_it_gives_alone(network, inputs):
+def test_an_image_has_the_same_fields_alone_and_in_a_batch(network, inputs):
     segmenter = Segmenter(copy.deepcopy(network), ModelSpec(name="x"))
-    alone = np.concatenate([segmenter.forward(one[None]) for one in inputs])
+    alone = np.concatenate([segmenter.forward(sample[None]) for sample in inputs])
     np.testing.assert_allclose(segmenter.forward(inputs), alone, atol=2e-5)
 
 
-def test_a_written_model_is_loaded_and_runs_as_it_was(network, inputs, tmp_path):
+def test_a_written_model_runs_after_loading_as_before(network, inputs, tmp_path):
     model.write_model(tmp_path, ModelSpec(name="x"), half(network))
     loaded, exact = Segmenter.load(tmp_path), Segmenter(copy.deepcopy(network), ModelSpec(name="x"))
     np.testing.assert_allclose(loaded.forward(inputs), exact.forward(inputs), atol=0.05)
@@ -65,7 +65,7 @@ def test_a_written_model_is_loaded_and_runs_as_it_was(network, inputs, tmp_path)
         (save({}), "encoder.0.conv.weight"),
     ],
 )
-def test_weights_that_are_not_this_networks_are_refused(tmp_path, weights, complaint):
+def test_weights_of_another_network_are_refused(tmp_path, weights, complaint):
     model.write_model(tmp_path, ModelSpec(name="x"), weights)
     with pytest.raises(InvalidModel, match=complaint):
         Segmenter.load(tmp_path)

@@ -1,4 +1,4 @@
-"""The ladder of padded shapes: few shapes, little waste, on the sizes that people have."""
+"""Shape buckets: few shapes, and little waste for the image sizes that are common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from maskq.segmentation.network.shape_buckets import STRIDE, aligned_shape, bucket_shape
 
-#: The images of the two sets that the models were trained and measured on: (height, width) and how many.
+#: Numbers of images by (height, width) in the two data sets that the models were trained and evaluated on.
 NUCLEI = {
     (256, 256): 301,
     (256, 320): 111,
@@ -28,7 +28,7 @@ sides = st.integers(1, 20_000)
 
 
 def waste(size: tuple[int, int]) -> float:
-    """The part of the pixels that the network sees that is no image."""
+    """The fraction of the network's input that is padding."""
     return 1 - math.prod(size) / math.prod(bucket_shape(*size))
 
 
@@ -37,7 +37,7 @@ def mean_waste(images: dict[tuple[int, int], int]) -> float:
 
 
 @given(sides, sides)
-def test_a_rung_holds_the_image_and_suits_the_network(height: int, width: int) -> None:
+def test_a_bucket_holds_the_image_and_is_aligned(height: int, width: int) -> None:
     shape = bucket_shape(height, width)
     assert shape[0] >= height and shape[1] >= width
     assert shape[0] % STRIDE == shape[1] % STRIDE == 0
@@ -45,46 +45,44 @@ def test_a_rung_holds_the_image_and_suits_the_network(height: int, width: int) -
 
 
 @given(sides, sides)
-def test_a_turned_image_has_the_turned_rung(height: int, width: int) -> None:
+def test_a_transposed_image_has_the_transposed_bucket(height: int, width: int) -> None:
     assert bucket_shape(width, height) == bucket_shape(height, width)[::-1]
 
 
 @given(sides, sides, st.integers(0, 3000), st.integers(0, 3000))
-def test_what_fits_into_an_image_on_the_ladder_has_no_larger_a_rung(
-    height: int, width: int, less: int, cut: int
-) -> None:
+def test_a_smaller_image_has_no_larger_bucket(height: int, width: int, less: int, cut: int) -> None:
     smaller = bucket_shape(max(1, height - less), max(1, width - cut))
     if max(height, width) <= 2048:
         assert math.prod(smaller) <= math.prod(bucket_shape(height, width))
 
 
 def test_there_are_at_most_40_shapes_up_to_2048_x_2048() -> None:
-    tried = range(STRIDE, 2048 + 1, STRIDE)
-    shapes = {bucket_shape(height, width) for height in tried for width in tried}
+    lengths = range(STRIDE, 2048 + 1, STRIDE)
+    shapes = {bucket_shape(height, width) for height in lengths for width in lengths}
     assert len(shapes) == 39
     assert {(256, 256), (360, 360), (1040, 1040), (1040, 1392), (1040, 2048), (2048, 2048)} < shapes
     assert all(max(shape) <= 2048 for shape in shapes)
 
 
-def test_of_the_pixels_that_real_images_are_padded_to_three_in_a_hundred_are_wasted() -> None:
+def test_the_padding_of_real_images_is_three_percent() -> None:
     assert mean_waste(NUCLEI) == pytest.approx(0.028, abs=0.001)
     assert mean_waste(PHASE_CONTRAST) == pytest.approx(0.032, abs=0.001)
 
 
 @given(st.integers(128, 2048), st.floats(0.5, 2))
-def test_an_image_of_usual_aspect_at_least_doubles_at_the_worst(width: int, aspect: float) -> None:
+def test_at_usual_aspect_ratios_padding_is_less_than_60_percent(width: int, aspect: float) -> None:
     height = round(width * aspect)
     if 128 <= height <= 2048:
         assert waste((height, width)) < 0.6
 
 
 @given(st.integers(2049, 20_000), st.integers(129, 20_000))
-def test_beyond_the_ladder_little_is_wasted(height: int, width: int) -> None:
+def test_beyond_2048_pixels_little_is_wasted(height: int, width: int) -> None:
     assert waste((height, width)) <= 1 - (16 / 17) ** 2
 
 
 @given(sides, sides)
-def test_an_image_that_is_run_at_its_own_shape_grows_to_whole_cells(height: int, width: int) -> None:
+def test_an_aligned_shape_is_the_next_multiple_of_8(height: int, width: int) -> None:
     shape = aligned_shape(height, width)
     assert shape[0] % STRIDE == shape[1] % STRIDE == 0
     assert 0 <= shape[0] - height < STRIDE and 0 <= shape[1] - width < STRIDE

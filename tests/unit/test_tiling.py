@@ -1,4 +1,4 @@
-"""Tiled equals untiled: for any network whose receptive field is known, ours included, and on real images."""
+"""Tiled equals untiled, for any network with a known receptive field and on real images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Canvas(Packer):
-    """A packer that keeps the raw fields, and how often each pixel was given."""
+    """A packer that keeps the raw fields, and the number of times that each pixel was added."""
 
     def __init__(self, shape):
         super().__init__(shape, 64)
@@ -45,14 +45,14 @@ class Canvas(Packer):
         self.times[part] += 1
 
 
-def stitched(planes, run, halo, most, shape=None):
+def stitched(planes, run, halo, tile_pixels, shape=None):
     canvas = Canvas(shape or planes.shape[1:])
-    stitch(planes, run, canvas, halo, most)
+    stitch(planes, run, canvas, halo, tile_pixels)
     assert (canvas.times == 1).all()
     return canvas.raw
 
 
-def of(network):
+def forward_of(network):
     def forward(planes):
         with torch.inference_mode():
             return network(torch.from_numpy(planes)[None])[0].numpy()
@@ -61,25 +61,25 @@ def of(network):
 
 
 def run_by(forward):
-    """As a device answers: the part that is wanted."""
-    return lambda given: forward(given.planes)[:, *given.core]
+    """Run an input as a device does: return the fields of its core."""
+    return lambda item: forward(item.planes)[:, *item.core]
 
 
 def reach(network, cells):
-    """How far beyond a pixel's own cell of 8 a change of that pixel is seen, along a strip of `cells` cells."""
+    """How far a change of a pixel reaches beyond its cell of 8 pixels, along a strip of `cells` cells."""
     farthest = 0
     for phase in range(8):
         planes = np.zeros((1, 8, 8 * cells), np.float32)
         middle = 8 * (cells // 2)
-        planes[..., middle + phase] = np.nan  # whatever looks at it is no number
-        seen = np.flatnonzero(np.isnan(of(network)(planes)).any(axis=(0, 1)))
+        planes[..., middle + phase] = np.nan  # each value that depends on it becomes NaN
+        seen = np.flatnonzero(np.isnan(forward_of(network)(planes)).any(axis=(0, 1)))
         farthest = max(farthest, middle - seen[0] // 8 * 8, seen[-1] // 8 * 8 - middle)
         assert seen[0] > 0 and seen[-1] < 8 * cells - 1, "the strip is too short to tell"
     return farthest
 
 
 def small_network():
-    """Halves three times, looks around at the coarsest, and comes back: our network in small."""
+    """A small network with our structure: three stride-2 layers, a dilated one, three transposed ones."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, stride=2, padding=1),
@@ -93,8 +93,8 @@ def small_network():
     ).eval()
 
 
-def settled(network):
-    """Norms as a trained network has them, so that values stay of one size."""
+def with_trained_norms(network):
+    """Set norms as in a trained network, so that values keep their magnitude."""
     for block in network.modules():
         if isinstance(block, nn.BatchNorm2d):
             block.running_var.fill_(0.3)
@@ -108,16 +108,16 @@ SMALL_HALO = reach(SMALL, 16)
 # The receptive field
 
 
-def test_the_halo_is_as_wide_as_the_network_looks_and_no_wider():
-    assert reach(settled(BranchedERFNet(1, 2)), 240) == HALO
+def test_the_halo_equals_the_networks_reach():
+    assert reach(with_trained_norms(BranchedERFNet(1, 2)), 240) == HALO
 
 
 # The layout
 
 
 @given(sides, sides, st.integers(0, 64), st.integers(64, 40_000))
-def test_every_pixel_is_in_one_core_and_every_tile_sees_its_halo_or_the_images_end(height, width, halo, most):
-    rows, columns = layout((height, width), halo, most)
+def test_each_pixel_is_in_one_core_and_each_tile_sees_its_halo_or_the_images_border(height, width, halo, tile_pixels):
+    rows, columns = layout((height, width), halo, tile_pixels)
     for side, spans in ((height, rows), (width, columns)):
         assert [span.core.start for span in spans] == [0, *(span.core.stop for span in spans[:-1])]
         assert spans[-1].core.stop == side
@@ -131,19 +131,19 @@ def test_every_pixel_is_in_one_core_and_every_tile_sees_its_halo_or_the_images_e
 
 
 @given(st.integers(1, 30_000), st.integers(1, 30_000))
-def test_tiles_keep_to_the_bound_and_the_work_is_moderate(height, width):
+def test_tiles_keep_the_limit_and_the_work_is_moderate(height, width):
     rows, columns = layout((height, width), HALO, 20_000_000)
     tile = (rows[0].seen.stop - rows[0].seen.start) * (columns[0].seen.stop - columns[0].seen.start)
     assert tile <= 20_000_000
     assert len(rows) * len(columns) * tile <= 2 * max(math.prod(aligned_shape(height, width)), 20_000_000)
 
 
-def test_an_image_within_the_bound_is_one_tile_of_its_exact_shape():
+def test_an_image_within_the_limit_is_one_tile_of_its_aligned_shape():
     rows, columns = layout((1001, 700), HALO, 1008 * 704)
     assert [(len(spans), spans[0].seen.stop) for spans in (rows, columns)] == [(1, 1008), (1, 704)]
 
 
-def test_a_bound_that_no_tile_can_keep_does_not_make_a_million_of_them():
+def test_an_impossible_limit_does_not_make_a_million_tiles():
     rows, columns = layout((5000, 5000), HALO, 1)
     assert len(rows) == len(columns) <= 9
 
@@ -153,47 +153,47 @@ def test_a_bound_that_no_tile_can_keep_does_not_make_a_million_of_them():
 
 @given(sides, sides, st.integers(2_000, 20_000), st.booleans(), st.integers(0, 99))
 @settings(deadline=None, max_examples=25)
-def test_tiled_equals_untiled_for_a_network_of_known_reach(height, width, most, tta, seed):
+def test_tiled_equals_untiled_for_a_network_of_known_receptive_field(height, width, tile_pixels, tta, seed):
     planes = np.random.default_rng(seed).normal(0, 1, (1, height, width)).astype(np.float32)
-    run = with_tta(run_by(of(SMALL))) if tta else run_by(of(SMALL))
+    run = with_tta(run_by(forward_of(SMALL))) if tta else run_by(forward_of(SMALL))
     whole = run(Input(pad(planes), (slice(0, height), slice(0, width)), compact=False))
-    np.testing.assert_allclose(stitched(planes, run, SMALL_HALO, most), whole, atol=1e-5)
+    np.testing.assert_allclose(stitched(planes, run, SMALL_HALO, tile_pixels), whole, atol=1e-5)
 
 
 @given(sides, sides, st.floats(0.2, 3), st.integers(0, 99))
 @settings(deadline=None, max_examples=25)
-def test_tiled_equals_untiled_where_the_image_was_resized(height, width, by, seed):
+def test_tiled_equals_untiled_if_the_image_is_resized(height, width, by, seed):
     size = tuple(max(1, round(side * by)) for side in (height, width))
     planes = np.random.default_rng(seed).normal(0, 1, (1, *size)).astype(np.float32)
-    whole = stitched(planes, run_by(of(SMALL)), SMALL_HALO, 10**9, (height, width))
+    whole = stitched(planes, run_by(forward_of(SMALL)), SMALL_HALO, 10**9, (height, width))
     np.testing.assert_allclose(
-        stitched(planes, run_by(of(SMALL)), SMALL_HALO, 5_000, (height, width)), whole, atol=1e-5
+        stitched(planes, run_by(forward_of(SMALL)), SMALL_HALO, 5_000, (height, width)), whole, atol=1e-5
     )
 
 
 @pytest.mark.parametrize("shape", [(2000, 70), (61, 2450)])
 def test_tiled_equals_untiled_for_our_network(shape):
     torch.manual_seed(1)
-    forward = of(settled(BranchedERFNet(1, 2)))
+    forward = forward_of(with_trained_norms(BranchedERFNet(1, 2)))
     planes = np.random.default_rng(0).normal(0, 1, (1, *shape)).astype(np.float32)
     seen = []
 
-    def watched(tile):
+    def recorded(tile):
         seen.append(tile.shape)
         return forward(tile)
 
-    found = stitched(planes, run_by(watched), HALO, 1)
+    tiled = stitched(planes, run_by(recorded), HALO, 1)
     assert len(seen) > 1 and len(set(seen)) == 1
     whole = forward(pad(planes))[:, : shape[0], : shape[1]]
     assert whole.std() > 0.01
-    np.testing.assert_allclose(found, whole, atol=1e-4 * np.abs(whole).max())
+    np.testing.assert_allclose(tiled, whole, atol=1e-4 * np.abs(whole).max())
 
 
-def test_a_halo_that_is_too_narrow_is_seen():
-    """So the equality above says something."""
+def test_a_halo_that_is_too_narrow_changes_the_fields():
+    """The equality above is not trivial."""
     planes = np.random.default_rng(0).normal(0, 1, (1, 200, 200)).astype(np.float32)
-    whole = of(SMALL)(pad(planes))[:, :200, :200]
-    assert np.abs(stitched(planes, run_by(of(SMALL)), SMALL_HALO - 8, 10_000) - whole).max() > 1e-4
+    whole = forward_of(SMALL)(pad(planes))[:, :200, :200]
+    assert np.abs(stitched(planes, run_by(forward_of(SMALL)), SMALL_HALO - 8, 10_000) - whole).max() > 1e-4
 
 
 def test_tiled_equals_untiled_label_for_label_on_a_real_image():
@@ -201,35 +201,35 @@ def test_tiled_equals_untiled_label_for_label_on_a_real_image():
     pixels = np.tile(nuclei[:, 100:260], (4, 1, 1))[:1800]
     segmenter = Segmenter.load(find("nuclei"))
     whole, scores = segmenter.segment(pixels)
-    for most in (270_000, 1):
-        labels, tiled = segmenter.segment(pixels, bounds=Bounds(tile_pixels=most))
+    for tile_pixels in (270_000, 1):
+        labels, tiled_scores = segmenter.segment(pixels, bounds=Bounds(tile_pixels=tile_pixels))
         np.testing.assert_array_equal(labels, whole)
-        np.testing.assert_allclose(tiled, scores, atol=1e-3)
+        np.testing.assert_allclose(tiled_scores, scores, atol=1e-3)
     assert len(scores) > 50
 
 
-# What can't be tiled
+# Images that can't be tiled
 
 
 @given(st.integers(1, 30_000), st.integers(1, 30_000), st.integers(0, 4096), st.integers(1, 30_000_000))
-def test_a_tile_keeps_to_twice_the_bound_or_the_image_is_refused(height, width, halo, most):
+def test_a_tile_keeps_twice_the_limit_or_the_image_is_refused(height, width, halo, tile_pixels):
     try:
-        rows, columns = layout((height, width), halo, most)
+        rows, columns = layout((height, width), halo, tile_pixels)
     except ImageTooLarge:
         assert halo > HALO
     else:
         tile = (rows[0].seen.stop - rows[0].seen.start) * (columns[0].seen.stop - columns[0].seen.start)
-        assert tile <= 2 * max(most, 3_444_736)
+        assert tile <= 2 * max(tile_pixels, 3_444_736)
 
 
-def test_a_halo_so_wide_that_a_tile_is_the_whole_huge_image_is_refused():
+def test_an_image_is_refused_if_the_halo_makes_one_huge_tile_of_it():
     with pytest.raises(ImageTooLarge, match=r"10000×10000 .* halo of 6000 pixels, a tile has 100,000,000"):
         layout((10_000, 10_000), 6000, 20_000_000)
 
 
-def test_a_program_that_does_not_say_how_far_it_looks_is_not_tiled():
+def test_a_program_of_unknown_halo_is_not_tiled():
     pixels, bounds = np.zeros((200, 16, 1), np.uint8), Bounds(tile_pixels=2_000)
     with pytest.raises(ImageTooLarge, match="200×16 .* model p can't be run in tiles"):
         Segmenter(small_network(), ModelSpec(name="p", network="program")).segment(pixels, bounds=bounds)
-    told = Segmenter(small_network(), ModelSpec(name="p", network="program", halo=SMALL_HALO))
-    assert told.segment(pixels, bounds=bounds)[0].shape == (200, 16)
+    segmenter = Segmenter(small_network(), ModelSpec(name="p", network="program", halo=SMALL_HALO))
+    assert segmenter.segment(pixels, bounds=bounds)[0].shape == (200, 16)
