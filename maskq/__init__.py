@@ -5,8 +5,8 @@
     job = Client("redis://localhost").submit("cells.png")
     result = job.wait(timeout=60)
 
-Importing this imports no torch, no numba, no scipy and no celery. Only the names listed here are public: the packages
-`maskq.producer`, `maskq.segmentation`, `maskq.tasks` and `maskq.workers` are implementation.
+Importing `maskq` loads no torch, numba, scipy or celery. Only the names listed here and in `maskq.testing` are public;
+the packages `maskq.producer`, `maskq.segmentation`, `maskq.tasks`, `maskq.workers` and `maskq.cli` are implementation.
 """
 
 from importlib.metadata import version
