@@ -1,12 +1,14 @@
-"""`maskq up` in one terminal; submit, status, result, cancel, the gateway and Flower from others."""
+"""`maskq up` in one terminal; submit, status, result, cancel, the gateway and Flower in others."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import uuid
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -19,7 +21,7 @@ from tests.conftest import until
 
 
 class Up:
-    """A running `maskq up` with a state folder of its own."""
+    """A running `maskq up` with its own state folder; `output` is the file of its stdout and stderr."""
 
     def __init__(self, folder) -> None:
         self.mark = uuid.uuid4().hex
@@ -30,13 +32,13 @@ class Up:
             "MASKQ_TEST_MARK": self.mark,
             "FLOWER_UNAUTHENTICATED_API": "true",
         }
-        self.log = folder / "up.log"
-        with self.log.open("w") as log:
-            self.process = start("up", "--devices", "cpu", "--cluster-processes", "1", env=self.env, stdout=log)
-        until(lambda: "maskq submit" in self.log.read_text() or self.process.poll() is not None, 120)
-        assert self.process.poll() is None, self.log.read_text()
-        self.flower = re.search(r"Flower: (\S+)", self.log.read_text())[1]
-        self.gateway = re.search(r"gateway: (\S+)/docs", self.log.read_text())[1]
+        self.output = folder / "output"
+        with self.output.open("w") as file:
+            self.process = start("up", "--devices", "cpu", "--cluster-processes", "1", env=self.env, stdout=file)
+        until(lambda: "Ctrl-C stops" in self.output.read_text() or self.process.poll() is not None, 120)
+        assert self.process.poll() is None, self.output.read_text()
+        self.flower = re.search(r"Flower: (\S+)", self.output.read_text())[1]
+        self.gateway = re.search(r"gateway: (\S+)/docs", self.output.read_text())[1]
 
     def maskq(self, *arguments):
         return maskq(*arguments, env={k: v for k, v in self.env.items() if k != "MASKQ_TEST_MARK"})
@@ -55,8 +57,8 @@ def up(tmp_path_factory):
     finally:
         stack.process.kill()
         stack.process.wait()
-        for left in marked(stack.mark):
-            left.kill()
+        for process in marked(stack.mark):
+            process.kill()
 
 
 def test_submit_status_result_and_flower_see_the_same_jobs(up, tmp_path):
@@ -72,8 +74,8 @@ def test_submit_status_result_and_flower_see_the_same_jobs(up, tmp_path):
         f"{path.stem}.labels.png" for path, _ in pieces
     ]
 
-    told = [json.loads(line) for line in up.maskq("status", *jobs, "--json").stdout.splitlines()]
-    assert [(t["id"], t["state"], t["spec"]["priority"]) for t in told] == [(job, "done", 9) for job in jobs]
+    statuses = [json.loads(line) for line in up.maskq("status", *jobs, "--json").stdout.splitlines()]
+    assert [(s["id"], s["state"], s["spec"]["priority"]) for s in statuses] == [(job, "done", 9) for job in jobs]
 
     tasks = until(lambda: succeeded(up.flower, jobs), 30)
     assert {t["name"] for t in tasks} == {"tasks.embed", "tasks.cluster"}
@@ -84,9 +86,9 @@ def test_submit_status_result_and_flower_see_the_same_jobs(up, tmp_path):
 
 
 def succeeded(flower: str, jobs: list[str]) -> list[dict] | None:
-    found = [t for t in httpx.get(f"{flower}/api/tasks").json().values() if t["state"] == "SUCCESS"]
-    mine = [t for t in found if any(job[:8] in t["args"] for job in jobs)]
-    return mine if len(mine) == 2 * len(jobs) else None
+    tasks = [t for t in httpx.get(f"{flower}/api/tasks").json().values() if t["state"] == "SUCCESS"]
+    of_jobs = [t for t in tasks if any(job[:8] in t["args"] for job in jobs)]
+    return of_jobs if len(of_jobs) == 2 * len(jobs) else None
 
 
 def test_the_gateway_takes_an_image_and_gives_its_objects(up, tmp_path):
@@ -99,13 +101,13 @@ def test_the_gateway_takes_an_image_and_gives_its_objects(up, tmp_path):
     assert up.maskq("status", queued.json()["job_id"]).returncode == 0, "other terminals see the same job"
 
 
-def test_a_client_that_names_no_broker_takes_the_one_that_runs(up, tmp_path):
+def test_a_client_without_a_broker_url_uses_the_running_stack(up, tmp_path):
     (piece, _), *_ = ten_pieces(tmp_path / "in")
     with Client(settings=Settings(broker_url=None, state_dir=up.env["MASKQ_STATE_DIR"])) as client:
         assert client.submit(piece).wait(60).objects
 
 
-def test_a_failed_job_is_told_with_its_reason(up, tmp_path):
+def test_a_failed_job_is_reported_with_its_reason(up, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     (job,) = up.maskq("submit", tmp_path / "notes.txt").stdout.split()
     result = up.maskq("result", job, "--out", tmp_path / "out", "--wait", "60")
@@ -125,12 +127,53 @@ def test_cancel_ends_a_queued_job(up, tmp_path):
     assert up.maskq("cancel", "0" * 32).returncode == 1
 
 
+def test_the_terminal_shows_only_what_is_up_where_it_is_and_what_to_do(up):
+    broker_url = (Path(up.env["MASKQ_STATE_DIR"]) / "broker-url").read_text()
+    assert up.output.read_text().splitlines() == [
+        "starting Redis, workers, gateway and Flower …",
+        "up: redis, cluster, cpu, flower, gateway",
+        f"  Flower: {up.flower}",
+        f"  gateway: {up.gateway}/docs",
+        f"  broker: export MASKQ_BROKER_URL={broker_url}",
+        f"  logs: {up.env['MASKQ_STATE_DIR']}/logs",
+        "Queue images with `maskq submit IMAGES...`.",
+        "Ctrl-C stops the stack; unfinished jobs are kept.",
+    ]
+
+
+def test_every_process_has_a_log_file(up):
+    logs = Path(up.env["MASKQ_STATE_DIR"]) / "logs"
+    names = ("redis", "cluster", "cpu", "flower", "gateway", "supervisor")
+    assert {path.name for path in logs.iterdir()} == {f"{name}.log" for name in names}
+    assert "Ready to accept connections" in (logs / "redis.log").read_text()
+
+
+@pytest.mark.parametrize("command", [["up"], ["run", "{image}", "--out", "{out}"]])
+def test_a_process_that_keeps_dying_ends_the_command_with_the_end_of_its_log(tmp_path, command):
+    server = tmp_path / "bin" / "redis-server"
+    server.parent.mkdir()
+    server.write_text("#!/bin/sh\necho no room on the disk\nexit 1\n")
+    server.chmod(0o700)
+    np.save(tmp_path / "image.npy", np.zeros((8, 8), np.uint8))
+    env = {
+        "PATH": f"{server.parent}:{os.environ['PATH']}",
+        "MASKQ_STATE_DIR": str(tmp_path / "state"),
+        "MASKQ_FLOWER_PORT": "0",
+        "MASKQ_GATEWAY_PORT": "0",
+    }
+    arguments = (a.format(image=tmp_path / "image.npy", out=tmp_path / "out") for a in command)
+    ended = maskq(*arguments, "--devices", "cpu", env=env)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("maskq: redis died 5 times (exit 1)\n")
+    assert ended.stderr.endswith("no room on the disk\n") and "Traceback" not in ended.stderr
+
+
 def test_a_second_up_on_the_same_data_is_refused(up):
     second = up.maskq("up")
     assert second.returncode == 2 and "running already" in second.stderr
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path):
+def test_a_taken_port_is_reported_before_anything_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         env = {"MASKQ_STATE_DIR": str(tmp_path), "MASKQ_GATEWAY_PORT": str(port), "MASKQ_FLOWER_PORT": "0"}
@@ -154,5 +197,5 @@ def test_ctrl_c_leaves_nothing_and_the_next_up_still_has_the_jobs(tmp_path):
         ).read_bytes()
         second.stop()
     finally:
-        for left in marked(first.mark):
-            left.kill()
+        for process in marked(first.mark):
+            process.kill()
