@@ -75,7 +75,7 @@ class ModelRegistry:
             except Exception as error:
                 if model is None:
                     raise
-                log.warning("%s stays what it was: its folder can't be looked at now: %s", ref, error)
+                log.warning("keeping the cached model %s: its folder can't be read now: %s", ref, error)
             self._cache[ref] = now, model
         return model
 
