@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..dataset import SPLITS, Pair, write_index
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dataset import SPLITS, InvalidDataset, Pair, write_index
 from ..errors import InvalidModel, ModelExists
+from ..evaluation.metrics import score, summarise
 from ..models.registry import ModelRegistry, RegisteredModel, refuse_existing
 from ..models.spec import SPEC, ModelSpec, read_weights, write_model
+from ..segmenter import Segmenter
 from .augmentation import CropSampler
 from .curves import Curves, Row
-from .object_sizes import DEFAULT_DIAMETER, median_diameter, object_areas, scale_for, small_area
 from .trainer import Progress, Trainer
-from .validation import Validation
 
 #: In the model's folder: the files that only training needs.
 _TRAINING = Path("training")
 _CHECKPOINT = _TRAINING / "checkpoint.pt"
+#: Default object diameter in the network's input, pixels.
+_DIAMETER = 24.0
+#: Images are not resized if their objects are up to this many times smaller or larger: augmentation covers that.
+_TOLERANCE = 1.6
 
 
 class TrainingSession:
@@ -39,7 +48,8 @@ class TrainingSession:
             weights = read_weights(base.location, base.spec)
             trainer.start_from(base.spec.architecture.load(base.spec, weights, "cpu"))
         self._train, self._val = train, val
-        self._crops, self._validation = CropSampler(train, trainer.spec, trainer.schedule.crop), Validation(val)
+        self._crops = CropSampler(train, trainer.spec, trainer.schedule.crop)
+        self._validation = [pair.read() for pair in val]
         self._curves = Curves(folder / _TRAINING, trainer.step)
 
     @property
@@ -64,11 +74,21 @@ class TrainingSession:
 
     def _validate(self, progress: Progress) -> None:
         trainer = self.trainer
-        self._curves.add(progress, self._validation.ap(trainer.average, trainer.spec, str(trainer.device)))
+        self._curves.add(progress, self._validation_ap())
         if self.best in (None, self._curves.rows[-1]):  # None without validation images: then the latest is written
             write_model(self.folder, trainer.spec, trainer.weights())
         self._curves.save()
         trainer.checkpoint(self.checkpoint)
+
+    def _validation_ap(self) -> tuple[float, float]:
+        """AP at IoU .5 and .75 of the averaged weights, means over images; NaN without images."""
+        if not self._validation:
+            return math.nan, math.nan
+        trainer = self.trainer
+        segmenter = Segmenter(copy.deepcopy(trainer.average), trainer.spec, str(trainer.device))
+        scores = [score(truth, segmenter.segment(pixels)[0], (0.5, 0.75)) for pixels, truth in self._validation]
+        at_50, at_75 = summarise(scores).mean
+        return at_50.ap, at_75.ap
 
 
 def new_model_folder(out: Path, name: str) -> Path:
@@ -87,7 +107,7 @@ def new_model_folder(out: Path, name: str) -> Path:
 def find_base(ref: str, folders: Iterable[str | Path]) -> RegisteredModel:
     """The model to start from. Raises `UnknownModel`, and `InvalidModel` if it is broken or can't be trained."""
     base = ModelRegistry(folders).find(ref)
-    if not base.spec.architecture.trainable:
+    if base.spec.architecture.untrained is None:
         raise InvalidModel(f"{base.spec.ref} is a {base.spec.network}, which can't be trained further")
     return base
 
@@ -96,11 +116,13 @@ def new_spec(name: str, source: str, train: list[Pair], base: RegisteredModel | 
     """The spec of a model trained on images of `source`: that of `base`, with the objects' sizes of `train`.
 
     Without `scale`, images are resized so that objects are about as large as in the training of `base`.
-    Raises the errors of `object_areas`.
+    Raises `InvalidDataset` if there is no object, and the errors of `Pair.read_labels`.
     """
     start = base.spec if base else ModelSpec(name=name)
-    areas = object_areas(train)
-    diameter = median_diameter(areas)
+    areas = _object_areas(train)
+    diameter = round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
+    # Objects far below the first percentile of the areas are noise or annotation errors.
+    min_pixels = min(start.min_pixels, int(np.percentile(areas, 1)) // 2)
     fields = {
         "name": name,
         "version": 1,
@@ -111,10 +133,25 @@ def new_spec(name: str, source: str, train: list[Pair], base: RegisteredModel | 
         "sha256": "",
         "diameter": diameter,
         "pixel_size": 0.0,
-        "scale": scale or scale_for(diameter, start.diameter * start.scale or DEFAULT_DIAMETER),
-        "min_pixels": min(start.min_pixels, small_area(areas) // 2),
+        "scale": scale or _scale_for(diameter, start.diameter * start.scale or _DIAMETER),
+        "min_pixels": min_pixels,
     }
     return ModelSpec.model_validate(start.model_dump() | fields)
+
+
+def _object_areas(data: list[Pair]) -> NDArray[np.int64]:
+    """(K,) area of every object, pixels."""
+    images = (pair.read_labels() for pair in data)
+    areas = np.concatenate([np.unique(labels[labels > 0], return_counts=True)[1] for labels in images])
+    if not len(areas):
+        raise InvalidDataset("no label image has an object")
+    return areas
+
+
+def _scale_for(diameter: float, target: float) -> float:
+    """The scale, 1/16 to 16, that brings objects of `diameter` pixels to `target`; 1 if they are near enough."""
+    factor = target / diameter
+    return 1.0 if 1 / _TOLERANCE <= factor <= _TOLERANCE else round(min(max(factor, 1 / 16), 16), 2)
 
 
 def initial_state(train: list[Pair], val: list[Pair], base: RegisteredModel | None) -> str:

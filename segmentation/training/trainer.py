@@ -19,7 +19,6 @@ from .. import torch_devices as hardware
 from ..atomic_write import atomic_write
 from ..errors import InvalidModel, InvalidSchedule, StaleCheckpoint
 from ..models.spec import ModelSpec
-from ..network.branched_erfnet import BranchedERFNet
 from ..network.shape_buckets import STRIDE
 from .augmentation import CropSampler
 from .crop_loader import Batch, CropLoader, default_processes
@@ -93,8 +92,8 @@ class Trainer:
         self.step, self._origin = 0, origin
         self._processes = default_processes(self.device) if processes is None else processes
         self._half = hardware.supports_bfloat16(self.device)
-        network = BranchedERFNet(spec.channel_count, spec.bandwidths)
-        network.init_output_layer(_INITIAL_MARGIN / spec.unit)
+        assert spec.architecture.untrained, f"{spec.architecture.name} can't be trained"
+        network = spec.architecture.untrained(spec, _INITIAL_MARGIN / spec.unit)
         self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._forward = torch.compile(self._network) if compiled else self._network
         self.average = copy.deepcopy(self._network).eval().requires_grad_(False)
@@ -174,16 +173,8 @@ class Trainer:
 
     def _identity(self) -> dict[str, str | float]:
         """The model fields and the origin that a checkpoint must share with the training that resumes from it."""
-        spec = self.spec
-        return {
-            "channels": spec.channels,
-            "normalisation": spec.normalisation,
-            "scale": spec.scale,
-            "unit": spec.unit,
-            "bandwidths": spec.bandwidths,
-            "min_pixels": spec.min_pixels,
-            "origin": self._origin,
-        }
+        names = ("channels", "normalisation", "scale", "unit", "bandwidths", "min_pixels")
+        return {name: getattr(self.spec, name) for name in names} | {"origin": self._origin}
 
     def resume(self, path: Path) -> None:
         """Continue from a checkpoint as if the training had not been interrupted.

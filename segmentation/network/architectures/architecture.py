@@ -65,7 +65,8 @@ class Architecture:
     #: How far the network looks around a pixel, in pixels; None if unknown: then only a model with a `halo` of its own
     #: can be run in tiles.
     halo: int | None = None
-    #: Whether `maskq train` can start from a model of it.
-    trainable: bool = False
+    #: Build a network to train from (spec, margin): at first its offsets are 0, and every object's margin is `margin`
+    #: grid units. None if `maskq train` can't train it.
+    untrained: Callable[[NetworkSpec, float], nn.Module] | None = None
     #: Whether the weights' file is code, which workers run.
     runs_code: bool = False

@@ -21,6 +21,14 @@ def _load(spec: NetworkSpec, weights: bytes, device: str) -> nn.Module:
     return load_weights(BranchedERFNet(spec.channel_count, spec.bandwidths), weights, spec.ref).to(device)
 
 
+def _untrained(spec: NetworkSpec, margin: float) -> nn.Module:
+    from ..branched_erfnet import BranchedERFNet
+
+    network = BranchedERFNet(spec.channel_count, spec.bandwidths)
+    network.init_output_layer(margin)
+    return network
+
+
 def _fold_norms(network: nn.Module) -> nn.Module:
     from ..branched_erfnet import fold_norms
 
@@ -42,5 +50,5 @@ BRANCHED_ERFNET = Architecture(
     supports_padding=True,
     supports_half=True,
     halo=HALO,
-    trainable=True,
+    untrained=_untrained,
 )
