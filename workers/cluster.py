@@ -12,19 +12,13 @@ from celery.signals import worker_process_init, worker_ready
 
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
-from maskq.producer.state.connections import Connections
 from maskq.producer.state.routing import CLUSTER_QUEUE
 from maskq.segmentation.clustering.cluster import warm_up
 from maskq.segmentation.objects import describe
-from maskq.tasks import trace
-from maskq.tasks.celery_app import add_stage, create_app
 from maskq.tasks.cluster import Cluster
-from maskq.tasks.job_ends.dispatcher import Dispatcher
-from maskq.tasks.reconciler import Reconciler
-from maskq.tasks.runner import StageRunner
 
 from .celery_worker.shutdown import return_jobs_on_signal
-from .celery_worker.start import hostname, start
+from .celery_worker.stage_worker import StageWorker
 from .supervision.heartbeat import Heartbeat, set_parent_death_signal
 
 
@@ -32,39 +26,19 @@ def main() -> None:
     """Serve the cluster queue until SIGTERM."""
     settings = Settings()
     heartbeat = Heartbeat(settings.grace_s)
-    connections = Connections.open(settings)
+    time_limit = settings.stage_limit_s
+    worker = StageWorker(settings, Stage.CLUSTER, Cluster(), node="cluster", kill=True, time_limit=time_limit)
     compile_kernels()
-    if settings.trace:
-        trace.begin(settings.trace, "cluster")
-    app = create_app(settings)
-    runner = StageRunner(
-        Stage.CLUSTER,
-        connections.ledger,
-        Cluster(),
-        worker=hostname("cluster"),
-        retry_s=settings.retry_s,
-        kill=True,
-    )
-    add_stage(app, Stage.CLUSTER, runner, time_limit=settings.stage_limit_s)
-    Reconciler(connections.redis, connections.ledger, settings.resend_s).start()
-    Dispatcher(connections.redis, connections.ledger).start()
 
     def initialize_fork(**_: object) -> None:
         set_parent_death_signal()
-        return_jobs_on_signal(runner.return_all_to_queue)
+        return_jobs_on_signal(worker.runner.return_all_to_queue)
 
     worker_process_init.connect(initialize_fork, weak=False)
     worker_ready.connect(lambda **_: heartbeat.ready(), weak=False)
     # Names must be unique: workers in containers differ by host name, two workers on one host by process id.
-    start(
-        app,
-        settings,
-        node=f"cluster-{os.getpid()}",
-        pool="prefork",
-        concurrency=settings.cluster_processes,
-        queues=(CLUSTER_QUEUE,),
-        return_jobs=runner.return_all_to_queue,
-    )
+    node = f"cluster-{os.getpid()}"
+    worker.run(node=node, pool="prefork", concurrency=settings.cluster_processes, queues=(CLUSTER_QUEUE,))
 
 
 def compile_kernels() -> None:

@@ -11,7 +11,10 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 from celery.signals import worker_shutting_down
 
@@ -29,20 +32,27 @@ def limit_shutdown(grace_s: float, return_jobs: Callable[[], None]) -> None:
     begun = threading.Lock()
 
     def give_up() -> None:
-        forced_exit = threading.Timer((_EXIT_PART - _WORK_PART) * grace_s, os._exit, (1,))
-        forced_exit.daemon = True
-        forced_exit.start()
+        exit_after((_EXIT_PART - _WORK_PART) * grace_s, 1)
         _return_and_exit(return_jobs)
 
     def shutting_down(**_: object) -> None:
         if begun.acquire(blocking=False):
-            deadline = threading.Timer(_WORK_PART * grace_s, give_up)
-            deadline.daemon = True
-            deadline.start()
+            _call_after(_WORK_PART * grace_s, give_up)
         else:  # in this thread: Celery's cold shutdown ends the process before another thread could finish
             give_up()
 
     worker_shutting_down.connect(shutting_down, weak=False)
+
+
+def exit_after(seconds: float, status: int) -> None:
+    """End this process after `seconds`, whatever its threads do then."""
+    _call_after(seconds, partial(os._exit, status))
+
+
+def _call_after(seconds: float, call: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
 
 
 def return_jobs_on_signal(return_jobs: Callable[[], None]) -> None:
@@ -68,18 +78,14 @@ def _return_and_exit(return_jobs: Callable[[], None]) -> None:
         os._exit(0)
 
 
-def signal_return_jobs(pids: list[int], timeout_s: float = 2.0) -> None:
-    """Have forked processes return their jobs and exit. Returns when all have ended, or after `timeout_s` seconds."""
+def signal_return_jobs(pids: list[int]) -> None:
+    """Have forked processes return their jobs and exit. Returns when all have ended, or after 2 seconds."""
     for pid in pids:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, RETURN_JOBS)
-        except ProcessLookupError:
-            continue
-    pause = threading.Event()
-    for _ in range(round(timeout_s / 0.05)):
-        if not any(_is_running(pid) for pid in pids):
-            return
-        pause.wait(0.05)
+    deadline = time.monotonic() + 2
+    while any(map(_is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _is_running(pid: int) -> bool:

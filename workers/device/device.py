@@ -20,6 +20,7 @@ from maskq.segmentation.rescaling import resized_shape, scale_factor
 from maskq.segmentation.segmenter import Segmenter
 from maskq.tasks import leases
 
+from ..celery_worker.shutdown import exit_after
 from ..supervision.heartbeat import EXIT_UNHEALTHY
 from .accelerators.base import ExecutorOptions
 from .batching import BatchKey
@@ -39,12 +40,8 @@ class Device:
         self._cores = settings.torch_threads or cores()
         self._batch_size = spec.batch or settings.batch_size
         self.counters, self._benchmark = Counters(), CudnnBenchmark(spec.benchmark)
-        self._models = ModelCache(
-            ModelRegistry(settings.model_folders),
-            self._accelerator.torch_device,
-            settings.model_memory,
-            spec.precision,
-        )
+        registry, torch_device = ModelRegistry(settings.model_folders), self._accelerator.torch_device
+        self._models = ModelCache(registry, torch_device, settings.model_memory, spec.precision)
         self._bounds = Bounds(settings.tile_pixels, settings.max_pixels)
         #: Tiled images run one at a time: this bounds their memory, and side by side they were not faster.
         self._tiled_images = threading.Lock()
@@ -106,10 +103,5 @@ class Device:
 
 def _end_process() -> None:
     """End this process because its device is lost, after its jobs return to the queue; the supervisor restarts it."""
-
-    def end() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(5)
-        os._exit(EXIT_UNHEALTHY)
-
-    threading.Thread(target=end, daemon=True).start()
+    exit_after(5, EXIT_UNHEALTHY)
+    os.kill(os.getpid(), signal.SIGTERM)

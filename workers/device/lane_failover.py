@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 from celery import Celery
 from redis import Redis
@@ -27,20 +26,11 @@ _ROUNDS = 3
 _EXPIRE_S = 3600
 
 
-class LaneConsumer(Protocol):
-    """Takes messages from queues."""
-
-    def add(self, lane: str) -> bool:
-        """Start to take the lane's jobs; returns whether the request was confirmed. Idempotent."""
-        ...
-
-    def cancel(self, lane: str) -> bool:
-        """Stop taking the lane's jobs; returns whether the request was confirmed. Idempotent."""
-        ...
-
-
 class WorkerConsumer:
-    """This process's Celery worker, controlled by remote control, as Flower does it."""
+    """Starts and stops this process's Celery worker on a lane, by remote control, as Flower does. Idempotent.
+
+    The methods return whether the worker confirmed.
+    """
 
     def __init__(self, app: Celery, hostname: str) -> None:
         self._app, self._hostname = app, hostname
@@ -61,31 +51,30 @@ class WorkerConsumer:
         return any("ok" in reply.get(self._hostname, ()) for reply in replies or ())
 
 
-class LaneFailover:
-    """Enters the lanes that a process serves, and makes the process serve lanes without an entry. It has a thread."""
+class LaneFailover(PeriodicThread):
+    """Enters the lanes that a process serves, and makes the process serve lanes without an entry.
+
+    Checks every `unserved_s / 3` seconds from `start` to `stop`.
+    """
 
     def __init__(
-        self, redis: Redis, node: str, lanes: Sequence[str], consumer: LaneConsumer, unserved_s: float
+        self, redis: Redis, node: str, lanes: Sequence[str], consumer: WorkerConsumer, unserved_s: float
     ) -> None:
         """`lanes` are the process's own; a lane that had no entry for `unserved_s` seconds is taken."""
+        super().__init__(unserved_s / _ROUNDS, self.check, "lanes")
         self._redis, self._node, self._lanes, self._consumer = redis, node, tuple(lanes), consumer
         self._unserved_s = unserved_s
         self._began: float | None = None
         self._taken: set[str] = set()
-        self._thread = PeriodicThread(unserved_s / _ROUNDS, self.check, "lanes")
 
     @property
     def served(self) -> tuple[str, ...]:
         """The lanes that the process serves now."""
         return tuple(lane for lane in LANES if lane in self._lanes or lane in self._taken)
 
-    def start(self) -> None:
-        """Check every `unserved_s / 3` seconds from now on."""
-        self._thread.start()
-
     def stop(self) -> None:
         """Stop checking, and remove this process's entries."""
-        self._thread.stop()
+        super().stop()
         try:
             for lane in self._lanes:
                 self._redis.zrem(_key(lane), self._node)

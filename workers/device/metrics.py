@@ -70,20 +70,16 @@ class Counters:
             }
 
 
-class Publisher:
+class Publisher(PeriodicThread):
     """Writes a process's entries to the hash `DEVICES` every two seconds, from `start` to `stop`."""
 
     def __init__(self, redis: Redis, node: str, entries: Callable[[], Entries]) -> None:
+        super().__init__(_INTERVAL_S, self.publish, "counters")
         self._redis, self._node, self._entries = redis, node, entries
-        self._thread = PeriodicThread(_INTERVAL_S, self.publish, "counters")
-
-    def start(self) -> None:
-        """Publish from now on, in a thread."""
-        self._thread.start()
 
     def stop(self) -> None:
         """Stop publishing and remove the published entries."""
-        self._thread.stop()
+        super().stop()
         try:
             self._redis.hdel(DEVICES, self._node)
         except RedisError as error:  # then the entries become stale

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from celery import Celery
+from celery.concurrency.thread import TaskPool
 from celery.signals import task_postrun, task_prerun, worker_ready
-from redis import Redis
 
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
-from maskq.producer.state.connections import Connections
 from maskq.producer.state.routing import LANES, queue_of
 from maskq.segmentation.images import ImageLimits
-from maskq.tasks import trace
-from maskq.tasks.celery_app import add_stage, create_app
 from maskq.tasks.embed import Embed
-from maskq.tasks.job_ends.dispatcher import Dispatcher
-from maskq.tasks.reconciler import Reconciler
-from maskq.tasks.runner import StageRunner
 
-from ..celery_worker.start import hostname, start
+from ..celery_worker.stage_worker import StageWorker, hostname
 from ..supervision.heartbeat import Heartbeat
 from .device import Device
-from .flower_pool import device_pool
 from .lane_failover import LaneFailover, WorkerConsumer
 from .metrics import Entries, Publisher
 from .spec import DeviceSpec
@@ -38,45 +31,24 @@ def main(argument: str) -> None:
     """Serve the device that `argument` specifies, until SIGTERM."""
     settings, spec = Settings(), DeviceSpec.from_string(argument)
     heartbeat = Heartbeat(settings.grace_s)
-    if settings.trace:
-        trace.begin(settings.trace, spec.node)
     spec.accelerator.check()  # an unusable GPU ends the process here; later it would only fail job after job
-    connections = Connections.open(settings)
     device = Device(spec, settings)
-    app = create_app(settings)
-    limits = ImageLimits(settings.max_bytes, settings.max_pixels)
-    runner = StageRunner(
-        Stage.EMBED,
-        connections.ledger,
-        Embed(device, limits),
-        worker=hostname(spec.node),
-        retry_s=settings.retry_s,
-    )
-    add_stage(app, Stage.EMBED, runner)
-    Reconciler(connections.redis, connections.ledger, settings.resend_s).start()
-    Dispatcher(connections.redis, connections.ledger).start()
+    embed = Embed(device, ImageLimits(settings.max_bytes, settings.max_pixels))
+    worker = StageWorker(settings, Stage.EMBED, embed, node=spec.node)
     task_prerun.connect(lambda **_: device.counters.job_started(), weak=False)
     task_postrun.connect(lambda **_: device.counters.job_ended(), weak=False)
-    _serve(app, settings, spec, device, heartbeat, connections.redis, runner.return_all_to_queue)
+    _serve(worker, settings, spec, device, heartbeat)
 
 
-def _serve(
-    app: Celery,
-    settings: Settings,
-    spec: DeviceSpec,
-    device: Device,
-    heartbeat: Heartbeat,
-    redis: Redis,
-    return_jobs: Callable[[], None],
-) -> None:
-    """Run the Celery worker, and while it is ready the heartbeat, the lane failover and the counters' publisher."""
+def _serve(worker: StageWorker, settings: Settings, spec: DeviceSpec, device: Device, heartbeat: Heartbeat) -> None:
+    """Run the worker, and while it is ready the heartbeat, the lane failover and the counters' publisher."""
     name, lanes = hostname(spec.node), LANES if spec.lanes == "both" else (spec.lanes,)
-    failover = LaneFailover(redis, name, lanes, WorkerConsumer(app, name), settings.lane_s)
+    failover = LaneFailover(worker.redis, name, lanes, WorkerConsumer(worker.app, name), settings.lane_s)
 
     def entries() -> Entries:
         return {**device.entries(), "lanes": " ".join(failover.served)}
 
-    publisher = Publisher(redis, name, entries)
+    publisher = Publisher(worker.redis, name, entries)
 
     def ready(**_: object) -> None:
         heartbeat.ready(device.health)
@@ -84,19 +56,22 @@ def _serve(
         failover.start()
 
     worker_ready.connect(ready, weak=False)
+    queues = [queue_of(Stage.EMBED, lane) for lane in lanes]
     try:
-        start(
-            app,
-            settings,
-            node=spec.node,
-            pool=device_pool(entries),
-            concurrency=device.threads,
-            queues=[queue_of(Stage.EMBED, lane) for lane in lanes],
-            return_jobs=return_jobs,
-        )
+        worker.run(node=spec.node, pool=_device_pool(entries), concurrency=device.threads, queues=queues)
     finally:
         failover.stop()
         publisher.stop()
+
+
+def _device_pool(entries: Callable[[], Entries]) -> type[TaskPool]:
+    """Return Celery's thread pool with these entries in `inspect stats`, which Flower's Pool tab shows."""
+
+    class DevicePool(TaskPool):  # type: ignore[misc]  # Celery has no types
+        def _get_info(self) -> dict[str, Any]:
+            return {**super()._get_info(), **entries()}
+
+    return DevicePool
 
 
 if __name__ == "__main__":

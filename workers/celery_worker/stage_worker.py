@@ -1,0 +1,73 @@
+"""A Celery worker that runs one stage, with maskq's consumer, logging, background threads and shutdown."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from maskq.producer.schema import Stage
+from maskq.producer.settings import Settings
+from maskq.producer.state.connections import Connections
+from maskq.tasks import trace
+from maskq.tasks.celery_app import add_stage, create_app
+from maskq.tasks.job_ends.dispatcher import Dispatcher
+from maskq.tasks.reconciler import Reconciler
+from maskq.tasks.runner import StageRunner, Work
+
+from .consumer import ReconnectingConsumer
+from .shutdown import limit_shutdown, signal_return_jobs
+
+
+def hostname(node: str) -> str:
+    """The worker's full Celery name, such as `gpu0@host`."""
+    return f"{node}@{socket.gethostname()}"
+
+
+class StageWorker:
+    """The Celery worker of this process, with a reconciler and a dispatcher of job ends in threads."""
+
+    def __init__(
+        self, settings: Settings, stage: Stage, work: Work, *, node: str, kill: bool = False, **task_options: Any
+    ) -> None:
+        """`node` names the worker in a job's history and the trace; `kill` is that of `StageRunner`."""
+        if settings.trace:
+            trace.begin(settings.trace, node)
+        self._settings = settings
+        connections = Connections.open(settings)
+        self.redis, self._ledger = connections.redis, connections.ledger
+        self.runner = StageRunner(stage, self._ledger, work, worker=hostname(node), retry_s=settings.retry_s, kill=kill)
+        self.app = create_app(settings)
+        add_stage(self.app, stage, self.runner, **task_options)
+
+    def run(self, *, node: str, pool: str | type[Any], concurrency: int, queues: Sequence[str]) -> None:
+        """Serve the queues until SIGTERM and the graceful shutdown after it; raises `SystemExit`.
+
+        `pool` is a Celery pool: its name or its class. Gossip and mingle are off: maskq's workers need not know each
+        other, and start a second faster.
+        """
+        conf, settings = self.app.conf, self._settings
+        conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
+        conf.worker_task_log_format = f"[%(asctime)s %(levelname)s {node} %(task_name)s] %(message)s"
+        conf.worker_consumer = ReconnectingConsumer
+        worker = self.app.Worker(
+            hostname=hostname(node),
+            pool=pool,
+            concurrency=concurrency,
+            queues=list(queues),
+            loglevel=settings.log_level,
+            task_events=settings.task_events,
+            without_gossip=True,
+            without_mingle=True,
+            quiet=True,
+        )
+
+        def return_all_jobs() -> None:
+            signal_return_jobs(worker.pool.info.get("processes", []))  # forked processes return their own
+            self.runner.return_all_to_queue()
+
+        Reconciler(self.redis, self._ledger, settings.resend_s).start()
+        Dispatcher(self.redis, self._ledger).start()
+        limit_shutdown(settings.grace_s, return_all_jobs)
+        worker.start()
+        raise SystemExit(worker.exitcode)
