@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from maskq.producer.state.ledger import JobEnd
+from maskq.producer.state.ledger import JobEnd, Ledger
 
 from .log_line import log_line
 
-Hook: TypeAlias = Callable[[JobEnd], None]
+#: A hook gets the job's end, and the ledger to read the job's record from.
+Hook: TypeAlias = Callable[[JobEnd, Ledger], None]
 
 #: The hooks that are called for every job's end, in order.
 HOOKS: tuple[Hook, ...] = (log_line,)

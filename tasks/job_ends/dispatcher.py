@@ -50,14 +50,13 @@ class Dispatcher:
         ends = self._ledger.ends()
         for end in ends:
             for hook in self._hooks:
-                _call(hook, end)
+                self._call(hook, end)
         self._ledger.acknowledge(ends)
         return len(ends)
 
-
-def _call(hook: Hook, end: JobEnd) -> None:
-    """Call a hook. Its error is logged and keeps no other hook from its call."""
-    try:
-        hook(end)
-    except Exception:
-        log.exception("a hook failed for job %s, which has ended as %s", end.job_id, end.state)
+    def _call(self, hook: Hook, end: JobEnd) -> None:
+        """Call a hook. Its error is logged and keeps no other hook from its call."""
+        try:
+            hook(end, self._ledger)
+        except Exception:
+            log.exception("a hook failed for job %s, which has ended as %s", end.job_id, end.state)

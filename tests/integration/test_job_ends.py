@@ -37,7 +37,7 @@ def end_every_way(ledger: Ledger) -> None:
 def test_each_end_comes_once_with_its_state_and_time(redis: Redis, ledger: Ledger) -> None:
     end_every_way(ledger)
     ends: list[JobEnd] = []
-    dispatcher = Dispatcher(redis, ledger, [ends.append])
+    dispatcher = Dispatcher(redis, ledger, [lambda end, _: ends.append(end)])
     assert dispatcher.run_round() == 5
     assert {(end.job_id, end.state) for end in ends} == {(state, state) for state in State if state.ended}
     assert all(abs(end.time - ledger.status(end.job_id).times[end.state]) < 1 for end in ends)
@@ -47,7 +47,7 @@ def test_each_end_comes_once_with_its_state_and_time(redis: Redis, ledger: Ledge
 def test_an_end_whose_dispatcher_died_comes_again(redis: Redis, ledger: Ledger) -> None:
     end_every_way(ledger)
 
-    def die(_: JobEnd) -> None:
+    def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -60,16 +60,16 @@ def test_a_hook_that_raises_keeps_no_other_from_its_call(redis: Redis, ledger: L
     ledger.cancel("job")
     ends: list[JobEnd] = []
 
-    def broken(_: JobEnd) -> None:
+    def broken(*_: object) -> None:
         raise ValueError("no such host")
 
-    assert Dispatcher(redis, ledger, [broken, ends.append]).run_round() == 1
+    assert Dispatcher(redis, ledger, [broken, lambda end, _: ends.append(end)]).run_round() == 1
     assert [end.job_id for end in ends] == ["job"]
 
 
 def test_ends_are_dispatched_in_the_background_by_one_process_at_a_time(redis: Redis, ledger: Ledger) -> None:
     ends: list[JobEnd] = []
-    dispatchers = [Dispatcher(redis, ledger, [ends.append]) for _ in range(3)]
+    dispatchers = [Dispatcher(redis, ledger, [lambda end, _: ends.append(end)]) for _ in range(3)]
     for dispatcher in dispatchers:
         dispatcher.start()
     for n in range(50):
@@ -90,8 +90,8 @@ def test_the_outbox_is_bounded(redis: Redis) -> None:
     assert 200 <= redis.xlen("maskq:endings") <= 400
 
 
-def test_a_line_is_logged_for_each_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_logged_for_each_end(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     assert log_line in HOOKS
     with caplog.at_level("INFO"):
-        log_line(JobEnd("1700000000000-0", "abc", State.DONE))
+        log_line(JobEnd("1700000000000-0", "abc", State.DONE), ledger)
     assert "job abc has ended: done" in caplog.text

@@ -9,9 +9,9 @@ crash can come between the two. A transition and its payloads share one round tr
 from __future__ import annotations
 
 from .claims import Claim, Claims, Granted, StageResult
-from .config import LedgerConfig
 from .endings import JobEnd, Outbox
 from .records import Cancellations
+from .script import LedgerConfig
 from .submission import Submission
 from .sweeps import Sweeps
 from .waiting import Waiting

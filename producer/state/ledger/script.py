@@ -7,7 +7,7 @@ Python. The script begins with them, as Lua tables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -16,13 +16,28 @@ from .. import keys
 from ..keys import Command, job_key
 from ..routing import CLUSTER_QUEUE, FIXED, LANES, PRIORITIES, TASKS, VARIED, queue_of
 from ..store import Payload, PayloadStore, RedisStore
-from .config import LedgerConfig
 
 if TYPE_CHECKING:
     from redis import Redis
 
 #: The parts of the script, in order.
 _PARTS = ("base.lua", "queues.lua", "states.lua", "submission.lua", "claims.lua", "sweeps.lua", "dispatch.lua")
+
+
+@dataclass(frozen=True)
+class LedgerConfig:
+    """The ledger's bounds and times. `producer.settings` describes each under the same name."""
+
+    retention_s: int = 86_400
+    dead_retention_s: int = 604_800
+    max_queued: int = 100_000
+    max_queued_bytes: int = 1 << 40
+    max_client_queued: int = 100_000
+    max_attempts: int = 3
+    lease_s: float = 8.0
+    age_s: float = 60.0
+    window: int = 16
+    task_events: bool = True
 
 
 class LedgerScript:
