@@ -96,7 +96,7 @@ class InferenceRunner:
     def _to_device(self, batch: list[Input], shape: Shape) -> tuple[Tensor, Tensor]:
         """The network's input and `_regions`, on the device or being copied there."""
         if self._copy_in is None:
-            return _stack(batch, shape), _regions(batch)
+            return _stack(batch, shape).to(self._device), _regions(batch).to(self._device)
         with torch.cuda.stream(self._copy_in):
             planes = _stack(batch, shape, pinned=True).to(self._device, non_blocking=True)
             regions = _regions(batch, pinned=True).to(self._device, non_blocking=True)
@@ -107,7 +107,7 @@ class InferenceRunner:
     def finish(self, running: RunningBatch) -> list[CompactFields | Floats]:
         """Wait for a batch and return each input's result, in order. Raises `InvalidFields` if a value is NaN."""
         if self._copy_out is None or running.end_event is None:
-            raw = running.raw.float().numpy()
+            raw = running.raw.float().cpu().numpy()
             return [_result(item, fields[:, *item.core]) for item, fields in zip(running.batch, raw, strict=True)]
         with torch.cuda.stream(self._copy_out):
             self._copy_out.wait_event(running.end_event)
