@@ -39,7 +39,7 @@ class RunOutput:
 
     def describe(self, activity: str) -> None:
         """Show next to the progress bar what is being done or waited for."""
-        self._progress.update(self._bar, description=activity)
+        self._progress.update(self._bar, description=activity, refresh=True)
 
     def add(self, image: Path, outcome: Result | Exception) -> None:
         """Write an image's result files, or record why it has none."""

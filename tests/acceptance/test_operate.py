@@ -1,4 +1,4 @@
-"""What an operator runs: `maskq devices`, `stats`, `bench`, `dead`, `gc`."""
+"""The operator's commands: `maskq devices`, `stats`, `bench`, `dead`, `gc`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.conftest import until
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with running(Settings(devices="cpu", cluster_processes=1)) as up:
-        yield up
+    with running(Settings(devices="cpu", cluster_processes=1)) as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def env(stack: Stack) -> dict[str, str]:
     return {"MASKQ_BROKER_URL": stack.settings.broker_url or ""}
 
 
-def test_devices_shows_what_there_is_and_refuses_what_there_is_not() -> None:
-    found = maskq("devices", "--json")
-    assert found.returncode == 0, found.stderr
-    cpu, *_, made = map(json.loads, found.stdout.splitlines())
+def test_devices_shows_this_machines_devices_and_refuses_others() -> None:
+    shown = maskq("devices", "--json")
+    assert shown.returncode == 0, shown.stderr
+    cpu, *_, configured = map(json.loads, shown.stdout.splitlines())
     assert cpu["device"] == "cpu"
     assert cpu["cores"] >= 1
-    assert made["processes"]
+    assert configured["processes"]
     refused = maskq("devices", "--devices", "cpu,cuda:99=on")
     assert refused.returncode == 2
     assert "entry 2" in refused.stdout
@@ -51,18 +51,18 @@ def test_a_wrong_specification_is_refused_before_anything_starts(tmp_path: Path)
     assert "entry 1" in refused.stderr
 
 
-def test_stats_tells_of_queues_and_of_every_device(stack: Stack, env: dict[str, str], tmp_path: Path) -> None:
+def test_stats_shows_the_queues_and_every_device(stack: Stack, env: dict[str, str], tmp_path: Path) -> None:
     with Client(settings=stack.settings) as client:
         list(client.map([path for path, _ in ten_pieces(tmp_path)[:2]]))
 
-    def told() -> dict[str, object] | None:
-        found = json.loads(maskq("stats", "--json", env=env).stdout)
-        (device,) = found["devices"].values() or [{"images": 0}]
-        return found if device["images"] >= 2 else None
+    def stats_of_two_images() -> dict[str, object] | None:
+        stats = json.loads(maskq("stats", "--json", env=env).stdout)
+        (device,) = stats["devices"].values() or [{"images": 0}]
+        return stats if device["images"] >= 2 else None
 
-    found = until(told)
-    assert found["unfinished"] == 0
-    assert set(found["queues"]) == {"embed.fixed", "embed.varied", "cluster"}
+    stats = until(stats_of_two_images)
+    assert stats["unfinished"] == 0
+    assert set(stats["queues"]) == {"embed.fixed", "embed.varied", "cluster"}
     table = maskq("stats", env=env)
     assert "cudnn benchmark" in table.stdout
     assert 'maskq_jobs_waiting{queue="cluster"} 0' in maskq("stats", "--metrics", env=env).stdout
@@ -86,13 +86,13 @@ def test_bench_writes_a_trace_and_its_picture_and_leaves_nothing_behind(tmp_path
     assert marked(mark) == []
 
 
-def test_dead_letters_are_listed_told_of_tried_again_and_dropped(redis_url: str, redis: Redis) -> None:
+def test_dead_letters_are_listed_shown_requeued_and_dropped(redis_url: str, redis: Redis) -> None:
     ledger, env = Ledger(redis, max_attempts=1), {"MASKQ_BROKER_URL": redis_url}
     with Client(redis_url) as client:
-        for n, why in enumerate(("MemoryError: 2 GiB", "OSError: No space left")):
+        for n, reason in enumerate(("MemoryError: 2 GiB", "OSError: No space left")):
             job = client.submit(bytes([n]), name=f"{n}.png")
             ledger.claim(Claim(job.id, Stage.EMBED, "one"), worker="gpu0@here")
-            ledger.release(Claim(job.id, Stage.EMBED, "one"), why)
+            ledger.release(Claim(job.id, Stage.EMBED, "one"), reason)
     listed = maskq("dead", "list", "--reason", "no space", env=env)
     assert "1.png" in listed.stdout
     assert "0.png" not in listed.stdout

@@ -1,4 +1,4 @@
-"""`maskq serve` before a real stack: an image goes in over HTTP, masks come out, and a signal ends it in order."""
+"""`maskq serve` with a real stack: images and masks over HTTP, and graceful shutdown on a signal."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Serve:
             self.process: subprocess.Popen[str] = start(
                 "serve", "--port", "0", env={"MASKQ_BROKER_URL": broker_url, **env}, stdout=output
             )
-        said = until(lambda: re.search(r"gateway: (http://\S+)/docs", log.read_text()) or self.process.poll(), 60)
-        assert isinstance(said, re.Match), log.read_text()
+        match = until(lambda: re.search(r"gateway: (http://\S+)/docs", log.read_text()) or self.process.poll(), 60)
+        assert isinstance(match, re.Match), log.read_text()
         self.log = log
-        self.http = httpx.Client(base_url=said[1], timeout=70)
+        self.http = httpx.Client(base_url=match[1], timeout=70)
         until(self._answers, 30)
 
     def _answers(self) -> bool:
@@ -48,7 +48,7 @@ class Serve:
             return False
 
     def stop(self, number: signal.Signals) -> tuple[int, float]:
-        """Its exit status, and the seconds it took to leave."""
+        """The exit status, and the seconds until it ended."""
         began = time.monotonic()
         self.process.send_signal(number)
         return self.process.wait(60), time.monotonic() - began
@@ -59,22 +59,22 @@ class Serve:
         self.process.wait()
 
     def states(self, job_id: str) -> list[str]:
-        """What its events tell, until they end."""
-        with self.http.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
-            lines = [line for line in answer.iter_lines() if line.startswith("data: ")]
+        """The states of the job's events, until they end."""
+        with self.http.stream("GET", f"/v1/jobs/{job_id}/events") as response:
+            lines = [line for line in response.iter_lines() if line.startswith("data: ")]
         return [json.loads(line.removeprefix("data: "))["state"] for line in lines]
 
     def submit(self, image: bytes, name: str = "image", **fields: Any) -> dict[str, Any]:
-        answer = self.http.post("/v1/jobs", files={"file": (name, image)}, data=fields)
-        assert answer.status_code == 202, answer.text
-        accepted: dict[str, Any] = answer.json()
+        response = self.http.post("/v1/jobs", files={"file": (name, image)}, data=fields)
+        assert response.status_code == 202, response.text
+        accepted: dict[str, Any] = response.json()
         return accepted
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with running(Settings(broker_url=None, devices="cpu=off", cluster_processes=1)) as up:
-        yield up
+    with running(Settings(broker_url=None, devices="cpu=off", cluster_processes=1)) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def gateway(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         serve.close()
 
 
-def test_an_image_goes_in_and_its_masks_come_out(gateway: Serve, tmp_path: Path) -> None:
+def test_an_image_becomes_masks(gateway: Serve, tmp_path: Path) -> None:
     (piece, truth), *_ = ten_pieces(tmp_path)
     accepted = gateway.submit(piece.read_bytes(), piece.name, priority=9, options='{"min_pixels": 20}')
     links = accepted["links"]
@@ -105,11 +105,11 @@ def test_an_image_goes_in_and_its_masks_come_out(gateway: Serve, tmp_path: Path)
     assert labels.headers["content-type"] == "image/png"
     with Image.open(io.BytesIO(labels.content)) as picture:
         pixels = np.asarray(picture)
-    for found in result["objects"]:
-        assert (pixels == found["id"]).sum() == found["area"] > 20
+    for item in result["objects"]:
+        assert (pixels == item["id"]).sum() == item["area"] > 20
 
 
-def test_what_is_no_image_fails_with_its_reason(gateway: Serve) -> None:
+def test_a_file_that_is_no_image_fails_with_its_reason(gateway: Serve) -> None:
     accepted = gateway.submit(b"no picture", "notes.txt")
     failed = gateway.http.get(f"{accepted['links']['result']}?wait=60")
     assert (failed.status_code, failed.headers["content-type"]) == (422, "application/problem+json")
@@ -117,7 +117,7 @@ def test_what_is_no_image_fails_with_its_reason(gateway: Serve) -> None:
     assert "notes.txt: not a PNG" in failed.json()["detail"]
 
 
-def test_a_job_that_waits_can_be_cancelled(gateway: Serve) -> None:
+def test_a_waiting_job_can_be_cancelled(gateway: Serve) -> None:
     stream = io.BytesIO()
     np.save(stream, np.zeros((1024, 1024), np.uint8))
     jobs = [gateway.submit(stream.getvalue(), priority=0)["job_id"] for _ in range(8)]
@@ -130,7 +130,7 @@ def test_a_job_that_waits_can_be_cancelled(gateway: Serve) -> None:
         gateway.http.delete(f"/v1/jobs/{job}")
 
 
-def test_metrics_have_the_device_and_its_cudnn_setting(gateway: Serve, tmp_path: Path) -> None:
+def test_metrics_include_the_device_and_its_cudnn_setting(gateway: Serve, tmp_path: Path) -> None:
     (piece, _), *_ = ten_pieces(tmp_path)
     links = gateway.submit(piece.read_bytes())["links"]
     assert gateway.http.get(f"{links['result']}?wait=60").status_code == 200
@@ -149,26 +149,26 @@ def test_openapi_is_at_docs(gateway: Serve) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_order_though_someone_listens(
+def test_a_signal_shuts_it_down_gracefully_with_a_stream_open(
     number: signal.Signals, redis_url: str, tmp_path: Path
 ) -> None:
     serve = Serve(redis_url, tmp_path / "log")  # no worker: the job waits for ever
     try:
-        job_id, told = serve.submit(b"x")["job_id"], []
-        listener = threading.Thread(target=lambda: told.extend(serve.states(job_id)))
+        job_id, states = serve.submit(b"x")["job_id"], []
+        listener = threading.Thread(target=lambda: states.extend(serve.states(job_id)))
         listener.start()
-        until(lambda: _listens(redis_url, job_id))
+        until(lambda: _has_listener(redis_url, job_id))
         status, seconds = serve.stop(number)
         listener.join(20)
         assert status == 0, serve.log.read_text()
         assert seconds < 10
-        assert told == ["queued"], "the stream ended as it should, not by a reset"
+        assert states == ["queued"], "the stream ended without a reset"
         assert "Traceback" not in serve.log.read_text()
     finally:
         serve.close()
 
 
-def _listens(redis_url: str, job_id: str) -> bool:
+def _has_listener(redis_url: str, job_id: str) -> bool:
     with Redis.from_url(redis_url) as redis:
         return bool(redis.pubsub_numsub(f"maskq:job:{job_id}")[0][1])
 
@@ -184,7 +184,7 @@ def test_a_full_queue_is_429_with_retry_after(redis_url: str, tmp_path: Path) ->
         serve.close()
 
 
-def test_what_keeps_it_from_starting_is_said_on_one_line(redis_url: str) -> None:
+def test_an_error_at_the_start_is_one_line(redis_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = maskq("serve", "--port", str(port), env={"MASKQ_BROKER_URL": redis_url})

@@ -1,4 +1,4 @@
-"""Dead letters and what is swept up, as a client asks for it."""
+"""Dead letters, garbage collection, full stores and reuse, through a client."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def client(redis: Redis, redis_url: str, tmp_path: Path) -> Client:
     return Client(settings=Settings(broker_url=redis_url, store_url=f"file://{tmp_path}", max_attempts=1))
 
 
-def die(redis: Redis, client: Client, image: bytes, why: str) -> str:
+def die(redis: Redis, client: Client, image: bytes, reason: str) -> str:
     """Submit a job whose only attempt fails."""
     job = client.submit(image)
     ledger = Ledger(redis, max_attempts=1)
     assert not isinstance(ledger.claim(Claim(job.id, Stage.EMBED, "one"), worker="gpu0@here"), str)
-    ledger.release(Claim(job.id, Stage.EMBED, "one"), why)
+    ledger.release(Claim(job.id, Stage.EMBED, "one"), reason)
     return job.id
 
 
-def test_dead_letters_are_chosen_by_reason_and_age(redis: Redis, client: Client) -> None:
+def test_dead_letters_are_filtered_by_reason_and_age(redis: Redis, client: Client) -> None:
     memory, disk = die(redis, client, b"1", "MemoryError: 2 GiB"), die(redis, client, b"2", "OSError: No space left")
     assert [job.id for job in client.dead()] == [memory, disk]
     assert [job.id for job in client.dead(reason="no space")] == [disk]
@@ -40,7 +40,7 @@ def test_dead_letters_are_chosen_by_reason_and_age(redis: Redis, client: Client)
     assert client.dead(reason="memory")[0].history[0].worker == "gpu0@here"
 
 
-def test_a_dead_letter_is_tried_again_from_its_stage_on_or_dropped(redis: Redis, client: Client) -> None:
+def test_a_dead_letter_is_requeued_at_its_stage_or_dropped(redis: Redis, client: Client) -> None:
     one, other = die(redis, client, b"1", "MemoryError"), die(redis, client, b"2", "MemoryError")
     assert client.requeue(one)
     assert not client.requeue(one)
@@ -50,12 +50,12 @@ def test_a_dead_letter_is_tried_again_from_its_stage_on_or_dropped(redis: Redis,
     assert client.dead() == []
 
 
-def test_what_no_job_needs_any_more_is_swept_up(redis: Redis, client: Client, tmp_path: Path) -> None:
+def test_gc_deletes_payloads_without_a_job(redis: Redis, client: Client, tmp_path: Path) -> None:
     store = FsspecStore(f"file://{tmp_path}")
     store.put("0" * 32, Payload.IMAGE, b"left by a producer that died")
     old = time.time() - 4000
     os.utime(tmp_path / ("0" * 32) / "image", (old, old))
-    store.put("1" * 32, Payload.IMAGE, b"a producer is about to enter it")
+    store.put("1" * 32, Payload.IMAGE, b"a producer is about to submit its job")
     waiting = client.submit(b"waits")
     assert client.gc(dry_run=True) == client.gc(dry_run=True) == {"jobs": 0, "orphans": 1}
     assert client.gc() == {"jobs": 0, "orphans": 1}
@@ -63,7 +63,7 @@ def test_what_no_job_needs_any_more_is_swept_up(redis: Redis, client: Client, tm
     assert {path.name for path in tmp_path.iterdir()} == {"1" * 32, waiting.id}
 
 
-def test_ended_jobs_go_with_their_files_when_their_time_is_over(redis: Redis, redis_url: str, tmp_path: Path) -> None:
+def test_ended_jobs_and_their_files_are_deleted_after_retention(redis: Redis, redis_url: str, tmp_path: Path) -> None:
     settings = Settings(broker_url=redis_url, store_url=f"file://{tmp_path}", retention_s=1)
     with Client(settings=settings) as client:
         client.submit(b"1").cancel()
@@ -71,7 +71,7 @@ def test_ended_jobs_go_with_their_files_when_their_time_is_over(redis: Redis, re
         assert until(lambda: client.gc()["jobs"]) == 1
 
 
-def test_a_redis_that_is_nearly_full_is_for_the_workers(redis: Redis, redis_url: str) -> None:
+def test_a_nearly_full_redis_accepts_only_the_workers_writes(redis: Redis, redis_url: str) -> None:
     used = redis.info("memory")["used_memory"]
     redis.config_set("maxmemory", used + 4_000_000)
     try:
@@ -84,7 +84,7 @@ def test_a_redis_that_is_nearly_full_is_for_the_workers(redis: Redis, redis_url:
         redis.config_set("maxmemory", 0)
 
 
-def test_the_same_image_is_computed_once_unless_told_otherwise(redis: Redis, redis_url: str) -> None:
+def test_the_same_image_is_computed_once_unless_reuse_is_off(redis: Redis, redis_url: str) -> None:
     with Client(settings=Settings(broker_url=redis_url, reuse=True)) as client:
         first = client.submit(b"image")
         assert client.submit(b"image").id == first.id
@@ -95,14 +95,14 @@ def test_the_same_image_is_computed_once_unless_told_otherwise(redis: Redis, red
         assert len(list(redis.scan_iter("maskq:payload:*"))) == 4
 
 
-def test_a_broker_that_is_a_replica_for_a_while_is_waited_for(redis: Redis, redis_url: str) -> None:
+def test_submit_waits_for_a_broker_that_is_a_replica_for_a_while(redis: Redis, redis_url: str) -> None:
     with Client(redis_url) as client, ThreadPoolExecutor(1) as thread:
         redis.replicaof("127.0.0.1", "1")
         try:
             with pytest.raises(BrokerUnavailable, match="takes nothing now"):
                 client.submit(b"1")
-            waits = thread.submit(client.submit, b"2", timeout=60)
-            assert not waits.done()
+            pending = thread.submit(client.submit, b"2", timeout=60)
+            assert not pending.done()
         finally:
             redis.replicaof("NO", "ONE")
-        assert waits.result(60).state is State.QUEUED
+        assert pending.result(60).state is State.QUEUED
