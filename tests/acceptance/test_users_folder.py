@@ -90,7 +90,8 @@ def executed(folder: Path) -> list[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     ports = {"MASKQ_FLOWER_PORT": "0", "MASKQ_GATEWAY_PORT": "0"}
-    return {**os.environ, **ENVIRONMENT, **ports, "MASKQ_STATE_DIR": str(folder / "state"), "COLUMNS": "200"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # maskq from the wheel only
+    return {**inherited, **ENVIRONMENT, **ports, "MASKQ_STATE_DIR": str(folder / "state"), "COLUMNS": "200"}
 
 
 def test_run_executes_none_of_the_users_modules(programs: Path, folder: Path) -> None:
@@ -130,7 +131,9 @@ def test_up_executes_none_of_the_users_modules_and_logs_to_files_only(programs: 
 
 
 def test_the_users_modules_are_importable_beside_maskq(programs: Path, folder: Path) -> None:
-    subprocess.run([programs / "python", "-c", "from maskq import Client"], cwd=folder, check=True)
+    subprocess.run(
+        [programs / "python", "-c", "from maskq import Client"], cwd=folder, env=environment(folder), check=True
+    )
     assert executed(folder) == []
-    subprocess.run([programs / "python", "-c", IMPORTS], cwd=folder, check=True)
+    subprocess.run([programs / "python", "-c", IMPORTS], cwd=folder, env=environment(folder), check=True)
     assert executed(folder) == ["celeryconfig", "producer", "segmentation", "tasks", "workers"]
