@@ -2,23 +2,10 @@
 
     SegmentationError
     ├── ImageError
-    │   ├── NotAnImage
-    │   ├── TruncatedImage
-    │   ├── EmptyImage
-    │   ├── ImageTooLarge
-    │   ├── MultiPageImage
-    │   └── NonFiniteImage
-    ├── InvalidDiameter
-    ├── UnknownModel
-    ├── InvalidModel
-    ├── InvalidLocation
-    ├── InvalidCheckpoint
-    ├── ModelExists
-    ├── ModelNotWritable
-    ├── InvalidSchedule
-    ├── StaleCheckpoint
-    ├── NoSuchDevice
-    └── InvalidFields
+    │   └── NotAnImage, TruncatedImage, EmptyImage, ImageTooLarge, MultiPageImage, NonFiniteImage
+    ├── UnknownModel, InvalidModel, InvalidLocation, InvalidCheckpoint, ModelExists, ModelNotWritable
+    ├── InvalidSchedule, StaleCheckpoint
+    └── InvalidDiameter, InvalidFields, NoSuchDevice
 
 Each message says what happened and what to do.
 """

@@ -17,10 +17,9 @@ from ..network.preprocessing import to_input
 from ..network.tiling import Bounds
 from ..segmenter import Precision, Segmenter
 from .baseline import otsu_watershed
-from .field_reader import SegmenterReader
 from .parameters import check_writable, store
 from .scores import Evaluation, Method, evaluate_with
-from .tuning import FieldCache, Progress, Tuning, tune
+from .tuning import FieldCache, Progress, SegmenterReader, Tuning, tune
 
 
 class UnknownBaseline(SegmentationError):

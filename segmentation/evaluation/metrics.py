@@ -7,7 +7,8 @@ precision-recall curve. If the truth and the prediction have no objects, every r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -222,12 +223,5 @@ def _pool(level: Sequence[Matches]) -> Matches:
 
 def _mean(rates: Sequence[Rates]) -> Rates:
     """The mean over images of each rate at one threshold."""
-    count = len(rates)
-    return Rates(
-        rates[0].threshold,
-        sum(rate.ap for rate in rates) / count,
-        sum(rate.precision for rate in rates) / count,
-        sum(rate.recall for rate in rates) / count,
-        sum(rate.f1 for rate in rates) / count,
-        sum(rate.panoptic_quality for rate in rates) / count,
-    )
+    columns = islice(zip(*map(astuple, rates), strict=True), 1, None)  # all except the threshold
+    return Rates(rates[0].threshold, *(sum(column) / len(rates) for column in columns))

@@ -14,17 +14,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Labels
-from ..clustering.cluster import Clustering
+from ..arrays import Labels, Pixels
+from ..clustering.cluster import Clustering, cluster
+from ..clustering.fields import Foreground, unpack
 from ..dataset import Pair
-from .field_reader import FieldReader
+from ..network.tiling import Bounds
+from ..rescaling import clustering_parameters
 from .metrics import THRESHOLDS, ImageScore, Summary, score, summarise
 from .scores import Evaluation
+
+if TYPE_CHECKING:
+    from ..segmenter import Segmenter
 
 #: Wraps an iterable to show progress. Arguments: the items, the name of the step, the number of items.
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
@@ -65,10 +70,34 @@ class Tuning:
     evaluation: Evaluation
 
 
+class SegmenterReader:
+    """A `Segmenter` with a job's options, in steps; with `parameters` the result is that of `Segmenter.segment`."""
+
+    def __init__(
+        self, segmenter: Segmenter, tta: bool = False, diameter: float | None = None, bounds: Bounds = Bounds()
+    ) -> None:
+        """Raises `InvalidDiameter`."""
+        self._segmenter, self._tta, self._diameter, self._bounds = segmenter, tta, diameter, bounds
+        #: The model's clustering parameters, for images whose objects have `diameter`.
+        self.parameters = clustering_parameters(segmenter.spec, diameter=diameter)
+
+    def embed(self, pixels: Pixels) -> bytes:
+        """Run the network: (H, W, C) pixels → packed fields. Raises the errors of `Segmenter.fields`."""
+        return self._segmenter.fields(pixels, tta=self._tta, diameter=self._diameter, bounds=self._bounds)
+
+    def unpack(self, packed: bytes) -> Foreground:
+        """Packed fields → the foreground's fields."""
+        return unpack(packed)
+
+    def read(self, fields: Foreground, parameters: Clustering) -> Labels:
+        """Cluster the fields with these parameters → (H, W) labels."""
+        return cluster(fields, parameters)[0]
+
+
 class FieldCache:
     """The packed fields of a data set's images, in files; iteration has one image in memory at a time."""
 
-    def __init__(self, data: Sequence[Pair], reader: FieldReader, folder: Path, progress: Progress) -> None:
+    def __init__(self, data: Sequence[Pair], reader: SegmenterReader, folder: Path, progress: Progress) -> None:
         """Runs the network on every image of `data`, and writes the fields to `folder`."""
         self.reader, self._pairs, self._folder = reader, data, folder
         areas: list[NDArray[np.integer[Any]]] = []

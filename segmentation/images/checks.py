@@ -1,4 +1,4 @@
-"""The size limits of images, and the checks that all formats share."""
+"""The size limits of images, and the checks and the orientation that all formats share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ Image.MAX_IMAGE_PIXELS = None
 _MAX_CHANNELS = 16
 _MAX_MESSAGE = 200
 _ADDRESS = re.compile(" object at 0x[0-9a-f]+")
+#: The number of the orientation's tag, the same in Exif and TIFF.
+EXIF_ORIENTATION = 0x112
 #: Pixels per band, for steps that need more memory than their result.
 _BAND = 1 << 20
 
@@ -77,6 +79,15 @@ def check_channels(channels: int, name: str) -> None:
         raise EmptyImage(f"{name}: 0 channels")
     if channels > _MAX_CHANNELS:
         raise NotAnImage(f"{name}: {channels} channels, more than {_MAX_CHANNELS}")
+
+
+def upright(pixels: Pixels, orientation: object) -> Pixels:
+    """(H, W, …) pixels, turned and flipped by the Exif orientation 1 to 8; any other value changes nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
 
 def row_bands(height: int, width: int) -> Iterator[slice]:

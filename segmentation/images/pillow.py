@@ -10,8 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from ..arrays import Pixels
 from ..errors import MultiPageImage, NotAnImage, TruncatedImage
 from . import jpeg, png
-from .checks import ImageLimits, check_size, short_message
-from .orientation import EXIF_ORIENTATION, upright
+from .checks import EXIF_ORIENTATION, ImageLimits, check_size, short_message, upright
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 

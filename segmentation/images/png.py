@@ -34,10 +34,8 @@ def check_structure(data: bytes, name: str) -> None:
     while offset + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, offset)
         offset += 12 + length
-        if kind == b"IDAT":
-            pixel_chunks += 1
-        else:
-            other_chunks += 1
+        pixel_chunks += kind == b"IDAT"
+        other_chunks += kind != b"IDAT"
         if pixel_chunks > _MAX_PIXEL_CHUNKS or other_chunks > _MAX_OTHER_CHUNKS:
             raise NotAnImage(
                 f"{name}: a PNG of more than {_MAX_PIXEL_CHUNKS:,} chunks of pixels or {_MAX_OTHER_CHUNKS:,} others; "

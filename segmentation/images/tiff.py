@@ -15,8 +15,7 @@ from ..arrays import Pixels
 from ..errors import ImageTooLarge, MultiPageImage, NotAnImage, TruncatedImage
 from . import jpeg
 from . import tiff_directory as directory
-from .checks import ImageLimits, check_channels, check_size, row_bands
-from .orientation import EXIF_ORIENTATION, upright
+from .checks import EXIF_ORIENTATION, ImageLimits, check_channels, check_size, row_bands, upright
 
 MAGIC = directory.MAGIC
 _JPEG, _CMYK, _YCBCR = 7, 5, 6

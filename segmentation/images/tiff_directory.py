@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import TruncatedImage
-from .orientation import EXIF_ORIENTATION
+from .checks import EXIF_ORIENTATION
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, DEPTH = 256, 257, 259, 262, 277, 284, 32997

@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..errors import InvalidModel
 from .shape_buckets import STRIDE
 
 _BN_EPS = 1e-3
@@ -159,6 +162,24 @@ class BranchedERFNet(nn.Module):
         last.weight.zero_()
         last.bias.zero_()
         last.bias[2:] = math.log(math.log(2) / margin**2) / 10
+
+
+def load_network(channels: int, bandwidths: int, weights: bytes, ref: str) -> BranchedERFNet:
+    """The network with `weights` in safetensors format, as float32; batch counters of norms may be missing.
+
+    Raises `InvalidModel`, which names the model `ref`, if the weights don't fit.
+    """
+    network = BranchedERFNet(channels, bandwidths)
+    try:
+        tensors = {name: tensor.float() for name, tensor in load(weights).items()}
+        result = network.load_state_dict(tensors, strict=False)
+    except (SafetensorError, RuntimeError, KeyError) as error:  # KeyError: a type that torch does not have
+        raise InvalidModel(f"{ref}: weights that don't fit the network: {error}") from error
+    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or result.unexpected_keys:
+        unknown = result.unexpected_keys[:3]
+        raise InvalidModel(f"{ref}: weights without {missing[:3]} or with unknown {unknown}")
+    return network
 
 
 def fold_norms(network: nn.Module) -> nn.Module:

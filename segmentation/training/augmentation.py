@@ -16,18 +16,6 @@ from ..network.resampling import pixel_positions, resize, sample
 from ..rescaling import resized_shape
 
 
-def _relabel(labels: Labels) -> Labels:
-    """The labels renumbered without gaps, since later steps loop from 1 to the highest label."""
-    values, numbers = np.unique(labels, return_inverse=True)
-    return np.asarray(numbers.reshape(labels.shape) + (values[0] > 0), np.int32)
-
-
-def _drop_small(labels: Labels, min_pixels: int) -> Labels:
-    """The labels without objects of `min_pixels` or fewer, which the model never reports."""
-    keep = np.bincount(labels.ravel()) > min_pixels
-    return np.where(keep[labels], labels, 0)
-
-
 class CropSampler:
     """Draws augmented crops, each centred on a random object. Keeps all images in memory."""
 
@@ -101,7 +89,10 @@ def _read(pair: Pair, spec: ModelSpec) -> tuple[Floats, Labels]:
     """The pair's (C, H, W) network input and (H, W) labels, at the model's scale."""
     pixels, labels = pair.read()
     image = to_input(pixels, spec.channels, spec.normalisation)
-    labels = _drop_small(_relabel(labels), spec.min_pixels)
+    values, numbers = np.unique(labels, return_inverse=True)
+    # Without gaps, because later steps loop from 1 to the highest label.
+    labels = np.asarray(numbers.reshape(labels.shape) + (values[0] > 0), np.int32)
+    labels[np.bincount(labels.ravel())[labels] <= spec.min_pixels] = 0  # the model never reports such small objects
     if spec.scale == 1:
         return image, labels
     size = resized_shape((labels.shape[0], labels.shape[1]), spec.scale, sys.maxsize)

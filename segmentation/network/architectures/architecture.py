@@ -18,17 +18,14 @@ class NetworkSpec(Protocol):
     @property
     def ref(self) -> str:
         """Name and version for error messages: `nuclei@1`."""
-        ...
 
     @property
     def channel_count(self) -> int:
         """Channels of the network's input: 1 or 3."""
-        ...
 
     @property
     def bandwidths(self) -> int:
         """Clustering bandwidths per pixel: 1 or 2."""
-        ...
 
 
 class ImportedNetwork(NamedTuple):

@@ -15,10 +15,9 @@ HALO = 616
 
 
 def _load(spec: NetworkSpec, weights: bytes, device: str) -> nn.Module:
-    from ..branched_erfnet import BranchedERFNet
-    from ..weights import load_weights
+    from ..branched_erfnet import load_network
 
-    return load_weights(BranchedERFNet(spec.channel_count, spec.bandwidths), weights, spec.ref).to(device)
+    return load_network(spec.channel_count, spec.bandwidths, weights, spec.ref).to(device)
 
 
 def _untrained(spec: NetworkSpec, margin: float) -> nn.Module:
