@@ -12,13 +12,13 @@ from PIL import Image
 from maskq.segmentation.clustering.cluster import Clustering
 from maskq.segmentation.dataset import pairs
 from maskq.segmentation.errors import ImageTooLarge, InvalidModel, ModelNotWritable
-from maskq.segmentation.evaluation.field_reader import SegmenterReader
 from maskq.segmentation.evaluation.metrics import score, summarise
 from maskq.segmentation.evaluation.parameters import check_writable, store
 from maskq.segmentation.evaluation.tuning import (
     MIN_PIXELS,
     SEED_THRESHOLDS,
     FieldCache,
+    SegmenterReader,
     Trial,
     choose,
     coarse_grid,
