@@ -24,8 +24,7 @@ from redis import Redis
 
 from maskq.producer.client.client import Client
 from maskq.workers.local.stack import Stack, running
-from maskq.workers.programs import settings_env
-from maskq.workers.supervision.process import python_program
+from maskq.workers.programs import python_program
 
 from .celery_chain import FIRST, SECOND, make_app, run_chains
 from .harness import Case, timed
@@ -70,11 +69,11 @@ def _both(folder: Path) -> Iterator[tuple[Stack, Client, str]]:
     settings = stack_settings(models=str(folder))
     with running(settings) as stack, Client(settings=stack.settings) as client:
         # maskq's programs ignore the current folder, but this one is in it.
-        env = settings_env(stack.settings) | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        env = {"PYTHONPATH": str(Path(__file__).parents[1])}
         for pool, threads, queue in (("threads", "4", FIRST), ("prefork", "1", SECOND)):
             # Without heartbeat, which bare Celery workers don't send; they stop with the stack.
             arguments = ("benchmarks.celery_chain", pool, threads, queue)
-            stack.supervisor.start(python_program(f"chain-{pool}", *arguments, env=env))
+            stack.supervisor.start(python_program(stack.settings, f"chain-{pool}", *arguments, env=env))
         yield stack, client, model
 
 

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 
 from maskq.producer.settings import Settings
 
 from .device.spec import DeviceSpec
-from .supervision.process import Program, python_program
+from .supervision.process import Program
 
 
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
     """The process of one device, which sees no other: the variables for that must be set before torch is imported."""
-    env = settings_env(settings) | malloc_env() | spec.environment(os.environ)
     # OpenMP threads spin between two layers. By default they go on for milliseconds after an image, on cores that other
     # threads need. (At a tenth of this value they fell asleep a hundred times per image; one image of 256² took 10 ms
     # longer.)
-    env["GOMP_SPINCOUNT"] = os.environ.get("GOMP_SPINCOUNT", "50000")
-    return python_program(
-        spec.node, "maskq.workers.device.process", str(spec), env=env, heartbeat_s=settings.heartbeat_s
-    )
+    env = malloc_env() | {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "50000")} | spec.environment(os.environ)
+    return python_program(settings, spec.node, "maskq.workers.device.process", str(spec), env=env)
 
 
 def cluster_program(settings: Settings) -> Program:
-    """The CPU worker."""
-    # One thread per process: the worker runs several processes in parallel.
-    env = settings_env(settings) | malloc_env() | {"OMP_NUM_THREADS": "1"}
-    return python_program("cluster", "maskq.workers.cluster", env=env, heartbeat_s=settings.heartbeat_s)
+    """The CPU worker: several processes in parallel, each with one thread."""
+    return python_program(settings, "cluster", "maskq.workers.cluster", env=malloc_env() | {"OMP_NUM_THREADS": "1"})
 
 
 def flower_program(settings: Settings, port: int, address: str = "127.0.0.1") -> Program:
     """Flower on `address`."""
-    return _web_program("flower", address, port, settings)
+    return python_program(settings, "flower", "maskq.workers.flower", address, str(port))
 
 
 def gateway_program(settings: Settings, port: int) -> Program:
     """The HTTP gateway on loopback."""
-    return _web_program("gateway", "127.0.0.1", port, settings)
+    return python_program(settings, "gateway", "maskq.workers.gateway", "127.0.0.1", str(port))
 
 
-def _web_program(name: str, address: str, port: int, settings: Settings) -> Program:
-    env, heartbeat_s = settings_env(settings), settings.heartbeat_s
-    return python_program(name, f"maskq.workers.{name}", address, str(port), env=env, heartbeat_s=heartbeat_s)
+def python_program(
+    settings: Settings, name: str, module: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> Program:
+    """`python -m module`, with these settings; `-P` keeps the current folder out of its import path."""
+    argv = (sys.executable, "-P", "-m", module, *arguments)
+    return Program(name, argv, settings_env(settings) | dict(env or {}), heartbeat_s=settings.heartbeat_s)
 
 
 def settings_env(settings: Settings) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""The state that all routes share, as a FastAPI dependency."""
+"""What the routes share: the gateway's state and the checks of parameters, as FastAPI dependencies, and jobs' paths."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
@@ -11,12 +12,16 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
 from ..client.client import Client
+from ..errors import InvalidJob, UnknownJob
 from ..state.connections import broker_errors
 from .limits.downloads import Downloads
 from .limits.uploads import Uploads
 from .subscriptions import Subscriptions
 
 T = TypeVar("T")
+
+JOBS = "/v1/jobs"
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,13 @@ class Gateway:
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run a blocking call of the client in a thread and return its result. Raises `BrokerUnavailable`."""
+        return await run_in_threadpool(broker_errors()(call))
 
-        def guarded_call() -> T:
-            with broker_errors():
-                return call()
 
-        return await run_in_threadpool(guarded_call)
+def links(job_id: str) -> dict[str, str]:
+    """The paths of a job: `self`, `result`, `labels`, `events`."""
+    path = f"{JOBS}/{job_id}"
+    return {"self": path} | {name: f"{path}/{name}" for name in ("result", "labels", "events")}
 
 
 def _gateway(request: Request) -> Gateway:
@@ -45,5 +51,20 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
+def _reject_query(request: Request) -> None:
+    if request.query_params:
+        raise InvalidJob(f"{', '.join(request.query_params)[:200]}: this route takes no query parameters")
+
+
+def _valid_job_id(job_id: str) -> str:
+    if not _JOB_ID.fullmatch(job_id):
+        raise UnknownJob("no such job: an id has 32 digits, 0 to 9 and a to f")
+    return job_id
+
+
 #: Type of a route's parameter that receives the gateway.
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
+#: Type of a path parameter: a malformed job id is `UnknownJob` without a query to the broker.
+JobId = Annotated[str, Depends(_valid_job_id)]
+#: Dependencies of a route without query parameters: any is `InvalidJob`.
+NO_QUERY = [Depends(_reject_query)]

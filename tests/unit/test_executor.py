@@ -17,8 +17,8 @@ import pytest
 from maskq.tasks.runner import DeviceUnavailable
 from maskq.workers.device.batch_runner import BatchRunner, DeviceLost, DeviceMemoryExhausted
 from maskq.workers.device.batching import BatchKey, BatchLimits
+from maskq.workers.device.cpu_executor import InlineExecutor
 from maskq.workers.device.executor import BatchExecutor
-from maskq.workers.device.inline_executor import InlineExecutor
 from tests.conftest import until
 
 SHAPE = (8, 8)

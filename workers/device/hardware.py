@@ -52,14 +52,15 @@ class Hardware:
 def detect() -> Hardware:
     """Detect cores, memory and GPUs; takes as long as importing torch does."""
     command = [sys.executable, "-P", "-m", "maskq.workers.device.hardware"]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         probe = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        return Hardware(cores(), _memory(), probe_error=f"torch did not answer in {_TIMEOUT_S} s")
+        return Hardware(cores(), memory, probe_error=f"torch did not answer in {_TIMEOUT_S} s")
     if probe.returncode:
         lines = probe.stderr.strip().splitlines() or [f"exit {probe.returncode}"]
-        return Hardware(cores(), _memory(), probe_error=lines[-1])
-    return Hardware(cores(), _memory(), tuple(Gpu(*fields) for fields in json.loads(probe.stdout.splitlines()[-1])))
+        return Hardware(cores(), memory, probe_error=lines[-1])
+    return Hardware(cores(), memory, tuple(Gpu(*fields) for fields in json.loads(probe.stdout.splitlines()[-1])))
 
 
 def cores() -> int:
@@ -72,13 +73,5 @@ def gibibytes(size: int) -> str:
     return f"{size / 2**30:.0f} GiB"
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _main() -> None:
-    print(json.dumps([astuple(gpu) for accelerator in ACCELERATORS.values() for gpu in accelerator.detect()]))
-
-
 if __name__ == "__main__":
-    _main()
+    print(json.dumps([astuple(gpu) for accelerator in ACCELERATORS.values() for gpu in accelerator.detect()]))

@@ -144,7 +144,13 @@ def _resolve(entry: DeviceSpec, hardware: Hardware, place: str) -> tuple[DeviceS
     """Return the devices of this machine that an entry names."""
     gpus = tuple(replace(entry, device=device) for device in hardware.gpus_by_device)
     if entry.device == _AUTO:
-        return gpus or (_fall_back(entry, hardware.probe_error),)
+        if hardware.probe_error:
+            log.warning(
+                "devices: the GPUs of this machine could not be detected (%s); auto uses the CPU instead. Run `maskq "
+                "devices` to see what is found; MASKQ_DEVICES=cpu uses the CPU without this warning",
+                hardware.probe_error,
+            )
+        return gpus or (replace(entry, device=CPU.name),)
     if entry.device == CPU.name or entry in gpus:
         return (entry,)
     same_kind = tuple(spec for spec in gpus if spec.accelerator is entry.accelerator)
@@ -153,14 +159,3 @@ def _resolve(entry: DeviceSpec, hardware: Hardware, place: str) -> tuple[DeviceS
     missing = f"there is no {entry.device} device" if entry.index is None else f"{entry.device} is not there"
     reason = f" ({hardware.probe_error})" if hardware.probe_error else ""
     raise InvalidDevices(f"{place}: {missing}{reason}; there are {', '.join(hardware.descriptions)}")
-
-
-def _fall_back(entry: DeviceSpec, probe_error: str) -> DeviceSpec:
-    """Return the CPU in place of `auto`; warn if there may be GPUs nevertheless."""
-    if probe_error:
-        log.warning(
-            "devices: the GPUs of this machine could not be detected (%s); auto uses the CPU instead. Run `maskq "
-            "devices` to see what is found; MASKQ_DEVICES=cpu uses the CPU without this warning",
-            probe_error,
-        )
-    return replace(entry, device=CPU.name)

@@ -6,9 +6,9 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -37,22 +37,6 @@ class Program:
     heartbeat_s: float = 12.0
 
 
-def python_program(
-    name: str, module: str, *arguments: str, env: Mapping[str, str], heartbeat_s: float = 12.0
-) -> Program:
-    """One of maskq's own programs, `python -m module`; `-P` keeps the current folder out of its import path."""
-    return Program(name, (sys.executable, "-P", "-m", module, *arguments), env, heartbeat_s=heartbeat_s)
-
-
-def _inherited_env() -> dict[str, str]:
-    """This process's environment, without the variables that configure Celery."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _CELERY_VARIABLES and not name.startswith("CELERY_")
-    }
-
-
 class Process:
     """One program, its current process, and the times of its deaths."""
 
@@ -68,11 +52,13 @@ class Process:
     def start(self) -> None:
         """Start the program, again or for the first time. Raises `OSError`."""
         supervisor_end, process_end = socket.socketpair()
+        inherited = os.environ.items()
+        env = {key: text for key, text in inherited if key not in _CELERY_VARIABLES and not key.startswith("CELERY_")}
         output: IO[bytes] | None = open_log(self.log_file) if self.log_file else None
         try:
             self.popen = subprocess.Popen(
                 self.program.argv,
-                env={**_inherited_env(), **self.program.env, HEARTBEAT_FD: str(process_end.fileno())},
+                env={**env, **self.program.env, HEARTBEAT_FD: str(process_end.fileno())},
                 pass_fds=(process_end.fileno(),) if self.program.has_heartbeat else (),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -98,13 +84,11 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process; SIGKILL goes to its whole session."""
-        try:
+        with suppress(ProcessLookupError):
             if number is signal.SIGKILL:
                 os.killpg(self.popen.pid, number)
             else:
                 self.popen.send_signal(number)
-        except ProcessLookupError:
-            return
 
     def log_tail(self) -> str:
         """The last 15 lines of its log, each after a line break."""

@@ -13,10 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from ...errors import MaskqError, UnknownJob
 from ...schema import JobStatus, State
-from ..dependencies import Gateway, GatewayDep
+from ..dependencies import JOBS, NO_QUERY, Gateway, GatewayDep, JobId
 from ..errors import GatewayBusy
 from ..problems import openapi_responses
-from .paths import JOBS, NO_QUERY, JobId
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 

@@ -10,12 +10,11 @@ from fastapi import APIRouter, Query, Request, Response
 from ...client.job import Job
 from ...errors import PayloadTooLarge, QueueFull, StoreFull, UnknownJob
 from ...schema import JobStatus, State
-from ..dependencies import GatewayDep
+from ..dependencies import JOBS, NO_QUERY, GatewayDep, JobId, links
 from ..errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
 from ..limits.multipart import MULTIPART
 from ..problems import openapi_responses
 from ..schemas import IdempotencyKey, SubmitRequest
-from .paths import JOBS, NO_QUERY, JobId, links
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 

@@ -11,12 +11,11 @@ from pydantic import TypeAdapter
 
 from ...client.job import Job
 from ...errors import JobCancelled, JobDead, JobExpired, JobFailed, PayloadMissing, ResultNotReady, UnknownJob
-from ..dependencies import Gateway, GatewayDep
+from ..dependencies import JOBS, NO_QUERY, Gateway, GatewayDep, JobId, links
 from ..errors import GatewayBusy, OtherFormat
 from ..limits.downloads import ResultResponse, StoredResult
 from ..problems import openapi_responses
 from ..schemas import WaitQuery
-from .paths import JOBS, NO_QUERY, JobId, links
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 
