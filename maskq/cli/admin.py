@@ -24,7 +24,7 @@ app = typer.Typer()
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: jobs that failed in all of their attempts.")
 app.add_typer(dead, name="dead")
 
-DeadJobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB...]", show_default=False, help="Job ids.")]
+DeadJobs = Annotated[list[str] | None, typer.Argument(metavar="JOB", show_default=False, help="Job ids.")]
 Reason = Annotated[str | None, typer.Option(help="Only jobs whose error contains these words.")]
 Older = Annotated[float | None, typer.Option(min=0, help="Only jobs that died at least this many seconds ago.")]
 All = Annotated[bool, typer.Option("--all", help="All dead letters.")]

@@ -18,13 +18,13 @@ Processes = Annotated[
     int | None, typer.Option("--cluster-processes", min=1, help="Clustering processes; default: half the cores.")
 ]
 Address = Annotated[str, typer.Option(help="The address to listen on.")]
-Paths = Annotated[list[str], typer.Argument(help="Image files, folders and glob patterns.", metavar="PATH...")]
+Paths = Annotated[list[str], typer.Argument(help="Image files, folders and glob patterns.", metavar="PATH")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")]
 FormatNames = Annotated[
     str, typer.Option("--format", "-f", metavar="NAME,…", help="The files to write for each image.")
 ]
 Priority = Annotated[int, typer.Option("--priority", "-p", min=0, max=9, help="Jobs of a higher priority go first.")]
-JobIds = Annotated[list[str], typer.Argument(help="Job ids, as printed by `maskq submit`.", metavar="JOB...")]
+JobIds = Annotated[list[str], typer.Argument(help="Job ids, as printed by `maskq submit`.", metavar="JOB")]
 SeedThreshold = Annotated[
     float | None, typer.Option(min=0.5, max=1, help="Minimum seediness of a pixel that starts an object.")
 ]
