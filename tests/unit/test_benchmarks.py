@@ -1,4 +1,4 @@
-"""What the benchmarks compute and report. Their measurements are not tested here."""
+"""The values that the benchmarks compute and report. Their measurements are not tested here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from maskq.segmentation.errors import ModelExists
 from maskq.segmentation.images import decode
 from maskq.segmentation.models.registry import find
 from maskq.segmentation.network.branched_erfnet import BranchedERFNet
+from maskq.segmentation.network.inference import Input, RunningBatch
 from maskq.segmentation.network.shape_buckets import bucket_shape
 from maskq.segmentation.segmenter import Segmenter
 from maskq.workers.device import cudnn_benchmark
@@ -39,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 AMOUNTS = st.floats(1e-3, 1e6)
 
 
-def test_the_last_line_is_one_json_object(capsys):
+def test_the_last_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     cases = [Case.seconds("small", 0.5, 1.0, copies=2), Case.rate("large", 3, 2, "images/s")]
     report("clustering", cases, as_json=True)
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -48,20 +50,20 @@ def test_the_last_line_is_one_json_object(capsys):
     assert last["cases"][1]["ratio"] == 1.5
 
 
-def test_without_json_there_is_a_table_for_people(capsys):
+def test_without_json_there_is_a_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     report("clustering", [Case.seconds("small", 0.5, 1.0)], as_json=False)
     assert "small" in capsys.readouterr().out
 
 
 @given(AMOUNTS, AMOUNTS)
 @settings(max_examples=30)
-def test_a_ratio_above_one_is_better_whatever_the_unit(ours, yardstick):
+def test_a_ratio_above_one_is_better_whatever_the_unit(ours: float, yardstick: float) -> None:
     spent, done = Case.amount("a", ours, yardstick, "MB"), Case.rate("b", ours, yardstick, "1/s")
     assert spent.ratio == pytest.approx(yardstick / ours, abs=1e-3)
     assert done.ratio == pytest.approx(ours / yardstick, abs=1e-3)
 
 
-def test_both_are_run_in_turn():
+def test_both_are_run_in_turn() -> None:
     order: list[str] = []
     alternate(lambda: order.append("ours"), lambda: order.append("theirs"), 3)
     assert order == ["ours", "theirs"] * 3
@@ -78,24 +80,26 @@ def test_both_are_run_in_turn():
         (["device", "--device", "tpu"], "invalid choice: 'tpu'"),
     ],
 )
-def test_what_cannot_be_asked_is_told(arguments, complaint, capsys):
+def test_invalid_arguments_are_refused(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
         parse(arguments)
     assert end.value.code == 2
     assert complaint in capsys.readouterr().err
 
 
-def test_several_folders_may_be_asked_for(tmp_path):
+def test_several_folders_may_be_asked_for(tmp_path: Path) -> None:
     arguments = parse(["pipeline", "--images", str(tmp_path), str(tmp_path), "--quick"])
     assert (arguments.images, arguments.quick, arguments.json) == ([tmp_path, tmp_path], True, False)
 
 
-def test_every_name_has_its_module():
+def test_every_name_has_its_module() -> None:
     folder = Path(loops.__file__).parent
     assert [name for name in NAMES if not (folder / f"{name}.py").exists()] == []
 
 
-def test_crops_are_the_same_every_time():
+def test_crops_are_the_same_every_time() -> None:
     first, again = crops(3), crops(3)
     assert first == again
     assert [Image.open(io.BytesIO(data)).size for data in first] == [(256, 256)] * 3
@@ -105,20 +109,20 @@ def test_crops_are_the_same_every_time():
     ("folder", "model"),
     [("phase-contrast", "phase-contrast"), ("phase-contrast/images", "phase-contrast"), ("mine/images", "nuclei")],
 )
-def test_a_folder_is_run_with_the_model_of_its_name(folder, model, tmp_path):
+def test_a_folder_is_run_with_the_model_of_its_name(folder: str, model: str, tmp_path: Path) -> None:
     assert loops.model_of(tmp_path / folder) == model
 
 
-def test_crops_are_run_with_nuclei():
+def test_crops_are_run_with_nuclei() -> None:
     assert loops.model_of(None) == "nuclei"
 
 
-def test_folders_of_one_name_are_told_apart(tmp_path):
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert label(tmp_path / "nuclei" / "images") == "nuclei/images"
     assert label(None) == "256²"
 
 
-def test_the_identity_model_finds_nothing_and_is_written_once(tmp_path):
+def test_the_identity_model_finds_nothing_and_is_written_once(tmp_path: Path) -> None:
     name = identity_model(tmp_path)
     labels, scores = Segmenter.load(find(name, [tmp_path])).segment(decode(crops(1)[0]))
     assert (labels.shape, labels.max(), len(scores)) == ((256, 256), 0, 0)
@@ -126,7 +130,7 @@ def test_the_identity_model_finds_nothing_and_is_written_once(tmp_path):
         identity_model(tmp_path)
 
 
-def test_both_loops_find_the_same_objects():
+def test_both_loops_find_the_same_objects() -> None:
     (image,) = crops(1, side=128)
     labels, _ = loops.plain_work("nuclei")(image)
     ours, scores = Segmenter.load(find("nuclei")).segment(decode(image))
@@ -134,7 +138,7 @@ def test_both_loops_find_the_same_objects():
     assert (labels != ours).mean() < 1e-3  # packed fields are in half precision
 
 
-def test_a_loop_gives_the_seconds_of_each_step():
+def test_a_loop_gives_the_seconds_of_each_step() -> None:
     times = loops.timed_steps(len, lambda size: size + 1)([b"one", b"two"])
     assert times.shape == (2, 2)
     assert (times >= 0).all()
@@ -142,7 +146,7 @@ def test_a_loop_gives_the_seconds_of_each_step():
 
 @given(st.lists(st.lists(st.floats(0, 10), min_size=6, max_size=6), min_size=1, max_size=20))
 @settings(max_examples=30)
-def test_the_overhead_is_what_the_queue_takes_beyond_the_loop(rows):
+def test_the_overhead_is_what_the_queue_takes_beyond_the_loop(rows: list[list[float]]) -> None:
     sections = np.array(rows) + 0.001
     steps = np.full((len(rows), 2), 0.001)
     case = latency.case("256²", sections, steps)
@@ -153,13 +157,13 @@ def test_the_overhead_is_what_the_queue_takes_beyond_the_loop(rows):
 
 @given(st.lists(AMOUNTS, min_size=1, max_size=50), st.floats(1.0, 3.0))
 @settings(max_examples=30)
-def test_growth_shows_between_the_first_and_the_last_quarter(values, factor):
+def test_growth_shows_between_the_first_and_the_last_quarter(values: list[float], factor: float) -> None:
     flat, grown = sorted(values)[:1] * 8, sorted(values)[:1] * 4 + [sorted(values)[0] * factor] * 4
     assert soak.quarters(flat) == (flat[0], flat[0])
     assert soak.quarters(grown) == pytest.approx((flat[0], flat[0] * factor))
 
 
-def test_each_process_that_lasted_gives_a_case():
+def test_each_process_that_lasted_gives_a_case() -> None:
     lasting, brief = {"device": [100.0, 103.0]}, {"redis-server 2": [8.0]}
     samples = soak.Samples(lasting | brief, {"device": [20, 21], "redis-server 2": [5]}, per_key=[11.0, 11.0])
     device, redis = samples.cases()
@@ -167,7 +171,7 @@ def test_each_process_that_lasted_gives_a_case():
     assert (redis.ours, redis.more["growth_percent"]) == (11.0, 0.0)
 
 
-def test_the_load_between_two_looks_is_shared_among_the_jobs():
+def test_the_load_between_two_looks_is_shared_among_the_jobs() -> None:
     before, after = RedisLoad(100, 10, 1e6, 2e6, 1.0), RedisLoad(300, 30, 3e6, 6e6, 1.5)
     assert (after - before).over(10) == {
         "commands": 20.0,
@@ -178,18 +182,18 @@ def test_the_load_between_two_looks_is_shared_among_the_jobs():
     }
 
 
-def test_the_roofline_counts_the_arithmetic_that_torch_counts():
+def test_the_roofline_counts_the_arithmetic_that_torch_counts() -> None:
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         BranchedERFNet(1, 2).eval()(torch.zeros(2, 1, 40, 72))
     assert sum(layer.flops for layer in roofline.layers(1, 2, 2, (40, 72))) == counter.get_total_flops()
 
 
-def test_a_layer_takes_the_longer_of_its_arithmetic_and_its_memory():
+def test_a_layer_takes_the_longer_of_its_arithmetic_and_its_memory() -> None:
     peak = roofline.Peak(flops_per_s=100.0, bytes_per_s=10.0)
     assert peak.seconds([roofline.Layer(200, 1), roofline.Layer(1, 10)], itemsize=4) == 2.0 + 4.0
 
 
-def test_a_peak_is_measured():
+def test_a_peak_is_measured() -> None:
     peak = roofline.peak("cpu", torch.float32, side=64, copied=1 << 16)
     assert peak.flops_per_s > 0
     assert peak.bytes_per_s > 0
@@ -197,7 +201,7 @@ def test_a_peak_is_measured():
 
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize("last", [True, False])
-def test_what_is_left_out_of_the_preparation_is_left_out(folded, last):
+def test_what_is_left_out_of_the_preparation_is_left_out(folded: bool, last: bool) -> None:
     network = prepared(Tuned(folded_norms=folded, channels_last=last))
     norms = [block for block in network.modules() if isinstance(block, nn.BatchNorm2d)]
     wide = next(block for block in network.modules() if isinstance(block, nn.Conv2d) and block.in_channels == 64)
@@ -206,12 +210,12 @@ def test_what_is_left_out_of_the_preparation_is_left_out(folded, last):
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (300, 520)])
-def test_planes_have_the_shape_that_was_asked_for(shape):
+def test_planes_have_the_shape_that_was_asked_for(shape: tuple[int, int]) -> None:
     array = planes(shape)
-    assert (array.shape, array.dtype) == ((1, *shape), np.float32)
+    assert (array.shape, array.dtype) == ((1, *shape), np.dtype(np.float32))
 
 
-def test_the_workloads_are_one_shape_several_and_all_different():
+def test_the_workloads_are_one_shape_several_and_all_different() -> None:
     workloads = cudnn_search.workloads(400)
     kinds = {name: len(set(shapes)) for name, shapes in workloads.items()}
     assert kinds["one shape"] == 1
@@ -220,12 +224,15 @@ def test_the_workloads_are_one_shape_several_and_all_different():
     assert [len(shapes) for shapes in workloads.values()] == [400, 400, 25]
 
 
-def test_a_searched_batch_and_one_that_is_not_are_launched_by_threads_of_their_own(monkeypatch):
+def test_a_searched_batch_and_one_that_is_not_are_launched_by_threads_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As in a device process: on one thread, torch would keep the plans that it made without the search."""
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     launched = []
+    original = Segmenter.start
 
-    def start(segmenter, batch, shape, original=Segmenter.start):
+    def start(segmenter: Segmenter, batch: list[Input], shape: tuple[int, int]) -> RunningBatch:
         launched.append((torch.backends.cudnn.benchmark, threading.get_ident()))
         return original(segmenter, batch, shape)
 
@@ -238,12 +245,13 @@ def test_a_searched_batch_and_one_that_is_not_are_launched_by_threads_of_their_o
     assert [len(threads) for threads in by_flag] == [1, 1] and by_flag[0] != by_flag[1]
 
 
-def test_on_a_gpu_a_batch_is_padded_to_the_ladder_as_a_device_process_does(monkeypatch):
+def test_on_a_gpu_a_batch_is_padded_to_the_ladder_as_a_device_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     on_cpu = Segmenter.load(find("nuclei"))
     seen = []
+    original = Segmenter.start
 
-    def start(segmenter, batch, shape, original=Segmenter.start):
+    def start(segmenter: Segmenter, batch: list[Input], shape: tuple[int, int]) -> RunningBatch:
         seen.append((len(batch), batch[0].planes.shape[1:], shape))
         return original(segmenter, batch, shape)
 
@@ -255,7 +263,9 @@ def test_on_a_gpu_a_batch_is_padded_to_the_ladder_as_a_device_process_does(monke
 
 
 @pytest.mark.parametrize("convolutions", [True, False])
-def test_the_peak_of_products_is_that_of_the_arithmetic_which_convolutions_may_use(convolutions, monkeypatch):
+def test_the_peak_of_products_is_that_of_the_arithmetic_which_convolutions_may_use(
+    convolutions: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = torch.backends.cuda.matmul.allow_tf32
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", convolutions)
     try:
@@ -266,13 +276,13 @@ def test_the_peak_of_products_is_that_of_the_arithmetic_which_convolutions_may_u
 
 
 @pytest.mark.parametrize(("devices", "images"), [("cpu", 32), ("cpu,cuda:1", 256)])
-def test_bench_keeps_a_gpus_batches_filled_and_does_not_have_a_cpu_drain_them(devices, images):
+def test_bench_keeps_a_gpus_batches_filled_and_does_not_have_a_cpu_drain_them(devices: str, images: int) -> None:
     specs = [DeviceSpec.from_string(device) for device in devices.split(",")]
     assert bench.in_flight(specs) == images
 
 
 @pytest.mark.parametrize(("sizes", "images"), [((0, 999), 128), ((1, 16 << 20), 64), ((1 << 30,), 32)])
-def test_of_large_files_fewer_are_on_their_way(sizes, images, tmp_path):
+def test_of_large_files_fewer_are_on_their_way(sizes: tuple[int, ...], images: int, tmp_path: Path) -> None:
     files = [tmp_path / f"{size}.png" for size in sizes]
     for file, size in zip(files, sizes, strict=True):
         file.touch()
@@ -280,12 +290,14 @@ def test_of_large_files_fewer_are_on_their_way(sizes, images, tmp_path):
     assert run.in_flight(files) == images
 
 
-def test_a_file_that_is_gone_by_now_is_left_to_its_turn(tmp_path):
+def test_a_file_that_is_gone_by_now_is_left_to_its_turn(tmp_path: Path) -> None:
     assert run.in_flight([tmp_path / "gone.png"]) == 128
 
 
 @pytest.mark.parametrize(("setting", "searches"), [("on", 2), ("off", 0)])
-def test_a_search_is_made_for_each_new_shape_or_for_none(setting, searches, monkeypatch):
+def test_a_search_is_made_for_each_new_shape_or_for_none(
+    setting: Literal["on", "off"], searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     seconds, counters = cudnn_search.timed_batches(setting, "cpu")([(64, 64), (72, 64), (64, 64)])
     assert seconds > 0

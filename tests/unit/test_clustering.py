@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -9,13 +10,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from maskq.segmentation.arrays import Floats
 from maskq.segmentation.clustering import cluster as clustering
 from maskq.segmentation.clustering.cluster import Clustering, cluster
 from maskq.segmentation.clustering.fields import select
-from maskq.segmentation.clustering.kernels import MARGIN
+from maskq.segmentation.clustering.kernels import MARGIN, sort_pixels
 from tests.published import cluster_published
 
+#: Embedding (2, H, W), precision (bandwidths, H, W) and seediness (H, W).
+Fields = tuple[Floats, Floats, Floats]
 UNIT = 32.0
 #: Comparisons per run before the pixels are sorted: negative is at once, 1000 is never.
 COMPARISONS = st.sampled_from([-1, 0, 1, 1000])
@@ -30,13 +35,13 @@ def blobs(
     noise: float,
     levels: int | None,
     touching: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Fields:
     """Fields of `count` ellipses: offsets off by `noise` radii, seediness in `levels` steps (many ties) if given."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    embedding = np.stack([x, y]) / np.float32(UNIT)
+    embedding: NDArray[Any] = np.stack([x, y]) / np.float32(UNIT)
     precision = np.exp(rng.normal(2, 2, (bandwidths, height, width))).astype(np.float32)
-    seediness = rng.uniform(0, 0.7, shape).astype(np.float32)
+    seediness: NDArray[Any] = rng.uniform(0, 0.7, shape).astype(np.float32)
     step = 7.0 if touching else 12.0
     for n in range(count):
         cx, cy = rng.uniform(0, width), rng.uniform(0, height)
@@ -55,7 +60,7 @@ def blobs(
 
 
 def assert_same(
-    fields: tuple[np.ndarray, np.ndarray, np.ndarray],
+    fields: Fields,
     parameters: Clustering,
     comparisons: int = clustering._COMPARISONS_PER_RUN,
 ) -> int:
@@ -89,8 +94,19 @@ def assert_same(
     comparisons=COMPARISONS,
 )
 def test_labels_are_those_of_the_published_algorithm(
-    seed, height, width, count, bandwidths, noise, levels, touching, threshold, min_pixels, min_unclustered, comparisons
-):
+    seed: int,
+    height: int,
+    width: int,
+    count: int,
+    bandwidths: int,
+    noise: float,
+    levels: int | None,
+    touching: bool,
+    threshold: float,
+    min_pixels: int,
+    min_unclustered: int,
+    comparisons: int,
+) -> None:
     rng = np.random.default_rng(seed)
     fields = blobs(rng, (height, width), count, bandwidths=bandwidths, noise=noise, levels=levels, touching=touching)
     assert_same(fields, Clustering(threshold, min_pixels, min_unclustered), comparisons)
@@ -110,8 +126,14 @@ def test_labels_are_those_of_the_published_algorithm(
     values=[1.0], positions=[(0, 0)], sharpness=[1.0], bandwidths=1, threshold=0.9, min_unclustered=0, comparisons=0
 )
 def test_few_distinct_values_with_ties_everywhere(
-    values, positions, sharpness, bandwidths, threshold, min_unclustered, comparisons
-):
+    values: list[float],
+    positions: list[tuple[int, int]],
+    sharpness: list[float],
+    bandwidths: int,
+    threshold: float,
+    min_unclustered: int,
+    comparisons: int,
+) -> None:
     n = len(values)
     embedding = np.array([positions[i % len(positions)] for i in range(n)], np.float32).T.reshape(2, 1, n)
     precision = np.resize(np.array(sharpness, np.float32), (bandwidths, 1, n))
@@ -127,19 +149,22 @@ def test_few_distinct_values_with_ties_everywhere(
     flat=st.sampled_from([1.0, 1e-3, 0.0]),
     comparisons=COMPARISONS,
 )
-def test_embeddings_of_any_scale_with_a_few_far_away_or_on_a_line(seed, scale, far, flat, comparisons):
+def test_embeddings_of_any_scale_with_a_few_far_away_or_on_a_line(
+    seed: int, scale: float, far: float, flat: float, comparisons: int
+) -> None:
     rng = np.random.default_rng(seed)
     embedding = rng.normal(0, 1, (2, 20, 50))
     embedding[1] *= flat
     embedding[:, rng.random((20, 50)) < 0.005] += far
     precision = np.exp(rng.normal(3, 1, (1, 20, 50))) / scale**2
-    fields = embedding * scale, precision, rng.uniform(0.3, 1, (20, 50))
-    assert_same(tuple(field.astype(np.float32) for field in fields), Clustering(0.6, 3, 0), comparisons)
+    seediness = rng.uniform(0.3, 1, (20, 50)).astype(np.float32)
+    fields = (embedding * scale).astype(np.float32), precision.astype(np.float32), seediness
+    assert_same(fields, Clustering(0.6, 3, 0), comparisons)
 
 
 @pytest.mark.parametrize("comparisons", [-1, clustering._COMPARISONS_PER_RUN, 1000])
 @pytest.mark.parametrize("bandwidths", [1, 2])
-def test_pure_noise(bandwidths, comparisons):
+def test_pure_noise(bandwidths: int, comparisons: int) -> None:
     rng = np.random.default_rng(5)
     fields = (
         rng.normal(0, 1, (2, 60, 60)).astype(np.float32),
@@ -150,35 +175,34 @@ def test_pure_noise(bandwidths, comparisons):
 
 
 @pytest.mark.parametrize("noisy", [False, True])
-def test_pixels_are_sorted_only_if_fields_are_noise(noisy):
+def test_pixels_are_sorted_only_if_fields_are_noise(noisy: bool) -> None:
     rng = np.random.default_rng(3)
     embedding, precision, seediness = blobs(rng, (60, 200), 12, bandwidths=2, noise=0.05, levels=None, touching=False)
     if noisy:  # many seeds of high seediness, whose ellipses hold a pixel or two
         hit = rng.random(seediness.shape) < 0.2
         precision[:, hit] = 1e6
         seediness[hit] = rng.uniform(0.9, 1, int(hit.sum()))
-    with patch.object(clustering, "sort_pixels", wraps=clustering.sort_pixels) as sort:
+    with patch.object(clustering, "sort_pixels", wraps=sort_pixels) as sort:
         assert_same((embedding, precision, seediness), Clustering())
     assert sort.called is noisy
 
 
-def test_an_empty_foreground_has_no_objects():
+def test_an_empty_foreground_has_no_objects() -> None:
     zero = np.zeros((5, 7), np.float32)
     labels, scores = cluster(select(np.zeros((2, 5, 7), np.float32), zero[None], zero), Clustering())
     assert labels.shape == (5, 7) and not labels.any() and len(scores) == 0
 
 
-@pytest.mark.parametrize(
-    "side", [7, 8, 9, 16]
-)  # 49, 64, 81 and 256 pixels: less than a run, one run, more than one, four
-def test_one_object_that_fills_the_image(side):
+# 49, 64, 81 and 256 pixels: less than a run, one run, more than one, four
+@pytest.mark.parametrize("side", [7, 8, 9, 16])
+def test_one_object_that_fills_the_image(side: int) -> None:
     ones = np.ones((side, side), np.float32)
     labels, scores = cluster(select(np.zeros((2, side, side), np.float32), ones[None], ones), Clustering())
     assert (labels == 1).all()
     assert scores.dtype == np.float32 and scores.tolist() == [1.0]
 
 
-def test_more_objects_than_16_bits_can_number():
+def test_more_objects_than_16_bits_can_number() -> None:
     side = 264  # 264² = 69,696 objects of 2 × 2 pixels
     block = np.kron(np.arange(side * side).reshape(side, side), np.ones((2, 2), int))
     y, x = np.divmod(block, side)
@@ -190,7 +214,7 @@ def test_more_objects_than_16_bits_can_number():
     np.testing.assert_array_equal(labels, block + 1)
 
 
-def test_phi_falls_to_a_half_at_the_margin_in_numpy_and_torch():
+def test_phi_falls_to_a_half_at_the_margin_in_numpy_and_torch() -> None:
     around = (MARGIN.view(np.int32) + np.arange(-8, 9, dtype=np.int32)).view(np.float32)
     for phi in (np.exp(-around), torch.exp(-torch.from_numpy(np.tile(around, 64))).numpy()[:17]):
         np.testing.assert_array_equal(phi > 0.5, around <= MARGIN)

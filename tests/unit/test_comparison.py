@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from maskq.segmentation.arrays import Labels
 from maskq.segmentation.evaluation.comparison import FALSE, MATCHED, MISSED, compare, matched
 from maskq.segmentation.evaluation.metrics import score
 from maskq.segmentation.models.registry import SHIPPED
@@ -13,7 +15,7 @@ from maskq.segmentation.models.registry import SHIPPED
 BLACK = np.zeros((300, 200, 1), np.uint8)
 
 
-def squares(**places):
+def squares(**places: tuple[int, int]) -> Labels:
     """(300, 200) labels: `id7=(row, column)` draws label 7 there, 40 pixels wide."""
     labels = np.zeros((300, 200), np.int32)
     for name, (row, column) in places.items():
@@ -21,7 +23,7 @@ def squares(**places):
     return labels
 
 
-def colours(picture):
+def colours(picture: NDArray[np.uint8]) -> list[set[str]]:
     """The names of the outline colours in each panel, below the two lines of text."""
     height, width = picture.shape[:2]
     panels = np.split(picture[60:height], [width // 3, 2 * width // 3], axis=1)
@@ -29,17 +31,17 @@ def colours(picture):
     return [{names[c] for c in names if (panel == c).all(axis=2).any()} for panel in panels]
 
 
-def test_matched_missed_and_false_objects_have_different_colours():
+def test_matched_missed_and_false_objects_have_different_colours() -> None:
     truth, found = squares(id3=(10, 10), id9=(100, 100)), squares(id1=(12, 10), id2=(200, 20))
     assert colours(compare(BLACK, truth, found, "x")) == [set(), {"matched", "missed"}, {"matched", "false"}]
 
 
-def test_a_perfect_result_has_no_error_colour():
+def test_a_perfect_result_has_no_error_colour() -> None:
     truth = squares(id3=(10, 10), id9=(100, 100))
     assert colours(compare(BLACK, truth, truth, "x")) == [set(), {"matched"}, {"matched"}]
 
 
-def test_an_object_predicted_twice_is_matched_once():
+def test_an_object_predicted_twice_is_matched_once() -> None:
     truth, found = squares(id5=(10, 10)), squares(id5=(10, 10))
     found[10:20, 10:50] = 6  # a quarter of it
     true_ids, found_ids = matched(truth, found, 0.5)
@@ -47,13 +49,13 @@ def test_an_object_predicted_twice_is_matched_once():
     assert matched(truth, found, 0.8)[0].tolist() == []
 
 
-def test_two_exact_halves_are_one_match():
+def test_two_exact_halves_are_one_match() -> None:
     found = squares(id1=(10, 10))
     found[30:50, 10:50] = 2
     assert [ids.tolist() for ids in matched(squares(id5=(10, 10)), found, 0.5)] == [[5], [1]]
 
 
-def test_the_picture_has_the_matches_that_the_score_counts():
+def test_the_picture_has_the_matches_that_the_score_counts() -> None:
     # The pair 2, 5 has the highest IoU, but leaves 1 without a match; 1, 5 and 2, 3 are two matches.
     truth, found = np.array([[1, 1, 2, 2, 2, 2]]), np.array([[0, 5, 5, 5, 5, 3]])
     for threshold in (0.1, 0.2, 0.5):
@@ -65,7 +67,7 @@ def test_the_picture_has_the_matches_that_the_score_counts():
     ("shape", "dtype"),
     [((5, 7, 1), "u2"), ((700, 900, 3), "f4"), ((300, 300, 7), "f8"), ((3000, 40, 4), "u1"), ((33, 2100, 2), "?")],
 )
-def test_the_picture_of_any_image_has_a_bounded_size(shape, dtype):
+def test_the_picture_of_any_image_has_a_bounded_size(shape: tuple[int, int, int], dtype: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
     truth = np.zeros(shape[:2], np.int32)
     truth[1:4, 1:5] = 70_000
@@ -74,7 +76,7 @@ def test_the_picture_of_any_image_has_a_bounded_size(shape, dtype):
     assert picture.shape[0] <= 1024 + 48 and picture.shape[1] <= 3 * 1024 + 8
 
 
-def test_the_legend_shows_the_counts(monkeypatch):
+def test_the_legend_shows_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(
         "maskq.segmentation.evaluation.comparison._with_heading",
@@ -85,7 +87,7 @@ def test_the_legend_shows_the_counts(monkeypatch):
 
 
 @pytest.mark.parametrize("model", ["nuclei", "phase-contrast"])
-def test_a_shipped_picture_has_the_outline_colours_in_its_legend_and_panels(model):
+def test_a_shipped_picture_has_the_outline_colours_in_its_legend_and_panels(model: str) -> None:
     with Image.open(SHIPPED / model / "failures.png") as image:
         picture = np.asarray(image.convert("RGB"))
     assert all((picture[24:48] == colour).all(axis=2).any() for colour in (MATCHED, MISSED, FALSE))

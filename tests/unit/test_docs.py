@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -27,15 +28,15 @@ def blocks(page: Path, language: str) -> list[str]:
     return [text for name, text in fenced if name == language]
 
 
-def test_the_settings_page_is_the_one_the_settings_make():
+def test_the_settings_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == page(), "run `make docs`"
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_links_between_pages_lead_somewhere():
+def test_links_between_pages_have_a_target() -> None:
     for document in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
@@ -61,7 +62,7 @@ def test_the_examples_of_the_testing_page_run() -> None:
 @pytest.mark.parametrize("document", PAGES, ids=lambda document: document.name)
 def test_commands_and_their_options_exist(document: Path) -> None:
     for arguments in maskq_commands(document):
-        command = get_command(app)
+        command: Any = get_command(app)
         while getattr(command, "commands", None) and arguments and not arguments[0].startswith("-"):
             name, *arguments = arguments
             assert name in command.commands, f"{document.name}: no command {name}"

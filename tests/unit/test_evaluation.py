@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,20 @@ import pytest
 from PIL import Image
 
 from maskq.cli import report
-from maskq.segmentation.dataset import InvalidDataset, pairs
-from maskq.segmentation.evaluation.scores import at_threshold, evaluate_with, image_row, write_worst_pictures
+from maskq.segmentation.arrays import Labels, Pixels
+from maskq.segmentation.dataset import InvalidDataset, Pair, pairs
+from maskq.segmentation.evaluation.scores import (
+    Evaluation,
+    at_threshold,
+    evaluate_with,
+    image_row,
+    write_worst_pictures,
+)
 
 NOTHING = np.zeros((40, 60), np.int32)
 
 
-def squares(*corners: tuple[int, int], side: int = 8) -> np.ndarray:
+def squares(*corners: tuple[int, int], side: int = 8) -> Labels:
     """(40, 60) labels with a square at each corner."""
     labels = NOTHING.copy()
     for label, (row, column) in enumerate(corners, 1):
@@ -31,7 +39,7 @@ FOUND = {"easy": squares((2, 2)), "hard": squares((2, 2), (25, 45)), "void": NOT
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path: Path) -> Path:
     """A data set; every pixel of an image is the image's number."""
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
@@ -41,16 +49,17 @@ def data(tmp_path):
     return tmp_path
 
 
-def known(pixels):
+def known(pixels: Pixels) -> Labels:
+    """A method that looks its labels up in `FOUND`."""
     return FOUND[list(TRUTHS)[int(pixels[0, 0, 0])]]
 
 
 @pytest.fixture
-def result(data):
+def result(data: Path) -> Evaluation:
     return evaluate_with({"known": known}, pairs(data))["known"]
 
 
-def test_pooled_and_per_image_rates_match_a_count_by_hand(result):
+def test_pooled_and_per_image_rates_match_a_count_by_hand(result: Evaluation) -> None:
     output = json.loads(json.dumps(result.as_dict()))
     # Pooled: 2 of 5 objects found, 1 false: 2 / 6. By image: 1, 1 / 5, and 1 for no objects and none found.
     assert output["ap50"] == {"pooled": pytest.approx(1 / 3), "per_image": pytest.approx((1 + 0.2 + 1) / 3)}
@@ -62,7 +71,7 @@ def test_pooled_and_per_image_rates_match_a_count_by_hand(result):
     assert output["summary"]["images"] == 3 and len(output["summary"]["pooled"]) == 10
 
 
-def test_every_image_has_a_row_and_the_worst_is_first(result):
+def test_every_image_has_a_row_and_the_worst_is_first(result: Evaluation) -> None:
     output = result.as_dict()["images"]
     assert list(output) == result.worst == ["hard", "easy", "void"]
     assert (
@@ -83,7 +92,7 @@ def test_every_image_has_a_row_and_the_worst_is_first(result):
     )
 
 
-def test_images_of_equal_ap50_are_ordered_by_ap75(data):
+def test_images_of_equal_ap50_are_ordered_by_ap75(data: Path) -> None:
     shifted = [TRUTHS["easy"], np.roll(TRUTHS["hard"], 1, axis=1), np.roll(TRUTHS["void"], 2, axis=1)]
     result = evaluate_with({"m": lambda pixels: shifted[int(pixels[0, 0, 0])]}, pairs(data))["m"]
     assert result.worst == ["easy", "hard", "void"]  # by name: an IoU of 56 / 72 is matched at .75 too
@@ -93,26 +102,32 @@ def test_images_of_equal_ap50_are_ordered_by_ap75(data):
     assert (result.as_dict()["ap50"]["pooled"], result.as_dict()["ap75"]["pooled"]) == (1, pytest.approx(1 / 9))
 
 
-def test_images_are_read_one_at_a_time(data):
+def test_images_are_read_one_at_a_time(data: Path) -> None:
     order = []
 
-    def recorded():
+    def recorded() -> Iterator[Pair]:
         for pair in pairs(data):
             order.append(pair.name)
             yield pair
             order.append("done")
 
-    evaluate_with({"known": lambda p: order.append("segmented") or known(p)}, recorded())
+    def segment(pixels: Pixels) -> Labels:
+        order.append("segmented")
+        return known(pixels)
+
+    evaluate_with({"known": segment}, recorded())
     assert order == ["easy", "segmented", "done", "hard", "segmented", "done", "void", "segmented", "done"]
 
 
-def test_the_error_for_labels_of_another_size_names_the_file(data):
+def test_the_error_for_labels_of_another_size_names_the_file(data: Path) -> None:
     Image.fromarray(np.zeros((39, 60), np.uint16)).save(data / "labels" / "hard.png")
     with pytest.raises(InvalidDataset, match=r"labels/hard\.png: 39×60 pixels, but .*images/hard\.png has 40×60"):
         evaluate_with({"known": known}, pairs(data))
 
 
-def test_pictures_of_the_worst_images_are_named_by_rank_and_replace_earlier_ones(data, result, tmp_path):
+def test_pictures_of_the_worst_images_are_named_by_rank_and_replace_earlier_ones(
+    data: Path, result: Evaluation, tmp_path: Path
+) -> None:
     folder = tmp_path / "new" / "pictures"
     first = write_worst_pictures(result, known, pairs(data), folder, 3)
     assert [p.name for p in first] == ["01-hard-ap50-0.20.png", "02-easy-ap50-1.00.png", "03-void-ap50-1.00.png"]
@@ -123,7 +138,7 @@ def test_pictures_of_the_worst_images_are_named_by_rank_and_replace_earlier_ones
         assert picture.width > 3 * picture.height / 2
 
 
-def test_rates_and_matches_are_found_by_their_threshold(result):
+def test_rates_and_matches_are_found_by_their_threshold(result: Evaluation) -> None:
     assert (
         at_threshold(result.summary.pooled, 0.75).threshold
         == at_threshold(result.images["hard"].matches, 0.75).threshold
@@ -133,7 +148,7 @@ def test_rates_and_matches_are_found_by_their_threshold(result):
         at_threshold(result.summary.mean, 0.42)
 
 
-def test_names_are_printed_without_markup(result, capsys):
+def test_names_are_printed_without_markup(result: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["img[a]", "[/b]", ":cat: [red]"]
     report.show({"known": replace(result, images=dict(zip(names, result.images.values(), strict=True)))})
     report.show_stored(Path("models [/b]"))

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from maskq.segmentation.arrays import Floats
 from maskq.segmentation.clustering import fields
 from maskq.segmentation.clustering.cluster import Clustering, cluster
-from maskq.segmentation.clustering.fields import Packer, activate, compact, pack, unpack
+from maskq.segmentation.clustering.fields import Foreground, Packer, activate, compact, pack, unpack
 from maskq.segmentation.errors import InvalidFields
 
 raw_fields = st.tuples(st.sampled_from([4, 5]), st.integers(1, 12), st.integers(1, 12)).flatmap(
@@ -20,15 +21,16 @@ raw_fields = st.tuples(st.sampled_from([4, 5]), st.integers(1, 12), st.integers(
 )
 
 
-def whole(raw, unit):
+def whole(raw: Floats, unit: float) -> Foreground:
     """The foreground without rounding."""
     index = np.flatnonzero(raw[-1] > 0)
-    return activate(raw.reshape(len(raw), -1)[:, index], index, raw.shape[1:], unit)
+    _, height, width = raw.shape
+    return activate(raw.reshape(len(raw), -1)[:, index], index, (height, width), unit)
 
 
 @given(raw_fields, st.sampled_from([16.0, 64.0, 1024.0]))
 @settings(max_examples=200, deadline=None)
-def test_rounding_keeps_the_foreground_and_changes_values_by_half_a_last_place(raw, unit):
+def test_rounding_keeps_the_foreground_and_changes_values_by_half_a_last_place(raw: Floats, unit: float) -> None:
     packed, exact = unpack(pack(raw, unit)), whole(raw, unit)
     assert packed.shape == exact.shape == raw.shape[1:]
     np.testing.assert_array_equal(packed.index, exact.index)
@@ -45,7 +47,7 @@ def test_rounding_keeps_the_foreground_and_changes_values_by_half_a_last_place(r
     assert np.abs(packed.seediness - exact.seediness).max(initial=0) <= 2.0**-12 + 1e-6
 
 
-def test_objects_with_clear_margins_have_identical_labels_after_rounding():
+def test_objects_with_clear_margins_have_identical_labels_after_rounding() -> None:
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:64, :64].astype(np.float32)
     raw = np.full((5, 64, 64), -3.0, np.float32)
@@ -60,14 +62,14 @@ def test_objects_with_clear_margins_have_identical_labels_after_rounding():
     np.testing.assert_array_equal(rounded[0], exact[0])
 
 
-def test_the_size_of_packed_fields_depends_on_the_foreground():
+def test_the_size_of_packed_fields_depends_on_the_foreground() -> None:
     raw = np.full((5, 100, 100), -1, np.float32)
     raw[4, :10] = 1
     assert len(pack(raw, 64)) == 20 + 10_000 // 8 + 1000 * 5 * 2
 
 
 @given(raw_fields, st.data())
-def test_the_packed_fields_do_not_depend_on_the_parts_or_their_order(raw, data):
+def test_the_packed_fields_do_not_depend_on_the_parts_or_their_order(raw: Floats, data: st.DataObject) -> None:
     _, height, width = raw.shape
     rows = sorted({0, height, *data.draw(st.lists(st.integers(0, height), max_size=3))})
     columns = sorted({0, width, *data.draw(st.lists(st.integers(0, width), max_size=3))})
@@ -79,7 +81,7 @@ def test_the_packed_fields_do_not_depend_on_the_parts_or_their_order(raw, data):
     assert packer.finish() == pack(raw, 64)
 
 
-def test_activation_in_chunks_equals_activation_at_once(monkeypatch):
+def test_activation_in_chunks_equals_activation_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = np.random.default_rng(0).normal(0, 2, (5, 40, 50)).astype(np.float32)
     at_once = unpack(pack(raw, 64))
     monkeypatch.setattr(fields, "_CHUNK", 100)
@@ -88,7 +90,7 @@ def test_activation_in_chunks_equals_activation_at_once(monkeypatch):
         np.testing.assert_allclose(getattr(in_chunks, name), getattr(at_once, name), rtol=1e-6)
 
 
-def test_nan_is_an_error():
+def test_nan_is_an_error() -> None:
     raw = np.ones((4, 4, 4), np.float32)
     raw[0, 1, 1] = np.nan
     with pytest.raises(InvalidFields, match="NaN"):
@@ -96,13 +98,13 @@ def test_nan_is_an_error():
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_not_packed_fields_are_refused(data):
+def test_bytes_that_are_not_packed_fields_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidFields):
         unpack(data)
 
 
 @given(raw_fields, st.data())
-def test_cut_or_lengthened_fields_are_refused(raw, data):
+def test_cut_or_lengthened_fields_are_refused(raw: Floats, data: st.DataObject) -> None:
     packed = pack(raw, 64)
     cut = data.draw(st.integers(0, len(packed) - 1))
     for damaged in (packed[:cut], packed + b"\0"):

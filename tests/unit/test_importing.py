@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
+from torch import nn
 
 from maskq.segmentation.errors import InvalidCheckpoint, InvalidModel, ModelExists
 from maskq.segmentation.models import spec as model
@@ -16,7 +19,7 @@ from maskq.segmentation.models.importing import PUBLISHED_UNIT, add_version, imp
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.published_checkpoint import read_checkpoint
 from maskq.segmentation.segmenter import Segmenter
-from tests.checkpoints import checkpoint, published, saved
+from tests.checkpoints import Published, checkpoint, published, saved
 
 STREET, MICROSCOPY = (3, 1), (1, 2)
 
@@ -24,19 +27,19 @@ STREET, MICROSCOPY = (3, 1), (1, 2)
 class Executed:
     """A pickle that creates a file if it is loaded without protection."""
 
-    def __init__(self, file):
+    def __init__(self, file: Path) -> None:
         self.file = file
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.file,)
 
 
 @pytest.fixture(scope="module")
-def street():
+def street() -> Published:
     return published(*STREET)
 
 
-def changed(network, **changes):
+def changed(network: nn.Module, **changes: Any) -> bytes:
     """The network's checkpoint with entries replaced, added, or, if None, removed."""
     state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
     for name, tensor in changes.items():
@@ -52,14 +55,16 @@ def import_checkpoint(data: bytes, folder: Path) -> Segmenter:
 
 
 @pytest.mark.parametrize(("layout", "parameters"), [(STREET, 2_252_644), ((3, 2), 2_252_838)])
-def test_the_checkpoints_of_these_tests_are_as_large_as_the_published_ones(layout, parameters):
+def test_the_checkpoints_of_these_tests_are_as_large_as_the_published_ones(
+    layout: tuple[int, int], parameters: int
+) -> None:
     network = published(*layout)
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert len(network.state_dict()) == 433
 
 
 @pytest.mark.parametrize("layout", [STREET, MICROSCOPY, (3, 2), (1, 1)], ids=str)
-def test_an_imported_network_gives_the_fields_that_it_gave(layout, tmp_path):
+def test_an_imported_network_gives_the_fields_that_it_gave(layout: tuple[int, int], tmp_path: Path) -> None:
     network = published(*layout)
     segmenter = import_checkpoint(checkpoint(network), tmp_path)
     inputs = torch.randn(2, layout[0], 32, 48)
@@ -71,7 +76,7 @@ def test_an_imported_network_gives_the_fields_that_it_gave(layout, tmp_path):
     assert "best.pth, sha256 " in segmenter.spec.source
 
 
-def test_weights_are_kept_to_the_last_bit(street):
+def test_weights_are_kept_to_the_last_bit(street: Published) -> None:
     _, _, weights = read_checkpoint(checkpoint(street))
     ours, theirs = load(weights), street.state_dict()
     assert len(ours) == 433 - 2 - sum(name.endswith("num_batches_tracked") for name in theirs)
@@ -85,13 +90,15 @@ def test_weights_are_kept_to_the_last_bit(street):
         lambda net: saved(net.state_dict()),
         lambda net: checkpoint(net, optim_state_dict={"lr": 5e-4}, logger_data={"train": [0.5]}),
         lambda net: checkpoint(net, best_iou=np.float64(0.78), epoch=np.int64(3)),
-        lambda net: saved(torch.nn.ModuleDict({"module": net}).state_dict()),
+        lambda net: saved(nn.ModuleDict({"module": net}).state_dict()),
         lambda net: changed(net, module__encoder__output_conv__weight=None, module__encoder__output_conv__bias=None),
         lambda net: changed(net, module__encoder__initial_block__bn__num_batches_tracked=None),
     ],
     ids=["no prefix", "bare state", "training state", "numpy numbers", "bare, prefixed", "trimmed", "no counter"],
 )
-def test_checkpoints_differ_in_what_stands_around_the_weights(street, data):
+def test_weights_are_read_from_every_published_form_of_checkpoint(
+    street: Published, data: Callable[[nn.Module], bytes]
+) -> None:
     assert read_checkpoint(data(street)) == read_checkpoint(checkpoint(street))
 
 
@@ -116,7 +123,9 @@ def test_checkpoints_differ_in_what_stands_around_the_weights(street, data):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_an_entry_too_many_too_few_or_amiss_is_named(street, changes, complaint):
+def test_the_error_names_the_unknown_missing_or_invalid_entry(
+    street: Published, changes: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(InvalidCheckpoint, match=complaint):
         read_checkpoint(changed(street, **changes))
 
@@ -126,21 +135,21 @@ def test_an_entry_too_many_too_few_or_amiss_is_named(street, changes, complaint)
     [
         (b"", "can be loaded as weights alone"),
         (b"Dear Sir or Madam", "can be loaded as weights alone"),
-        (checkpoint(torch.nn.Linear(1, 1))[:-200], "can be loaded as weights alone"),
+        (checkpoint(nn.Linear(1, 1))[:-200], "can be loaded as weights alone"),
         (saved([1, 2]), "no model_state_dict"),
         (saved({}), "no model_state_dict"),
         (saved({"model_state_dict": 7}), "no model_state_dict"),
         (saved({1: torch.zeros(1)}), "no model_state_dict"),
-        (checkpoint(torch.nn.Linear(1, 1)), "not a branched ERFNet as published"),
+        (checkpoint(nn.Linear(1, 1)), "not a branched ERFNet as published"),
     ],
     ids=["empty", "text", "truncated", "list", "nothing", "number", "numbered", "another network"],
 )
-def test_what_is_no_checkpoint_is_told(data, complaint):
+def test_a_file_that_is_no_checkpoint_is_refused(data: bytes, complaint: str) -> None:
     with pytest.raises(InvalidCheckpoint, match=complaint):
         read_checkpoint(data)
 
 
-def test_code_in_a_checkpoint_is_refused_and_not_run(street, tmp_path):
+def test_code_in_a_checkpoint_is_refused_and_not_run(street: Published, tmp_path: Path) -> None:
     data = checkpoint(street, logger=Executed(tmp_path / "ran"))
     with pytest.raises(InvalidCheckpoint, match="weights alone"):
         read_checkpoint(data)
@@ -149,7 +158,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(street, tmp_path):
     assert (tmp_path / "ran").exists()  # without protection it runs
 
 
-def test_a_version_that_is_there_is_not_overwritten(tmp_path):
+def test_an_existing_version_is_not_overwritten(tmp_path: Path) -> None:
     spec = ModelSpec(name="cells", version=2)
     assert add_version(tmp_path, spec, b"first") == tmp_path / "cells" / "2"
     with pytest.raises(ModelExists, match="another version"):
@@ -157,14 +166,14 @@ def test_a_version_that_is_there_is_not_overwritten(tmp_path):
     assert model.read_weights(tmp_path / "cells" / "2") == b"first"
 
 
-def test_a_version_that_is_there_as_the_only_one_of_its_name_is_not_doubled(tmp_path):
+def test_a_version_stored_without_a_version_folder_is_not_added_again(tmp_path: Path) -> None:
     model.write_model(tmp_path / "cells", ModelSpec(name="cells"), b"first")
     with pytest.raises(ModelExists, match=r"cells: there is a model already, cells@1"):
         add_version(tmp_path, ModelSpec(name="cells"), b"second")
     assert add_version(tmp_path, ModelSpec(name="cells", version=2), b"third") == tmp_path / "cells" / "2"
 
 
-def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):
+def test_a_file_over_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "MAX_WEIGHTS_BYTES", 10)
     (tmp_path / "large.pth").write_bytes(b"12345678901")
     with pytest.raises(InvalidModel, match="over the limit of 10 bytes"):
@@ -173,7 +182,7 @@ def test_a_file_over_the_limit_is_not_read(tmp_path, monkeypatch):
         import_file(tmp_path / "small.pth")
 
 
-def test_a_program_that_is_none_is_told(tmp_path):
+def test_a_file_that_is_no_program_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.pt2").write_bytes(b"Dear Sir or Madam")
     with pytest.raises(InvalidModel, match="not a program"):
         import_file(tmp_path / "mine.pt2")
