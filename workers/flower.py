@@ -17,9 +17,8 @@ def main(address: str, port: str) -> None:
     heartbeat = Heartbeat(settings.grace_s)
     app = create_app(settings)
     heartbeat.ready()
-    os.environ.setdefault(
-        "FLOWER_CONF", os.devnull
-    )  # by default Flower executes `flowerconfig.py` in the current folder
+    # By default Flower executes `flowerconfig.py` in the current folder.
+    os.environ.setdefault("FLOWER_CONF", os.devnull)
     options = [f"--address={address}", f"--port={port}", "--read_only=True", "--purge_offline_workers=60"]
     app.start(["flower", *options, f"--logging={settings.log_level.lower()}"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from maskq.producer.client.client import Client
@@ -16,7 +17,7 @@ from maskq.producer.state.stats import Stats
 from maskq.producer.state.store import Payload
 
 from .fake_results import Box, describe, encode, paint
-from .memory import MemoryConnections, MemoryLedger
+from .memory import MemoryLedger
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,8 @@ class FakeClient(Client):
         """
         self._settings, self._max_wait_s = settings or Settings(), max_wait_s
         self._ledger, self._on_submit = MemoryLedger(self._settings, max_wait_s), on_submit
-        self._connections = cast(Connections, MemoryConnections(self._ledger))
+        connections = {"ledger": self._ledger, "store": self._ledger.store, "check": self._ledger.check}
+        self._connections = cast(Connections, SimpleNamespace(**connections, close=lambda: None))
 
     @property
     def jobs(self) -> list[Job]:

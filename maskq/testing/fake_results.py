@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from maskq.producer.client.image_shape import shape_of
+from maskq.producer.client.sources import shape_of
 from maskq.producer.schema import MaskObject, Objects, Rle
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from maskq.producer.state.store import Payload
 
 #: The states of a job that is done, in order.
 _PATH = (State.QUEUED, State.EMBEDDING, State.EMBEDDED, State.CLUSTERING, State.DONE)
+#: The states of a job that ended without a result.
+_FAILED = set(State) - set(_PATH)
 
 
 @dataclass
@@ -68,11 +70,10 @@ class MemoryLedger:
         """Enter a new job; returns its id, or the id of the job that it repeats. Raises `QueueFull`."""
         name = (spec.client, key or "")
         with self._lock():
-            same_key = self._by_key.get(name) if key else None
-            same_work = self._by_fingerprint.get(fingerprint or "")
-            if same_work and self._record(same_work).state.ended and self._record(same_work).state is not State.DONE:
-                same_work = None
-            existing = same_key or same_work
+            equal = self._by_fingerprint.get(fingerprint or "")
+            if equal and self._record(equal).state in _FAILED:
+                equal = None
+            existing = (self._by_key.get(name) if key else None) or equal
             if existing:
                 self._record(existing).submissions += 1
             else:
@@ -121,32 +122,26 @@ class MemoryLedger:
     def status(self, job_id: str) -> JobStatus:
         """The job's record. Raises `UnknownJob`."""
         with self._lock():
-            record = self._record(job_id)
+            job = self._record(job_id)
+            times, attempts, error = dict(job.times), dict(job.attempts), job.error
             return JobStatus(
-                id=job_id,
-                state=record.state,
-                spec=record.spec,
-                lane=VARIED,
-                times=dict(record.times),
-                attempts=dict(record.attempts),
-                error=record.error,
+                id=job_id, state=job.state, spec=job.spec, lane=VARIED, times=times, attempts=attempts, error=error
             )
 
-    def wait(self, job_id: str, timeout: float | None) -> JobStatus:
-        """The job once it has ended, or after `timeout` seconds, but never more than the client's `max_wait_s`."""
+    def wait_with(
+        self, job_id: str, timeout: float | None, reads: Sequence[Payload]
+    ) -> tuple[JobStatus, Mapping[Payload, bytes]]:
+        """The job once it has ended, or after `timeout` seconds, but never more than the client's `max_wait_s`.
+
+        Returns none of the payloads: they are fetched one by one.
+        """
         limit = self._max_wait_s if timeout is None else min(timeout, self._max_wait_s)
         with self._lock():
             self._changed.wait_for(lambda: self._record(job_id).state.ended, limit)
             status = self.status(job_id)
         if timeout is None and not status.state.ended:
             raise WaitTimeout(f"job {job_id} is {status.state}; this FakeClient waits for {limit:g} s at most")
-        return status
-
-    def wait_with(
-        self, job_id: str, timeout: float | None, reads: Sequence[Payload]
-    ) -> tuple[JobStatus, Mapping[Payload, bytes]]:
-        """As `wait`, without any of the payloads: they are fetched one by one."""
-        return self.wait(job_id, timeout), {}
+        return status, {}
 
     def cancel(self, job_id: str, call: str | None = None) -> State:
         """Cancel one submission of the job, and the job if it was the last; returns its state. Raises `UnknownJob`."""
@@ -184,9 +179,8 @@ class MemoryLedger:
             return True
 
     def drop_payloads(self, job_id: str) -> None:
-        """Drop everything that is stored of a job."""
-        for kind in Payload:
-            self.store.drop(job_id, kind)
+        """Delete everything that is stored of a job."""
+        self.store.drop(job_id)
 
     def exists(self, job_id: str) -> bool:
         """Whether there is a record of the job."""
@@ -194,13 +188,16 @@ class MemoryLedger:
 
     def past_retention(self) -> list[str]:
         """The ended jobs whose retention time is over. They stay until they are deleted."""
+        now, settings = time.time(), self._settings
+        kept_s = {state: settings.retention_s for state in State if state.ended} | {
+            State.DEAD: settings.dead_retention_s
+        }
         with self._lock():
-            return [job_id for job_id, record in self._jobs.items() if self._is_past_retention(record)]
-
-    def _is_past_retention(self, record: _Record) -> bool:
-        settings = self._settings
-        kept_s = settings.dead_retention_s if record.state is State.DEAD else settings.retention_s
-        return record.state.ended and record.times[record.state] + kept_s <= time.time()
+            return [
+                job_id
+                for job_id, record in self._jobs.items()
+                if record.state.ended and record.times[record.state] + kept_s[record.state] <= now
+            ]
 
     def now(self) -> float:
         """Seconds since 1970."""
@@ -255,26 +252,11 @@ class MemoryStore:
         except KeyError:
             raise PayloadMissing(f"job {job_id}: the store has no {kind} of it") from None
 
-    def check_room(self, size: int) -> None:
-        """There is always room."""
-
-    def drop(self, job_id: str, kind: Payload) -> None:
-        """Delete a payload if it is stored."""
-        self._payloads.pop((job_id, kind), None)
+    def drop(self, job_id: str) -> None:
+        """Delete the job's payloads."""
+        for kind in Payload:
+            self._payloads.pop((job_id, kind), None)
 
     def jobs(self) -> Iterator[tuple[str, float]]:
         """Nothing: payloads never lose their job."""
         return iter(())
-
-
-class MemoryConnections:
-    """`Connections` without a broker."""
-
-    def __init__(self, ledger: MemoryLedger) -> None:
-        self.ledger, self.store = ledger, ledger.store
-
-    def check(self) -> None:
-        self.ledger.check()
-
-    def close(self) -> None:
-        """The jobs stay."""

@@ -25,9 +25,8 @@ from ..schema import JobSpec, JobStatus, Limits, Options, State, validation_mess
 from ..settings import Settings
 from ..state.connections import Connections, broker_errors
 from ..state.stats import Stats, collect
-from .image_shape import shape_of
 from .job import Job, Result
-from .sources import Source, read_source
+from .sources import Source, read_source, shape_of
 
 #: Back-off while the queue is full, seconds: the first pause, and the longest one of `Client.submit`.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 2.0

@@ -82,11 +82,11 @@ def openapi_responses(*kinds: type[MaskqError]) -> dict[int | str, dict[str, Any
 
 def invalid_job(error: ValidationError | RequestValidationError) -> InvalidJob:
     """An `InvalidJob` whose message lists the invalid fields of a request on one line."""
-    return InvalidJob("; ".join(f"{_field(item['loc'])}: {item['msg']}" for item in error.errors()))
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location if part not in ("query", "body", "header", "path"))
+    problems = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"] if part not in ("query", "body", "header", "path"))
+        problems.append(f"{field}: {item['msg']}")
+    return InvalidJob("; ".join(problems))
 
 
 def _retry_after(error: MaskqError) -> dict[str, str]:

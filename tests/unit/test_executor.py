@@ -367,16 +367,3 @@ def test_a_device_that_is_lost_in_place_is_told_of_and_takes_no_more(device: Dev
         executor.run(key(), 1)
     assert device.deaths == 1
     assert executor.health(limit_s=600) == "the device is gone"
-
-
-def test_closing_finishes_what_waits_and_takes_no_more(device: Device) -> None:
-    executor = new_executor(device)
-    held = hold(executor, device)
-    answers = queue(executor, [0, 1, 2])
-    closed = call(executor.close)
-    device.free.set()
-    closed.result(20)
-    assert started(device) == [("m", SHAPE, [0, 1, 2])]
-    assert [answer.result(20) for answer in (held, *answers)] == [1, 1, 2, 3]
-    with pytest.raises(DeviceUnavailable):
-        executor.run(key(), 4)

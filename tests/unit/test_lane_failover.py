@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from maskq.producer.client.image_shape import shape_of
+from maskq.producer.client.sources import shape_of
 from maskq.producer.schema import JobSpec
 from maskq.producer.state.ledger import Ledger
 from maskq.producer.state.routing import FIXED, VARIED

@@ -69,7 +69,7 @@ class BatchExecutor(Generic[Model, Item, Answer]):
         #: When the device began with its oldest batch, on the monotonic clock; None if it is idle.
         self._busy_since: float | None = None
         self._changed = threading.Condition()
-        self._stopping = self._dead = False
+        self._dead = False
         self._thread = threading.Thread(target=self._loop, name="device-owner", daemon=True)
         self._thread.start()
 
@@ -77,7 +77,7 @@ class BatchExecutor(Generic[Model, Item, Answer]):
         """Run one input. Raises `DeviceLost`, `DeviceUnavailable`, and what the runner raises."""
         answer: Future[Answer] = Future()
         with self._changed:
-            if self._dead or self._stopping:
+            if self._dead:
                 raise DeviceUnavailable("the device's thread is gone")
             self._waiting.add(key, (item, answer), time.monotonic())
             self._changed.notify()
@@ -93,42 +93,32 @@ class BatchExecutor(Generic[Model, Item, Answer]):
             return "the thread that owned the device is gone"
         return overdue(self._busy_since, limit_s)
 
-    def close(self) -> None:
-        """Finish the waiting inputs and end the thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        self._thread.join()
-
     def _loop(self) -> None:
         try:
-            while self._step():
-                pass
+            while True:
+                self._step()
         except BaseException as error:  # after any error here the device's state is unknown
             log.exception("the thread that owns the device died")
             self._fail_all(error)
 
-    def _step(self) -> bool:
+    def _step(self) -> None:
         """Start a batch if one is due; finish the oldest one if the device is full or nothing else is to be done."""
         batch = self._next_batch()
         if batch is not None:
             self._start(batch)
-        elif not self._running:
-            return False
         if batch is None or len(self._running) >= self._runner.depth:
             self._finish_oldest()
-        return True
 
     def _next_batch(self) -> _Batch[Model, Item, Answer] | None:
-        """Return the next batch; None if none is due while others are on the device, or at the end."""
+        """Return the next batch; None if none is due while others are on the device."""
         with self._changed:
             while True:
                 running = sum(len(batch.items) for batch in self._running)
-                coming = 0 if self._stopping else self._in_hand() - len(self._waiting) - running
+                coming = self._in_hand() - len(self._waiting) - running
                 if due := self._waiting.take(now := time.monotonic(), coming):
                     key, entries = due
                     return _Batch(key, [item for item, _ in entries], [answer for _, answer in entries])
-                if self._running or self._stopping:
+                if self._running:
                     return None
                 due_at = self._waiting.due_at(coming)
                 self._changed.wait(None if due_at is None else due_at - now)
@@ -172,9 +162,9 @@ class BatchExecutor(Generic[Model, Item, Answer]):
         """Answer the callers of a batch that ran, or run it again if it failed."""
         if isinstance(answers, Exception):
             self._retry(batch, answers)
-            return
-        for future, answer in zip(batch.answers, answers, strict=True):
-            future.set_result(answer)
+        else:
+            for future, answer in zip(batch.answers, answers, strict=True):
+                future.set_result(answer)
 
     def _retry(self, batch: _Batch[Model, Item, Answer], error: Exception) -> None:
         """Run a failed batch again in parts; an input that fails alone has failed."""

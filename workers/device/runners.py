@@ -124,19 +124,11 @@ def _typed_errors() -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             traceback.clear_frames(error.__traceback__)  # they hold what was computed so far
-            _empty_cache()
+            try:  # cudnn and other libraries don't allocate their memory from torch's cache
+                torch.cuda.empty_cache()  # does nothing without a GPU
+            except RuntimeError as lost:  # a convolution also finds no engine if the CUDA context is lost
+                raise DeviceLost(str(lost)) from lost
             raise DeviceMemoryExhausted(str(error)) from error
         if is_device_error(error):  # the CUDA context is lost, and every later call fails too
             raise DeviceLost(str(error)) from error
         raise
-
-
-def _empty_cache() -> None:
-    """Free the memory that torch caches: cudnn and other libraries don't allocate theirs from that cache.
-
-    Raises `DeviceLost`: a convolution finds no engine for lack of memory, but also if the CUDA context is lost.
-    """
-    try:
-        torch.cuda.empty_cache()  # does nothing without a GPU
-    except RuntimeError as error:
-        raise DeviceLost(str(error)) from error

@@ -18,31 +18,23 @@ class DrainBody:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] == "http":
-            body = _Body(scope, receive, send)
-            receive, send = body.receive, body.send
-        await self._app(scope, receive, send)
-
-
-class _Body:
-    """Tracks whether a request's body has been received completely."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
-        headers = dict(scope["headers"])
+        """Handle one request; other events pass through."""
+        headers = dict(scope.get("headers", ()))
         # With `Expect: 100-continue` the client has sent no body yet; to receive would tell it to start.
-        self._more = b"expect" not in headers and (b"content-length" in headers or b"transfer-encoding" in headers)
+        more = b"expect" not in headers and (b"content-length" in headers or b"transfer-encoding" in headers)
 
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._more = message.get("more_body", False)
-        return message
+        async def tracking_receive() -> Message:
+            nonlocal more
+            message = await receive()
+            more = message.get("more_body", False)
+            return message
 
-    async def send(self, message: Message) -> None:
-        if self._more and message["type"] == "http.response.start" and message["status"] in _ERROR_STATUSES:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_DRAIN_S):
-                    while self._more:
-                        await self.receive()
-        await self._send(message)
+        async def draining_send(message: Message) -> None:
+            if more and message["type"] == "http.response.start" and message["status"] in _ERROR_STATUSES:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_DRAIN_S):
+                        while more:
+                            await tracking_receive()
+            await send(message)
+
+        await self._app(scope, tracking_receive, draining_send)
