@@ -12,12 +12,10 @@ from PIL import Image
 
 from .arrays import Labels
 
-_MAX_PNG_LABEL = 65_535
-
 
 def encode(labels: Labels) -> bytes:
     """(H, W) labels, none negative → a lossless file: PNG, or TIFF if a label exceeds 65,535."""
-    if labels.max(initial=0) > _MAX_PNG_LABEL:
+    if labels.max(initial=0) > 65_535:
         return _encode_with_pillow(labels, "TIFF", compression="tiff_adobe_deflate")
     small = np.ascontiguousarray(labels, np.uint16)
     try:

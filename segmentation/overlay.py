@@ -75,10 +75,7 @@ def resized(pixels: Pixels, labels: Labels, shortest: int, longest: int) -> tupl
 
 
 def side_by_side(*pictures: Picture) -> Picture:
-    """Join (H, W, 3) pictures of one height in a row, with thin white gaps between them.
-
-    Raises `ValueError` if the heights differ or there is no picture.
-    """
+    """Join (H, W, 3) pictures in a row, with thin white gaps. Raises `ValueError` for none or unequal heights."""
     heights = {picture.shape[0] for picture in pictures}
     if len(heights) != 1:
         raise ValueError(f"pictures of one height are needed, not of {sorted(heights)}")

@@ -36,12 +36,7 @@ def otsu_watershed(plane: Floats, min_pixels: int = 36) -> Labels:
     )
     markers = np.zeros(plane.shape, np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    labels = watershed(-distance, markers, mask=foreground)  # type: ignore[no-untyped-call]
-    return _without_small_objects(labels, min_pixels)
-
-
-def _without_small_objects(labels: Labels, min_pixels: int) -> Labels:
-    """The labels without small objects, renumbered 1 to n."""
+    labels: Labels = watershed(-distance, markers, mask=foreground)  # type: ignore[no-untyped-call]
     keep = np.bincount(labels.ravel()) >= min_pixels
     keep[0] = False
-    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+    return np.asarray(np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels])

@@ -25,9 +25,8 @@ AnyLabels = NDArray[np.integer[Any]]
 class Overlaps:
     """The sparse IoU matrix of two label maps: only the pairs of objects that share a pixel."""
 
-    #: Number of true objects: the matrix's rows.
+    #: Number of true and of predicted objects: the matrix's rows and columns.
     truths: int
-    #: Number of predicted objects: the matrix's columns.
     found: int
     #: (P,) row and column of each pair, in the order of ascending labels.
     rows: NDArray[np.intp]
@@ -55,11 +54,9 @@ class Matches:
     """One-to-one matches with an IoU of `threshold` or more."""
 
     threshold: float
-    #: True positives: matched objects.
+    #: Matched objects, predicted objects without a match, and true objects without a match.
     tp: int
-    #: False positives: predicted objects without a match.
     fp: int
-    #: False negatives: true objects without a match.
     fn: int
     #: Sum of the matches' IoU.
     iou: float

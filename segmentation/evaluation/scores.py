@@ -20,6 +20,8 @@ from .metrics import ImageScore, Matches, Rates, Summary, score, summarise
 #: (H, W, C) pixels → (H, W) labels.
 Method = Callable[[Pixels], Labels]
 
+#: Key in the JSON output → field of `Rates`.
+_RATES = {"precision": "precision", "recall": "recall", "f1": "f1", "pq": "panoptic_quality"}
 _Level = TypeVar("_Level", Rates, Matches)
 
 
@@ -42,12 +44,11 @@ class Evaluation:
         """JSON-ready: AP at .5, at .75 and its mean over .5 to .95, the rates at .5, the full tables, every image."""
         pooled, mean = self.summary.pooled, self.summary.mean
         half = {"pooled": asdict(at_threshold(pooled, 0.5)), "per_image": asdict(at_threshold(mean, 0.5))}
-        names = {"precision": "precision", "recall": "recall", "f1": "f1", "pq": "panoptic_quality"}
         return {
             "seconds": round(self.seconds, 3),
             **average_precisions(self.summary),
             "map": {"pooled": mean_ap(pooled), "per_image": mean_ap(mean)},
-            **{short: {way: rates[name] for way, rates in half.items()} for short, name in names.items()},
+            **{short: {way: rates[name] for way, rates in half.items()} for short, name in _RATES.items()},
             "count_error": self.summary.count_error,
             "summary": asdict(self.summary),
             "images": {name: image_row(name, self.images[name]) for name in self.worst},
@@ -83,10 +84,7 @@ def image_row(name: str, image: ImageScore) -> dict[str, Any]:
         "name": name,
         "ap50": half.ap,
         "ap75": _ap(image, 0.75),
-        "precision": half.precision,
-        "recall": half.recall,
-        "f1": half.f1,
-        "pq": half.panoptic_quality,
+        **{short: getattr(half, name) for short, name in _RATES.items()},
         "truths": image.truths,
         "found": image.found,
         "count_error": image.count_error,

@@ -158,10 +158,7 @@ def fine_grid(best: Clustering, thresholds: Sequence[float], sizes: Sequence[int
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
-    """The trial with the highest objective; among ties, the one nearest their middle in both parameters.
-
-    Raises `ValueError` if there are no trials.
-    """
+    """The trial of the highest objective; of several, the most central one. Raises `ValueError` without trials."""
     highest = max(trial.objective for trial in trials)
     ties = [trial for trial in trials if trial.objective > highest - _TOLERANCE]
     thresholds = sorted({trial.parameters.seed_threshold for trial in ties})

@@ -26,10 +26,7 @@ _BAND = 1 << 20
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The largest image that `decode` accepts.
-
-    The limits are checked on headers, before pixels are decoded, so that a small file cannot allocate a huge array.
-    """
+    """The largest image that `decode` accepts, checked on headers: a small file cannot allocate a huge array."""
 
     #: Bytes of the encoded file.
     max_bytes: int = 256 * 1024**2
@@ -43,10 +40,7 @@ class ImageLimits:
 
 
 def validated(pixels: Pixels, name: str) -> Pixels:
-    """Decoded pixels as a contiguous (H, W, C) array in native byte order.
-
-    Raises `NotAnImage`, `EmptyImage` or `NonFiniteImage` if a network cannot process them.
-    """
+    """Decoded pixels → contiguous (H, W, C), native byte order. Raises `NotAnImage`, `EmptyImage`, `NonFiniteImage`."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > _MAX_CHANNELS:
@@ -103,9 +97,6 @@ def check_byte_count(available: int, required: int, name: str) -> None:
 
 
 def short_message(error: Exception) -> str:
-    """A decoder's error on one line, without memory addresses.
-
-    At most 200 characters, because some decoders quote the file.
-    """
+    """A decoder's error on one line of at most 200 characters, as some quote the file; without memory addresses."""
     text = _ADDRESS.sub("", " ".join(str(error).split()))
     return f"{type(error).__name__}: {text}"[:_MAX_MESSAGE]

@@ -60,10 +60,7 @@ class ModelRegistry:
         self._cache: dict[str, tuple[float, RegisteredModel]] = {}
 
     def find(self, ref: str) -> RegisteredModel:
-        """The model that `NAME` or `NAME@VERSION` refers to; a broken version is skipped if another one matches.
-
-        Raises `UnknownModel`, `InvalidModel`.
-        """
+        """The model of `NAME` or `NAME@VERSION` (a valid version, if any). Raises `UnknownModel`, `InvalidModel`."""
         now = time.monotonic()
         cached_at, model = self._cache.get(ref, (float("-inf"), None))
         if model is None or now - cached_at >= self._refresh_s:

@@ -51,11 +51,9 @@ class ModelSpec(BaseModel):
     halo: int | None = Field(default=None, ge=0, le=4096)
     #: Clustering bandwidths per pixel: 1 (round objects) or 2 (one for x, one for y).
     bandwidths: int = Field(default=2, ge=1, le=2)
-    #: Minimum seediness of a seed.
+    #: The parameters of the clustering: see `clustering.cluster.Clustering`.
     seed_threshold: float = Field(default=0.9, ge=0.5, le=1)
-    #: An object has more pixels than this.
     min_pixels: int = Field(default=36, ge=0, le=1_000_000_000)
-    #: Clustering stops when at most this many foreground pixels are unclustered.
     min_unclustered: int = Field(default=0, ge=0, le=1_000_000_000)
     licence: str = ""
     trained_on: str = ""

@@ -144,9 +144,7 @@ class BranchedERFNet(nn.Module):
         self.seed = decoder(1)
 
     def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """`sizes`, (N, 2) height and width: the part of each sample that is not padding; it gets the fields that the
-        sample has without padding.
-        """
+        """`sizes`, (N, 2): height and width of each sample without padding; its fields do not depend on the padding."""
         relu = F.relu if sizes is None else PaddingMask(sizes, x).relu
         features = self.encoder(x, relu)
         return torch.cat([self.instance(features, relu), self.seed(features, relu)], 1)

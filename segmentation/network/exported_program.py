@@ -43,7 +43,12 @@ class Program(nn.Module):
     @classmethod
     def load(cls, data: bytes, spec: NetworkSpec, device: str = "cpu") -> Program:
         """Load the bytes of a `.pt2` file and try the program on small inputs. Raises `InvalidModel`."""
-        program = cls(_module(data, device), spec.channel_count, 3 + spec.bandwidths)
+        exported = _read(data)
+        if device != "cpu":
+            from torch.export.passes import move_to_device_pass
+
+            exported = move_to_device_pass(exported, device)
+        program = cls(exported.module(), spec.channel_count, 3 + spec.bandwidths)
         for n, height, width in _TRIAL_SHAPES:
             program(torch.zeros(n, spec.channel_count, height, width, device=device))
         return program
@@ -82,15 +87,6 @@ def inspect(data: bytes) -> tuple[Channels, int]:
     if channels not in (1, 3) or fields not in (4, 5):
         raise InvalidModel(f"the program takes {channels} channels and gives {fields} fields; 1 or 3 and 4 or 5 belong")
     return ("grey" if channels == 1 else "rgb"), fields - 3
-
-
-def _module(data: bytes, device: str) -> nn.Module:
-    program = _read(data)
-    if device != "cpu":
-        from torch.export.passes import move_to_device_pass
-
-        program = move_to_device_pass(program, device)
-    return program.module()
 
 
 def _read(data: bytes) -> torch.export.ExportedProgram:

@@ -108,7 +108,8 @@ class InferenceRunner:
         """Wait for a batch and return each input's result, in order. Raises `InvalidFields` if a value is NaN."""
         if self._copy_out is None or running.end_event is None:
             raw = running.raw.float().cpu().numpy()
-            return [_result(item, fields[:, *item.core]) for item, fields in zip(running.batch, raw, strict=True)]
+            parts = [(item.compact, fields[:, *item.core]) for item, fields in zip(running.batch, raw, strict=True)]
+            return [compact(part) if reduce else np.ascontiguousarray(part) for reduce, part in parts]
         with torch.cuda.stream(self._copy_out):
             self._copy_out.wait_event(running.end_event)
             on_device = running.raw.float()
@@ -119,11 +120,6 @@ class InferenceRunner:
         self._copy_out.synchronize()
         compacts = _split(running.batch, *(tensor.numpy() for tensor in compacted))
         return [fields if raw is None else raw.numpy() for fields, raw in zip(compacts, dense, strict=True)]
-
-
-def _result(item: Input, raw: Floats) -> CompactFields | Floats:
-    """The result of an input from its raw fields in this process's memory."""
-    return compact(raw) if item.compact else np.ascontiguousarray(raw)
 
 
 def _fetch(tensor: Tensor) -> Tensor:

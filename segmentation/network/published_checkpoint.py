@@ -50,15 +50,18 @@ def read_checkpoint(data: bytes) -> ImportedNetwork:
     the file is run. Raises `InvalidCheckpoint`, also if an entry is missing or unknown.
     """
     entries = _load_state(data)
-    channels, bandwidths = _dimension(entries, "encoder.initial_block.conv.weight", 1), _bandwidths(entries)
+    channels = _channels(entries, "encoder.initial_block.conv.weight")
+    fields = _channels(entries, "decoders.0.output_conv.weight")
+    if fields not in (3, 4):
+        raise InvalidCheckpoint(f"decoder 0 gives {fields} fields; 2 offsets and 1 or 2 bandwidths belong")
     if channels not in (1, 3):
         raise InvalidCheckpoint(f"its input has {channels} channels; 1 or 3 belong")
-    network = BranchedERFNet(channels, bandwidths)
+    network = BranchedERFNet(channels, fields - 2)
     known = {published_name(name): (name, tensor) for name, tensor in network.state_dict().items()}
     needed = {published: pair for published, pair in known.items() if not published.endswith(_COUNTER)}
     _check_names(entries, set(needed), set(known) | _UNUSED)
     state = {name: _convert(entries[published], like, published) for published, (name, like) in needed.items()}
-    return ImportedNetwork("grey" if channels == 1 else "rgb", bandwidths, save(state))
+    return ImportedNetwork("grey" if channels == 1 else "rgb", fields - 2, save(state))
 
 
 def published_name(name: str) -> str:
@@ -98,17 +101,10 @@ def _is_plain(entry: object) -> bool:
     return entry.device.type == "cpu" and not entry.is_quantized and not entry.is_complex()
 
 
-def _dimension(entries: Mapping[str, Tensor], name: str, axis: int) -> int:
+def _channels(entries: Mapping[str, Tensor], name: str) -> int:
     if name not in entries or entries[name].dim() != 4:
         raise InvalidCheckpoint(f"not a branched ERFNet as published: it has no four-dimensional {name}")
-    return entries[name].shape[axis]
-
-
-def _bandwidths(entries: Mapping[str, Tensor]) -> int:
-    width = _dimension(entries, "decoders.0.output_conv.weight", 1)
-    if width not in (3, 4):
-        raise InvalidCheckpoint(f"decoder 0 gives {width} fields; 2 offsets and 1 or 2 bandwidths belong")
-    return width - 2
+    return entries[name].shape[1]
 
 
 def _check_names(entries: Mapping[str, Tensor], needed: set[str], known: set[str]) -> None:
