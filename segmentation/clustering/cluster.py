@@ -20,16 +20,11 @@ from numpy.typing import NDArray
 from ..arrays import Floats, Labels
 from .fields import Foreground
 from .kernels import (
-    COARSE,
-    FINE,
     MAX_STATE,
     OBJECTS,
     UNCLUSTERED,
-    Fields,
-    Limits,
     cluster_by_pixel,
     cluster_by_run,
-    find_extent,
     make_grid,
     make_runs,
     sort_keys,
@@ -41,6 +36,8 @@ from .kernels import (
 _PORTIONS = (0.003, 0.05)
 #: This many comparisons per run cost as much as sorting the pixels.
 _COMPARISONS_PER_RUN = 10
+#: Cells of the grids of runs and of pixels: half-axes of a typical ellipse, and average pixels per cell.
+_COARSE, _FINE = (2.0, 32), (0.5, 1)
 
 
 @dataclass(frozen=True)
@@ -85,10 +82,9 @@ def _find_objects(
     If `comparisons_per_run` is negative, pixels are sorted before the first seed.
     """
     x, y = foreground.embedding
-    fields = Fields(x, y, foreground.precision[0], foreground.precision[-1])
-    limits = Limits(parameters.min_pixels, parameters.min_unclustered)
-    extent = find_extent(x, y)
-    grid = make_grid(extent, fields.precision_x, fields.precision_y, COARSE)
+    fields = x, y, foreground.precision[0], foreground.precision[-1]
+    limits = parameters.min_pixels, parameters.min_unclustered
+    grid = make_grid(fields, *_COARSE)
     runs, states, starts, listed = make_runs(x, y, foreground.seediness, grid)
     objects = np.empty(len(x), np.int64)
     progress = np.array([len(x), 0, comparisons_per_run * len(runs)])
@@ -97,13 +93,13 @@ def _find_objects(
     for lowest in _portion_ends(states, parameters.seed_threshold):
         seeds = _sort_seeds(states, lowest, above)
         if slots is None:
-            done = cluster_by_run(fields, limits, grid, starts, listed, runs, states, seeds, objects, progress)
+            done = cluster_by_run(fields, *limits, grid, starts, listed, runs, states, seeds, objects, progress)
             seeds = seeds[done:]
         if slots is None and len(seeds):
-            grid = make_grid(extent, fields.precision_x, fields.precision_y, FINE)
+            grid = make_grid(fields, *_FINE)
             starts, slots = sort_pixels(x, y, grid)
         if slots is not None:
-            cluster_by_pixel(fields, limits, grid, starts, slots, states.ravel(), seeds, objects, progress)
+            cluster_by_pixel(fields, *limits, grid, starts, slots, states.ravel(), seeds, objects, progress)
         if progress[UNCLUSTERED] <= parameters.min_unclustered:
             break
         above = lowest
