@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from numpy.typing import NDArray
 
 from maskq.producer.client.client import Client
 from maskq.producer.client.job import Job
@@ -18,9 +20,6 @@ from maskq.producer.state.store import Payload
 
 from .fake_results import Box, describe, encode, paint
 from .memory import MemoryLedger
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class FakeClient(Client):

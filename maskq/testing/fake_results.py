@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from maskq.producer.client.sources import shape_of
 from maskq.producer.schema import MaskObject, Objects, Rle
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 #: A rectangular object: x, y, width, height, pixels.
 Box: TypeAlias = tuple[int, int, int, int]
@@ -25,8 +25,6 @@ def paint(image: bytes, boxes: Iterable[Box] | None) -> NDArray[np.int32]:
 
     Raises `ValueError` if a box has no pixel inside the image.
     """
-    import numpy as np
-
     height, width = map(int, shape.split("x")) if (shape := shape_of(image)) else _DEFAULT_SIZE
     if boxes is None:
         boxes = [(width // 4, height // 4, (width + 1) // 2, (height + 1) // 2)]
@@ -41,15 +39,13 @@ def paint(image: bytes, boxes: Iterable[Box] | None) -> NDArray[np.int32]:
 
 def describe(labels: NDArray[Any], model: str) -> Objects:
     """The objects of (H, W) integer labels, each with score 1."""
-    import numpy as np
-
     height, width = labels.shape
-    found = []
+    objects = []
     for number in np.unique(labels[labels > 0]).tolist():
         mask = labels == number
         rows, columns = np.nonzero(mask)
         left, top = int(columns.min()), int(rows.min())
-        found.append(
+        objects.append(
             MaskObject(
                 id=number,
                 score=1.0,
@@ -59,14 +55,11 @@ def describe(labels: NDArray[Any], model: str) -> Objects:
                 rle=Rle(size=(height, width), counts=_compress(_run_lengths(mask))),
             )
         )
-    return Objects(height=height, width=width, model=model, objects=tuple(found))
+    return Objects(height=height, width=width, model=model, objects=tuple(objects))
 
 
 def encode(labels: NDArray[Any]) -> bytes:
     """The labels as a file: 16-bit PNG, or 32-bit TIFF beyond 65,535 objects."""
-    import numpy as np
-    from PIL import Image
-
     stream = io.BytesIO()
     if labels.max(initial=0) > 65_535:
         Image.fromarray(labels.astype(np.int32)).save(stream, "TIFF")
@@ -77,8 +70,6 @@ def encode(labels: NDArray[Any]) -> bytes:
 
 def _run_lengths(mask: NDArray[Any]) -> list[int]:
     """Lengths of alternating runs in column-major order; the first run is background and may be empty."""
-    import numpy as np
-
     pixels = mask.ravel(order="F")
     changes = np.flatnonzero(np.diff(pixels)) + 1
     ends = [0, *([0] if pixels[0] else []), *changes.tolist(), len(pixels)]

@@ -23,7 +23,7 @@ from maskq.tasks import leases
 from ..celery_worker.shutdown import exit_after
 from ..supervision.heartbeat import EXIT_UNHEALTHY
 from .accelerators.base import ExecutorOptions
-from .batching import BatchKey
+from .batching import BatchKey, BatchLimits
 from .cudnn_benchmark import CudnnBenchmark
 from .hardware import cores
 from .metrics import Counters, Entries
@@ -48,9 +48,7 @@ class Device:
         self._executor = self._accelerator.executor(
             ExecutorOptions(
                 cores=self._cores,
-                batch_size=self._batch_size,
-                batch_pixels=settings.tile_pixels,
-                wait_s=settings.batch_wait_ms / 1000,
+                limits=BatchLimits(self._batch_size, settings.tile_pixels, settings.batch_wait_ms / 1000, powers=True),
                 counters=self.counters,
                 benchmark=self._benchmark,
                 on_death=_end_process,

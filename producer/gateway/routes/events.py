@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import cast
 
 from fastapi import APIRouter, Request, Response
@@ -37,7 +38,8 @@ async def events(request: Request, gateway: GatewayDep, job_id: JobId) -> Respon
     if request.headers.get("last-event-id") in _FINAL_STATES:
         return Response(status_code=204)
     stream = _stream(gateway, job_id)
-    return _EventStream(await anext(stream), stream)
+    body = _chain(await anext(stream), stream)
+    return _EventStream(body, headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
 
 
 class StateHistory:
@@ -87,24 +89,15 @@ async def _stream(gateway: Gateway, job_id: str) -> AsyncGenerator[str, None]:
 
 
 class _EventStream(StreamingResponse):
-    """A stream whose first event is known. Ends early, as after its maximum duration, if the broker or job is lost."""
-
-    def __init__(self, first: str, rest: AsyncGenerator[str, None]) -> None:
-        super().__init__(_chain(first, rest), headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:  # a client that disconnects frees its subscription at once
-            await cast("AsyncGenerator[str, None]", self.body_iterator).aclose()
+        async with aclosing(cast("AsyncGenerator[str, None]", self.body_iterator)):
+            await super().__call__(scope, receive, send)  # a client that disconnects frees its subscription at once
 
 
 async def _chain(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    try:
+    """The events; ends early, as after the maximum duration, if the broker or job is lost."""
+    async with aclosing(rest):
         yield first
-        async for event in rest:
-            yield event
-    except MaskqError:
-        return
-    finally:
-        await rest.aclose()
+        with suppress(MaskqError):
+            async for event in rest:
+                yield event

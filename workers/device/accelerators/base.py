@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from maskq.segmentation.network.inference import Input
     from maskq.segmentation.segmenter import Segmenter
 
-    from ..batching import BatchKey
+    from ..batching import BatchKey, BatchLimits
     from ..cudnn_benchmark import CudnnBenchmark
     from ..metrics import Counters
     from ..runners import Output
@@ -38,12 +38,8 @@ class ExecutorOptions:
 
     #: CPU cores that the process may use.
     cores: int
-    #: Maximum number of images per batch.
-    batch_size: int
-    #: Maximum number of pixels per batch.
-    batch_pixels: int
-    #: Maximum time that an image waits for a batch to fill, seconds.
-    wait_s: float
+    #: Of a batch: from the settings and the option `batch` of the device.
+    limits: BatchLimits
     counters: Counters
     benchmark: CudnnBenchmark
     #: Called once if the device is lost; ends the process.

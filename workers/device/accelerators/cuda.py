@@ -38,13 +38,12 @@ class Cuda(Accelerator):
 
     def executor(self, options: ExecutorOptions) -> DeviceExecutor:
         """Run batches of 1, 2, 4, 8 … images."""
-        from ..batching import BatchLimits
         from ..executor import BatchExecutor
         from ..runners import GpuRunner
 
         return BatchExecutor(
             GpuRunner(options.counters, options.benchmark),
-            BatchLimits(options.batch_size, options.batch_pixels, options.wait_s, powers=True),
+            options.limits,
             in_hand=options.counters.in_hand,
             on_death=options.on_death,
             on_halving=options.counters.add_halving,
