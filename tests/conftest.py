@@ -21,13 +21,18 @@ from maskq.workers.supervision.supervisor import Supervisor
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], deadline: float = 20.0) -> T:
+def until(condition: Callable[[], T | None], deadline: float = 20.0) -> T:
     """Call `condition` until its result is true, and return it; fail after `deadline` seconds, with its last result."""
     end = time.monotonic() + deadline
     while not (result := condition()):
         assert time.monotonic() < end, f"not so within {deadline:g} s; last seen: {result!r}"
         time.sleep(0.02)
     return result
+
+
+def text(value: Any) -> str:
+    """A byte string of Redis as text."""
+    return str(value.decode())
 
 
 def png(pixels: np.ndarray[Any, Any]) -> bytes:
@@ -44,9 +49,10 @@ def processes(module: str) -> set[psutil.Process]:
 
 def _command(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        command: list[str] = process.cmdline()
     except psutil.NoSuchProcess:
         return []
+    return command
 
 
 @pytest.fixture(scope="session", autouse=True)

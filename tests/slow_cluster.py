@@ -10,13 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from maskq.segmentation.clustering.cluster import cluster as original
 from maskq.tasks import cluster as stage
 from maskq.workers.cluster import main
 
 SLOWLY = "SLOW_CLUSTER_WHILE"
 
 
-def cluster(*arguments: Any, original: Any = stage.cluster) -> Any:
+def cluster(*arguments: Any) -> Any:
     """`maskq.segmentation.clustering.cluster.cluster` after a wait that checks for no cancellation or signal."""
     while Path(os.environ[SLOWLY]).exists():
         time.sleep(0.05)
@@ -24,5 +25,5 @@ def cluster(*arguments: Any, original: Any = stage.cluster) -> Any:
 
 
 if __name__ == "__main__":
-    stage.cluster = cluster
+    stage.cluster = cluster  # type: ignore[attr-defined, assignment]
     main()

@@ -172,7 +172,7 @@ def test_what_torch_finds_is_asked_of_another_process(
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, returncode, stdout, stderr)
 
-    monkeypatch.setattr(hardware.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     machine = hardware.detect()
     assert machine.gpus == gpus and probe_error in machine.probe_error
     assert machine.cores >= 1 and machine.memory > 2**20

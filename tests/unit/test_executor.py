@@ -9,6 +9,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,8 +97,16 @@ def new_executor(
     )
 
 
+def inline_executor(device: Any) -> Any:
+    return InlineExecutor(device, on_death=device.died, error_delay_s=0.1)
+
+
 def key(shape: tuple[int, int] = SHAPE, model: str = "m") -> BatchKey[str]:
     return BatchKey(model, model, shape)
+
+
+def has_waiting(executor: Any, count: int) -> bool:
+    return len(executor._waiting) == count
 
 
 def queue(executor: Any, values: list[float], batch_key: BatchKey[str] = key()) -> list[Future[float]]:
@@ -106,7 +115,7 @@ def queue(executor: Any, values: list[float], batch_key: BatchKey[str] = key()) 
     for value in values:
         before = len(executor._waiting)
         answers.append(call(executor.run, batch_key, value))
-        until(lambda before=before: len(executor._waiting) == before + 1)
+        until(partial(has_waiting, executor, before + 1))
     return answers
 
 
@@ -271,7 +280,7 @@ def failed_at(executor: Any, value: float) -> str:
     try:
         executor.run(key(), value)
     except DeviceMemoryExhausted as error:
-        return re.findall(r"in (\w+)\n.*\nMemoryError", "".join(traceback.format_exception(error)))[0]
+        return str(re.findall(r"in (\w+)\n.*\nMemoryError", "".join(traceback.format_exception(error)))[0])
     raise AssertionError("it did not fail")
 
 
@@ -342,8 +351,8 @@ def test_a_device_is_in_trouble_while_one_batch_is_on_it_for_too_long(device: De
     until(lambda: executor.health(limit_s=0) is None)
 
 
-def test_in_place_each_thread_runs_its_own_input_and_they_run_side_by_side(device: Device) -> None:
-    executor = InlineExecutor(device, on_death=device.died)
+def test_an_inline_executor_runs_the_inputs_of_several_threads_concurrently(device: Device) -> None:
+    executor = inline_executor(device)
     assert executor.run(key(), 1) == 2
     with pytest.raises(ValueError, match="thirteen"):
         executor.run(key(), 13)
@@ -359,8 +368,8 @@ def test_in_place_each_thread_runs_its_own_input_and_they_run_side_by_side(devic
 
 
 @pytest.mark.parametrize("poison", [66, 77])
-def test_a_device_that_is_lost_in_place_is_told_of_and_takes_no_more(device: Device, poison: float) -> None:
-    executor = InlineExecutor(device, on_death=device.died, error_delay_s=0.1)
+def test_a_device_lost_by_an_inline_executor_is_reported_and_refuses_more(device: Device, poison: float) -> None:
+    executor = inline_executor(device)
     with pytest.raises(DeviceLost, match="driver is gone|illegal memory access"):
         executor.run(key(), poison)
     with pytest.raises(DeviceUnavailable):

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -32,15 +33,25 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HeartbeatMonitor, He
     process._socket.close()
 
 
+def is_ready(monitor: HeartbeatMonitor) -> bool:
+    monitor.poll(0)
+    return monitor.ready
+
+
+def is_heard(monitor: HeartbeatMonitor) -> bool:
+    monitor.poll(0)
+    return monitor.silent_s == 0
+
+
 def test_a_process_reports_ready_and_then_beats(ends: tuple[HeartbeatMonitor, Heartbeat]) -> None:
     monitor, process = ends
     monitor.poll(1)
     assert (monitor.ready, monitor.silent_s) == (False, 0.05)
     process.ready()
-    until(lambda: monitor.poll(0) or monitor.ready)
+    until(partial(is_ready, monitor))
     for _ in range(5):
         monitor.silent_s = 1.0
-        until(lambda: monitor.poll(0) or monitor.silent_s == 0)
+        until(partial(is_heard, monitor))
 
 
 def test_an_unhealthy_process_is_silent(
@@ -49,7 +60,7 @@ def test_an_unhealthy_process_is_silent(
     monitor, process = ends
     process.ready(lambda: "its device is gone")
     until(lambda: "its device is gone" in caplog.text)
-    until(lambda: monitor.poll(0) or monitor.ready)
+    until(partial(is_ready, monitor))
     monitor.poll(0.03)
     monitor.poll(0.04)
     assert monitor.silent_s == pytest.approx(0.07)
@@ -66,7 +77,7 @@ def test_time_in_which_the_supervisor_slept_is_not_silence(
 def test_an_ended_process_is_not_ready(ends: tuple[HeartbeatMonitor, Heartbeat]) -> None:
     monitor, process = ends
     process.ready()
-    until(lambda: monitor.poll(0) or monitor.ready)
+    until(partial(is_ready, monitor))
     monitor.close()
     assert not monitor.ready
 

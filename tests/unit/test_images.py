@@ -489,7 +489,7 @@ def test_a_tiff_with_far_more_tile_pixels_than_image_pixels_is_refused() -> None
     tags = {256: 1, 257: 16 * 60, 259: 50_000, 322: 2**20, 323: 16}
     lists = {324: [16 + n * len(tile) for n in range(60)], 325: [len(tile)] * 60}
     shape = {tag: (4, [value]) for tag, value in tags.items()} | {tag: (4, values) for tag, values in lists.items()}
-    data = raw_tiff({273: None, 278: None, 279: None} | shape, tile * 60)
+    data = raw_tiff({273: None, 278: None, 279: None, **shape}, tile * 60)
     with pytest.raises(ImageTooLarge, match=r"1,006,632,960 bytes of pixels, over the limit of 67,108,864 bytes"):
         decode(data, limits=ImageLimits(max_pixels=1_000_000))
 

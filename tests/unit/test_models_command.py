@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def test_brackets_are_shown_as_they_are(
     (folder / "worms").mkdir()
     (folder / "worms" / "model.toml").write_text(f'name = "worms"\nchannels = "{words}"\n')
     monkeypatch.setenv("MASKQ_MODELS", str(folder))
-    for command in (models.list_, lambda: models.show("cells")):
+    commands: tuple[Callable[[], object], ...] = (models.list_, lambda: models.show("cells"))
+    for command in commands:
         command()
         shown = capsys.readouterr().out
         assert all(text in shown for text in (f"by {words}", f"on {words}", f"(c) {words}"))

@@ -1,4 +1,4 @@
-"""What both ends of the broker have to agree on, looked at as it lies in Redis."""
+"""The messages and events in Redis that producers and workers agree on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 from redis import Redis
 
 from maskq.producer.schema import JobSpec, Stage
@@ -64,14 +64,15 @@ def test_only_json_travels_and_a_worker_takes_no_more_than_it_can_begin() -> Non
     assert conf["worker_prefetch_multiplier"] == 1
 
 
-def test_what_a_worker_has_taken_is_noted_nowhere_and_put_back_when_it_stops(
+def test_a_fetched_message_is_in_no_list_and_returns_when_the_worker_stops(
     ledger: Ledger, redis: Redis, redis_url: str
 ) -> None:
     create(ledger)
     app = Celery(broker=redis_url, set_as_current=False)
     app.conf.update(celery_settings())
     taken: list[Any] = []
-    with app.connection_for_read() as connection, connection.Consumer([Queue("embed.varied")]) as consumer:
+    queue = Queue("embed.varied")  # type: ignore[no-untyped-call]
+    with app.connection_for_read() as connection, connection.Consumer([queue]) as consumer:
         consumer.register_callback(lambda _, message: taken.append(message))
         while not taken:
             connection.drain_events(timeout=20)
@@ -93,7 +94,7 @@ def test_a_message_is_json_holds_only_the_id_and_reads_well_in_flower(ledger: Le
 def test_a_message_and_its_event_are_what_celery_itself_would_send(
     ledger: Ledger, redis: Redis, redis_url: str
 ) -> None:
-    with redis.pubsub(ignore_subscribe_messages=True) as events:
+    with redis.pubsub(ignore_subscribe_messages=True) as events:  # type: ignore[no-untyped-call]
         events.subscribe(EVENTS.format(redis.connection_pool.connection_kwargs.get("db", 0)))
         job_id = create(ledger)
         app = Celery(broker=redis_url, set_as_current=False)
@@ -109,19 +110,19 @@ def test_a_message_and_its_event_are_what_celery_itself_would_send(
     assert {key: ours["headers"][key] for key in same} == {key: theirs["headers"][key] for key in same}
     for key in ("delivery_info", "delivery_mode", "priority"):
         assert ours["properties"][key] == theirs["properties"][key]
-    told, says = (json.loads(message["data"]) for message in sent)
-    assert told["properties"]["delivery_info"] == says["properties"]["delivery_info"]
-    assert set(body(told)) == set(body(says)) - {"parent_id", "eta", "expires"}
+    our_event, their_event = (json.loads(message["data"]) for message in sent)
+    assert our_event["properties"]["delivery_info"] == their_event["properties"]["delivery_info"]
+    assert set(body(our_event)) == set(body(their_event)) - {"parent_id", "eta", "expires"}
     for key in ("type", "name", "queue", "exchange", "routing_key", "kwargs", "retries"):
-        assert body(told)[key] == body(says)[key]
+        assert body(our_event)[key] == body(their_event)[key]
 
 
-def test_where_no_one_watches_a_job_is_sent_without_an_event(redis: Redis) -> None:
-    with redis.pubsub(ignore_subscribe_messages=True) as events:
+def test_without_task_events_a_job_is_sent_without_an_event(redis: Redis) -> None:
+    with redis.pubsub(ignore_subscribe_messages=True) as events:  # type: ignore[no-untyped-call]
         events.subscribe(EVENTS.format(redis.connection_pool.connection_kwargs.get("db", 0)))
-        unwatched, watched = (create(Ledger(redis, task_events=told)) for told in (False, True))
-        told = until(lambda: events.get_message(timeout=1))
-    assert body(json.loads(told["data"]))["uuid"] == f"{watched}-embed-1"
+        unwatched, watched = (create(Ledger(redis, task_events=on)) for on in (False, True))
+        event = until(lambda: events.get_message(timeout=1))
+    assert body(json.loads(event["data"]))["uuid"] == f"{watched}-embed-1"
     assert [body(json.loads(sent))[0] for sent in redis.lrange("embed.varied\x06\x164", 0, -1)] == [
         [watched],
         [unwatched],
@@ -129,7 +130,7 @@ def test_where_no_one_watches_a_job_is_sent_without_an_event(redis: Redis) -> No
 
 
 def body(message: dict[str, Any]) -> Any:
-    """What a message says."""
+    """The decoded body of a message."""
     encoded = message["properties"].get("body_encoding") == "base64"
     return json.loads(base64.b64decode(message["body"]) if encoded else message["body"])
 
@@ -149,17 +150,22 @@ def test_a_busy_lane_does_not_starve_the_other(ledger: Ledger, redis_url: str) -
 
 
 def served(redis_url: str, count: int) -> list[str]:
-    """The names of the jobs that a worker is given, one after the other."""
-    found: list[str] = []
+    """The names of the jobs in the order in which a worker receives them."""
+    summaries: list[str] = []
+
+    def take(_: Any, message: Any) -> None:
+        summaries.append(message.headers["argsrepr"])
+        message.ack()
+
     app = Celery(broker=redis_url, set_as_current=False)
     app.conf.update(celery_settings())
-    queues = [Queue(queue) for queue in EMBED_QUEUES]
+    queues = [Queue(queue) for queue in EMBED_QUEUES]  # type: ignore[no-untyped-call]
     with app.connection_for_read() as connection, connection.Consumer(queues, accept=["json"]) as consumer:
         consumer.qos(prefetch_count=1)
-        consumer.register_callback(lambda _, message: (found.append(message.headers["argsrepr"]), message.ack()))
-        while len(found) < count:
+        consumer.register_callback(take)
+        while len(summaries) < count:
             connection.drain_events(timeout=20)
-    return [said.strip("()").rpartition(", ")[2] for said in found]
+    return [summary.strip("()").rpartition(", ")[2] for summary in summaries]
 
 
 def test_queues_are_counted_over_all_priorities(ledger: Ledger, redis: Redis) -> None:
@@ -170,6 +176,6 @@ def test_queues_are_counted_over_all_priorities(ledger: Ledger, redis: Redis) ->
     ledger.finish(Claim(embedded, Stage.EMBED, "one"))
     assert {queue: queue_length(redis, queue) for queue in (*EMBED_QUEUES, CLUSTER_QUEUE)} == {
         "embed.fixed": 4,
-        "embed.varied": 1,  # the message of what was claimed: no worker took it here
+        "embed.varied": 1,  # the claimed job's message, which no worker fetched
         "cluster": 1,
     }

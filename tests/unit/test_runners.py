@@ -101,12 +101,13 @@ def test_what_was_run_is_counted(make: Callable[[Counters], Any]) -> None:
     runner = make(counters)
     run(runner, Model(), 2)
     run(runner, Model(), 1)
-    found = counters.entries()
-    assert (found["batches"], found["images"], found["mean_batch"]) == (2, 3, 1.5)
+    entries = counters.entries()
+    assert (entries["batches"], entries["images"], entries["mean_batch"]) == (2, 3, 1.5)
 
 
 def test_a_batch_on_a_gpu_counts_for_as_long_as_the_network_ran_there_and_not_until_somebody_asks() -> None:
-    runner = GpuRunner(counters := Counters(), benchmark := CudnnBenchmark("on"))
+    counters, benchmark = Counters(), CudnnBenchmark("on")
+    runner: Any = GpuRunner(counters, benchmark)
     model = Model(seconds=0.125)
     started = [runner.start(key(model), [n]) for n in range(2)]
     time.sleep(0.05)
@@ -132,12 +133,12 @@ def test_a_batch_on_a_gpu_counts_for_as_long_as_the_network_ran_there_and_not_un
     ],
 )
 @pytest.mark.parametrize("make", [lambda c: GpuRunner(c, CudnnBenchmark("off")), lambda c: CpuRunner(c, lambda: 1)])
-def test_a_device_that_is_too_small_or_lost_is_told_from_an_input_that_can_not_be_run(
+def test_a_device_that_is_too_small_or_lost_is_distinguished_from_an_input_that_cannot_be_run(
     make: Callable[[Counters], Any], raised: Callable[[], Exception], means: type[Exception]
 ) -> None:
-    with pytest.raises(means) as found:
+    with pytest.raises(means) as error:
         make(Counters()).start(key(Model(raised)), [1])
-    assert type(found.value) is means
+    assert type(error.value) is means
 
 
 def test_a_lost_device_that_looks_like_one_without_memory_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,8 +147,9 @@ def test_a_lost_device_that_looks_like_one_without_memory_is_lost(monkeypatch: p
 
     monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
     model = Model(lambda: RuntimeError("GET was unable to find an engine to execute this computation"))
+    runner: Any = GpuRunner(Counters(), CudnnBenchmark("off"))
     with pytest.raises(DeviceLost, match="illegal memory access"):
-        GpuRunner(Counters(), CudnnBenchmark("off")).start(key(model), [1])
+        runner.start(key(model), [1])
 
 
 def test_when_torch_gives_memory_back_the_failed_batch_holds_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +163,9 @@ def test_when_torch_gives_memory_back_the_failed_batch_holds_none_of_it(monkeypa
             raise torch.OutOfMemoryError(f"CUDA out of memory beside {len(fields)}")
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: held.append(computed[0]() is not None))
+    runner: Any = GpuRunner(Counters(), CudnnBenchmark("off"))
     with pytest.raises(DeviceMemoryExhausted):
-        GpuRunner(Counters(), CudnnBenchmark("off")).start(key(Large()), [1])
+        runner.start(key(Large()), [1])
     assert held == [False]
 
 

@@ -49,7 +49,7 @@ def test_by_default_a_job_is_done_at_once_with_one_object_in_the_centre() -> Non
     client = FakeClient()
     assert isinstance(client, Client)
     result = client.submit(IMAGE, name="cells.png").wait(timeout=60)
-    assert (result.size, result.model, result.labels.dtype) == ((12, 20), "nuclei@1", np.int32)
+    assert (result.size, result.model, result.labels.dtype) == ((12, 20), "nuclei@1", np.dtype(np.int32))
     (object_,) = result.objects
     assert object_.bbox == (5, 3, 10, 6) and object_.area == (result.labels == object_.id).sum() == 60
     assert result.job.timings["total"] >= 0 and result.job.attempts == {"embed": 1, "cluster": 1}
@@ -78,7 +78,7 @@ def test_objects_equal_those_of_the_cluster_stage(seed: int) -> None:
     labels[0, 0] = seed % 2
     job = (client := manual()).submit(IMAGE)
     client.finish(job, labels=labels)
-    for found, expected in zip(job.result().objects, describe(labels, np.ones(3)), strict=True):
+    for found, expected in zip(job.result().objects, describe(labels, [1.0] * 3), strict=True):
         assert found.model_dump(exclude={"rle", "centroid"}) == {
             name: getattr(expected, name) for name in ("id", "score", "bbox", "area")
         }
