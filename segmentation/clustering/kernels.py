@@ -32,15 +32,6 @@ class Ellipse(NamedTuple):
     precision_y: np.float32
 
 
-class Extent(NamedTuple):
-    """Bounding box of all embeddings."""
-
-    left: np.float32
-    right: np.float32
-    top: np.float32
-    bottom: np.float32
-
-
 class Grid(NamedTuple):
     """A grid of square cells over all embeddings."""
 
@@ -82,7 +73,7 @@ def sort_keys(states, lowest, above):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _extent(x, y):  # type: ignore[no-untyped-def]
-    """The `Extent`; floats are compared as integers of the same order, which vectorises."""
+    """Left, right, top, bottom of all embeddings; compares floats as integers of the same order, which vectorises."""
     bits_x, bits_y = x.view(np.int32), y.view(np.int32)
     left = top = np.int32(0x7FFFFFFF)
     right = bottom = np.int32(-0x80000000)
@@ -92,7 +83,7 @@ def _extent(x, y):  # type: ignore[no-untyped-def]
         position = _sortable(bits_y[pixel])
         top, bottom = min(top, position), max(bottom, position)
     sides = np.array([_sortable(left), _sortable(right), _sortable(top), _sortable(bottom)], np.int32).view(np.float32)
-    return Extent(sides[0], sides[1], sides[2], sides[3])
+    return float(sides[0]), float(sides[1]), float(sides[2]), float(sides[3])
 
 
 @njit(cache=True, nogil=True)
@@ -105,8 +96,7 @@ def _sortable(bits):  # type: ignore[no-untyped-def]
 def make_grid(fields, half_axes, pixels):  # type: ignore[no-untyped-def]
     """A plain `Grid` with cells of `half_axes` of a typical ellipse, or of `pixels` on average if that is larger."""
     x, y, precision_x, precision_y = fields
-    extent = _extent(x, y)
-    left, right, top, bottom = float(extent.left), float(extent.right), float(extent.top), float(extent.bottom)
+    left, right, top, bottom = _extent(x, y)
     total = 0.0
     samples = 0
     for pixel in range(0, len(precision_x), max(1, len(precision_x) // 1024)):
