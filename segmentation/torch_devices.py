@@ -19,8 +19,6 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
     "unable to find an engine to execute this computation",
 )
-
-
 #: Returns the number of devices of a kind.
 _GPU_COUNTS = {"cuda": torch.cuda.device_count}
 

@@ -6,9 +6,7 @@ from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, TruncatedImage
 from . import npy, tiff
 from .checks import ImageLimits, short_message, validated
-from .npy import read_npy
 from .pillow import read_pillow
-from .tiff import read_tiff
 
 __all__ = ["ImageLimits", "Pixels", "decode"]
 
@@ -22,9 +20,9 @@ def decode(data: bytes, name: str = "image", limits: ImageLimits = ImageLimits()
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"{name}: {len(data):,} bytes, over the limit of {limits.max_bytes:,} bytes")
     if data.startswith(tiff.MAGIC):
-        reader = read_tiff
+        reader = tiff.read_tiff
     elif data.startswith(npy.MAGIC):
-        reader = read_npy
+        reader = npy.read_npy
     else:
         reader = read_pillow
     try:

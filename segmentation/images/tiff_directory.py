@@ -54,7 +54,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class _Layout:
-    """The number formats of TIFF or BigTIFF, as `struct` formats."""
+    """The number formats of TIFF or BigTIFF, as `struct` formats; each begins with the byte order."""
 
     word: str
     count: str
@@ -69,10 +69,6 @@ class _Layout:
             return cls(order + "Q", order + "Q", order + "HHQ8s", 8)
         return cls(order + "I", order + "H", order + "HHI4s", 4)
 
-    @property
-    def order(self) -> str:
-        return self.word[0]
-
 
 def read_directory(data: bytes, name: str) -> Directory:
     """The first directory of a TIFF or BigTIFF. Raises `TruncatedImage`, or `struct.error` at the file's end."""
@@ -86,7 +82,7 @@ def read_directory(data: bytes, name: str) -> Directory:
     (next_page,) = struct.unpack_from(layout.word, data, end)
     entries = list(_checked_entries(struct.iter_unpack(layout.entry, data[begin:end]), layout, len(data), name))
     tags = {
-        tag: struct.unpack_from(layout.order + _INTEGERS[kind], raw)[0]
+        tag: struct.unpack_from(layout.word[0] + _INTEGERS[kind], raw)[0]
         for tag, kind, _, raw in entries
         if tag in _SINGLE
     }

@@ -92,10 +92,7 @@ class TrainingSession:
 
 
 def new_model_folder(out: Path, name: str) -> Path:
-    """The folder of a new model `out/NAME`, or of one whose training is unfinished.
-
-    Raises `ModelExists`, and `ValidationError` if the name is invalid.
-    """
+    """The folder of a new or unfinished model `out/NAME`. Raises `ModelExists`, or `ValidationError` for its name."""
     folder = out / ModelSpec(name=name).name
     if (folder / _CHECKPOINT).is_file():
         refuse_existing(out, name, 1, ignore=folder)
@@ -121,8 +118,9 @@ def new_spec(name: str, source: str, train: list[Pair], base: RegisteredModel | 
     start = base.spec if base else ModelSpec(name=name)
     areas = _object_areas(train)
     diameter = round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
-    # Objects far below the first percentile of the areas are noise or annotation errors.
-    min_pixels = min(start.min_pixels, int(np.percentile(areas, 1)) // 2)
+    factor = (start.diameter * start.scale or _DIAMETER) / diameter
+    if 1 / _TOLERANCE <= factor <= _TOLERANCE:
+        factor = 1.0
     fields = {
         "name": name,
         "version": 1,
@@ -133,8 +131,9 @@ def new_spec(name: str, source: str, train: list[Pair], base: RegisteredModel | 
         "sha256": "",
         "diameter": diameter,
         "pixel_size": 0.0,
-        "scale": scale or _scale_for(diameter, start.diameter * start.scale or _DIAMETER),
-        "min_pixels": min_pixels,
+        "scale": scale or round(min(max(factor, 1 / 16), 16), 2),
+        # Objects far below the first percentile of the areas are noise or annotation errors.
+        "min_pixels": min(start.min_pixels, int(np.percentile(areas, 1)) // 2),
     }
     return ModelSpec.model_validate(start.model_dump() | fields)
 
@@ -146,12 +145,6 @@ def _object_areas(data: list[Pair]) -> NDArray[np.int64]:
     if not len(areas):
         raise InvalidDataset("no label image has an object")
     return areas
-
-
-def _scale_for(diameter: float, target: float) -> float:
-    """The scale, 1/16 to 16, that brings objects of `diameter` pixels to `target`; 1 if they are near enough."""
-    factor = target / diameter
-    return 1.0 if 1 / _TOLERANCE <= factor <= _TOLERANCE else round(min(max(factor, 1 / 16), 16), 2)
 
 
 def initial_state(train: list[Pair], val: list[Pair], base: RegisteredModel | None) -> str:

@@ -177,10 +177,7 @@ class Trainer:
         return {name: getattr(self.spec, name) for name in names} | {"origin": self._origin}
 
     def resume(self, path: Path) -> None:
-        """Continue from a checkpoint as if the training had not been interrupted.
-
-        Raises `StaleCheckpoint` if its schedule, its model's input or its origin differ.
-        """
+        """Continue as if never interrupted. Raises `StaleCheckpoint` if schedule, model input or origin differ."""
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         if state["schedule"] != json.dumps(asdict(self.schedule)):
             raise StaleCheckpoint(f"{path}: was made by another schedule, {state['schedule']}; remove it to start over")
