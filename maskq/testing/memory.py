@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,12 +24,8 @@ _FAILED = set(State) - set(_PATH)
 
 @dataclass
 class _Record:
-    spec: JobSpec
+    job: JobStatus
     bytes_: int
-    state: State = State.QUEUED
-    times: dict[State, float] = field(default_factory=lambda: {State.QUEUED: time.time()})
-    attempts: Counter[Stage] = field(default_factory=Counter)
-    error: Failure | None = None
     submissions: int = 1
     cancel_calls: set[str] = field(default_factory=set)
 
@@ -71,14 +66,16 @@ class MemoryLedger:
         name = (spec.client, key or "")
         with self._lock():
             equal = self._by_fingerprint.get(fingerprint or "")
-            if equal and self._record(equal).state in _FAILED:
+            if equal and self.state(equal) in _FAILED:
                 equal = None
             existing = (self._by_key.get(name) if key else None) or equal
             if existing:
                 self._record(existing).submissions += 1
             else:
                 self._check_room(spec.client, len(image))
-                self._jobs[job_id] = _Record(spec, len(image))
+                queued, times = State.QUEUED, {State.QUEUED: time.time()}
+                job = JobStatus(id=job_id, state=queued, spec=spec, lane=VARIED, times=times, attempts={})
+                self._jobs[job_id] = _Record(job, len(image))
                 self.store.put(job_id, Payload.IMAGE, image)
                 if fingerprint:
                     self._by_fingerprint[fingerprint] = job_id
@@ -87,9 +84,9 @@ class MemoryLedger:
             return existing or job_id
 
     def _check_room(self, client: str, bytes_: int) -> None:
-        unfinished = [record for record in self._jobs.values() if not record.state.ended]
+        unfinished = [record for record in self._jobs.values() if not record.job.state.ended]
         total = sum(record.bytes_ for record in unfinished)
-        of_client = sum(record.spec.client == client for record in unfinished)
+        of_client = sum(record.job.spec.client == client for record in unfinished)
         limits = self._settings
         if len(unfinished) >= limits.max_queued:
             raise QueueFull(f"{len(unfinished):,} jobs are unfinished, the maximum; try again later")
@@ -101,32 +98,32 @@ class MemoryLedger:
     def move(self, job_id: str, state: State, error: Failure | None = None) -> bool:
         """Set the job's state, passing through the states on the way to `done`. False if the job has ended."""
         with self._lock():
-            record = self._record(job_id)
-            if record.state.ended:
+            job = self.status(job_id)
+            if job.state.ended:
                 return False
-            path = _PATH[_PATH.index(record.state) + 1 :] if state in _PATH else (state,)
+            path = _PATH[_PATH.index(job.state) + 1 :] if state in _PATH else (state,)
             if state not in path:
-                raise ValueError(f"job {job_id} is {record.state} and can't go back to {state}")
-            for entered in path[: path.index(state) + 1]:
-                record.times[entered] = time.time()
-                record.attempts.update(stage for stage in Stage if stage.working is entered)
-            record.state, record.error = state, error
+                raise ValueError(f"job {job_id} is {job.state} and can't go back to {state}")
+            entered = path[: path.index(state) + 1]
+            times = job.times | dict.fromkeys(entered, time.time())
+            attempts = job.attempts | {s: job.attempts.get(s, 0) + 1 for s in Stage if s.working in entered}
+            self._update(job_id, state=state, times=times, attempts=attempts, error=error)
             self._changed.notify_all()
             return True
+
+    def _update(self, job_id: str, **changes: object) -> None:
+        record = self._jobs[job_id]
+        record.job = record.job.model_copy(update=changes)
 
     def state(self, job_id: str) -> State:
         """The job's state. Raises `UnknownJob`."""
         with self._lock():
-            return self._record(job_id).state
+            return self._record(job_id).job.state
 
     def status(self, job_id: str) -> JobStatus:
         """The job's record. Raises `UnknownJob`."""
         with self._lock():
-            job = self._record(job_id)
-            times, attempts, error = dict(job.times), dict(job.attempts), job.error
-            return JobStatus(
-                id=job_id, state=job.state, spec=job.spec, lane=VARIED, times=times, attempts=attempts, error=error
-            )
+            return self._record(job_id).job
 
     def wait_with(
         self, job_id: str, timeout: float | None, reads: Sequence[Payload]
@@ -137,7 +134,7 @@ class MemoryLedger:
         """
         limit = self._max_wait_s if timeout is None else min(timeout, self._max_wait_s)
         with self._lock():
-            self._changed.wait_for(lambda: self._record(job_id).state.ended, limit)
+            self._changed.wait_for(lambda: self._record(job_id).job.state.ended, limit)
             status = self.status(job_id)
         if timeout is None and not status.state.ended:
             raise WaitTimeout(f"job {job_id} is {status.state}; this FakeClient waits for {limit:g} s at most")
@@ -147,30 +144,30 @@ class MemoryLedger:
         """Cancel one submission of the job, and the job if it was the last; returns its state. Raises `UnknownJob`."""
         with self._lock():
             record, call = self._record(job_id), call or uuid.uuid4().hex
-            if not record.state.ended and call not in record.cancel_calls:
+            if not record.job.state.ended and call not in record.cancel_calls:
                 record.cancel_calls.add(call)
                 record.submissions -= 1
                 if record.submissions <= 0:
-                    error = Failure(type="JobCancelled", message=f"cancelled while {record.state}")
+                    error = Failure(type="JobCancelled", message=f"cancelled while {record.job.state}")
                     self.move(job_id, State.CANCELLED, error)
                     self.drop_payloads(job_id)
-            return record.state
+            return record.job.state
 
     def requeue(self, job_id: str) -> bool:
         """Retry a dead letter from the stage in which it died. False if the job is not a dead letter."""
         with self._lock():
-            record = self._jobs.get(job_id)
-            if record is None or record.state is not State.DEAD:
+            job = self.status(job_id) if job_id in self._jobs else None
+            if job is None or job.state is not State.DEAD:
                 return False
-            stage = (record.error and record.error.stage) or Stage.EMBED
-            del record.times[State.DEAD]
-            record.state, record.error, record.attempts[stage] = stage.waiting, None, 0
+            stage = (job.error and job.error.stage) or Stage.EMBED
+            times = {state: when for state, when in job.times.items() if state is not State.DEAD}
+            self._update(job_id, state=stage.waiting, times=times, attempts=job.attempts | {stage: 0}, error=None)
             return True
 
     def delete(self, job_id: str) -> bool:
         """Delete an ended job and its payloads. False if it has not ended."""
         with self._lock():
-            if job_id in self._jobs and not self._jobs[job_id].state.ended:
+            if job_id in self._jobs and not self.state(job_id).ended:
                 return False
             self._jobs.pop(job_id, None)
             self._by_key = {key: value for key, value in self._by_key.items() if value != job_id}
@@ -188,16 +185,11 @@ class MemoryLedger:
 
     def past_retention(self) -> list[str]:
         """The ended jobs whose retention time is over. They stay until they are deleted."""
-        now, settings = time.time(), self._settings
-        kept_s = {state: settings.retention_s for state in State if state.ended} | {
-            State.DEAD: settings.dead_retention_s
-        }
+        settings, now = self._settings, time.time()
+        kept_s = {State.DEAD: settings.dead_retention_s}
         with self._lock():
-            return [
-                job_id
-                for job_id, record in self._jobs.items()
-                if record.state.ended and record.times[record.state] + kept_s[record.state] <= now
-            ]
+            ended = [record.job for record in self._jobs.values() if record.job.state.ended]
+        return [job.id for job in ended if job.times[job.state] + kept_s.get(job.state, settings.retention_s) <= now]
 
     def now(self) -> float:
         """Seconds since 1970."""
@@ -215,24 +207,24 @@ class MemoryLedger:
     def stats(self) -> Stats:
         """The numbers of waiting, running and dead jobs."""
         with self._lock():
-            records = [record for record in self._jobs.values() if not record.state.ended]
-            waiting = {name: [time.time()] for name in QUEUES}
-            for record in records:
-                for stage in Stage:
-                    if stage.waiting is record.state:
-                        waiting[queue_of(stage, VARIED)].append(record.times[record.state])
-            return Stats(
-                queues={
-                    name: Queue(waiting=len(since) - 1, oldest_s=round(since[0] - min(since), 3))
-                    for name, since in waiting.items()
-                },
-                working=sum(stage.working is record.state for record in records for stage in Stage),
-                unfinished=len(records),
-                dead=sum(record.state is State.DEAD for record in self._jobs.values()),
-                redis_bytes=0,
-                redis_max_bytes=0,
-                devices={},
-            )
+            jobs = [record.job for record in self._jobs.values()]
+        waiting = {name: [time.time()] for name in QUEUES}
+        for job in jobs:
+            for stage in Stage:
+                if stage.waiting is job.state:
+                    waiting[queue_of(stage, VARIED)].append(job.times[job.state])
+        return Stats(
+            queues={
+                name: Queue(waiting=len(since) - 1, oldest_s=round(since[0] - min(since), 3))
+                for name, since in waiting.items()
+            },
+            working=sum(stage.working is job.state for job in jobs for stage in Stage),
+            unfinished=sum(not job.state.ended for job in jobs),
+            dead=sum(job.state is State.DEAD for job in jobs),
+            redis_bytes=0,
+            redis_max_bytes=0,
+            devices={},
+        )
 
 
 class MemoryStore:

@@ -91,7 +91,8 @@ class LaneFailover(PeriodicThread):
         for lane in LANES:
             if lane in self._lanes:
                 continue
-            until = max(self._served_until(lane), self._began + self._unserved_s)
+            latest = self._redis.zrange(_key(lane), -1, -1, withscores=True)
+            until = max(float(latest[0][1]) if latest else 0.0, self._began + self._unserved_s)
             if until < now and lane not in self._taken and self._consumer.add(lane):
                 log.warning("no one serves embed.%s; taken", lane)
                 self._taken.add(lane)
@@ -105,11 +106,6 @@ class LaneFailover(PeriodicThread):
         pipe.zremrangebyscore(_key(lane), "-inf", now - _EXPIRE_S)  # hosts that never come back
         pipe.expire(_key(lane), _EXPIRE_S)
         pipe.execute()
-
-    def _served_until(self, lane: str) -> float:
-        """Return until when the lane is or was served; 0 if it never was."""
-        latest = self._redis.zrange(_key(lane), -1, -1, withscores=True)
-        return float(latest[0][1]) if latest else 0.0
 
 
 def _key(lane: str) -> str:

@@ -71,9 +71,7 @@ class Supervisor:
     def request_stop(self) -> None:
         """End `wait`. The second call has the programs end at once. Safe to call from a signal handler."""
         if self._stopping.is_set():
-            for process in self._processes:
-                if process.program.has_heartbeat:
-                    process.signal(signal.SIGTERM)
+            self._terminate_workers()
         self._stopping.set()
 
     def stop(self, grace_s: float) -> None:
@@ -81,9 +79,7 @@ class Supervisor:
         self._stopping.set()
         if self._thread:
             self._no_restarts.wait()
-        for process in reversed(self._processes):
-            if process.program.has_heartbeat:
-                process.signal(signal.SIGTERM)
+        self._terminate_workers()
         deadline = time.monotonic() + grace_s
         # maskq's programs depend on those without a heartbeat (redis-server), which therefore end after them.
         for process in sorted(self._processes, key=lambda p: not p.program.has_heartbeat):
@@ -99,6 +95,11 @@ class Supervisor:
         self._stopped.set()
         if self._thread:
             self._thread.join()
+
+    def _terminate_workers(self) -> None:
+        for process in reversed(self._processes):
+            if process.program.has_heartbeat:
+                process.signal(signal.SIGTERM)
 
     def _watch(self) -> None:
         now = time.monotonic()
