@@ -11,11 +11,11 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 
-from maskq.segmentation.network.inference import Input
+from maskq.segmentation.network.inference import Input, RunningBatch
 from maskq.segmentation.segmenter import Segmenter
 from maskq.workers.device.process import main
 
@@ -51,7 +51,10 @@ def exhaust() -> NoReturn:
 HEIGHTS: dict[int, Callable[[], None]] = {40: crash, 48: lose, 56: die, 64: hang, 72: exhaust}
 
 
-def start(segmenter: Segmenter, batch: list[Input], *arguments: Any, original: Any = Segmenter.start) -> Any:
+_start = Segmenter.start
+
+
+def start(segmenter: Segmenter, batch: list[Input], shape: tuple[int, int]) -> RunningBatch:
     """Trigger the fault that is planned for the image, if any; else call `Segmenter.start`."""
     file = Path(os.environ[FAULTS])
     height = batch[0].planes.shape[1]
@@ -60,9 +63,9 @@ def start(segmenter: Segmenter, batch: list[Input], *arguments: Any, original: A
         faults.remove(str(height))
         file.write_text(" ".join(faults))
         HEIGHTS[height]()
-    return original(segmenter, batch, *arguments)
+    return _start(segmenter, batch, shape)
 
 
 if __name__ == "__main__":
-    Segmenter.start = start  # type: ignore[method-assign]
+    Segmenter.start = start  # type: ignore[assignment, method-assign]
     main(sys.argv[1])

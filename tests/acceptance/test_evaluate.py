@@ -21,7 +21,7 @@ from tests.acceptance.processes import maskq
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five labelled images without an index."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "labels").mkdir()
@@ -34,7 +34,7 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def models(tmp_path):
+def models(tmp_path: Path) -> Path:
     """A folder with a copy of the shipped model that has bad parameters, and a `split.csv` of the data."""
     shutil.copytree(SHIPPED / "nuclei", tmp_path / "models" / "nuclei")
     spec = tmp_path / "models" / "nuclei" / "model.toml"
@@ -45,7 +45,7 @@ def models(tmp_path):
     return tmp_path / "models"
 
 
-def test_scores_and_pictures_of_the_worst_images(data, tmp_path):
+def test_scores_and_pictures_of_the_worst_images(data: Path, tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     done = maskq("evaluate", data, "--json", "--pictures", pictures, "--worst", "2")
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def test_scores_and_pictures_of_the_worst_images(data, tmp_path):
         assert picture.width > 2.8 * (picture.height - 60)
 
 
-def test_half_precision_changes_the_scores_and_is_reported(data):
+def test_half_precision_changes_the_scores_and_is_reported(data: Path) -> None:
     full, half = (
         json.loads(maskq("evaluate", data, "--json", *options).stdout) for options in ([], ["--precision", "bf16"])
     )
@@ -72,7 +72,7 @@ def test_half_precision_changes_the_scores_and_is_reported(data):
     assert half["ap50"]["pooled"] == pytest.approx(full["ap50"]["pooled"], abs=0.05)
 
 
-def test_the_terminal_shows_images_worst_first_and_rates(data):
+def test_the_terminal_shows_images_worst_first_and_rates(data: Path) -> None:
     shown = maskq("evaluate", data, "--baseline", "otsu").stdout
     rows = [line.split() for line in shown.splitlines() if line.strip().startswith("piece")]
     images = [(name, float(ap)) for name, ap, *_ in rows]
@@ -80,7 +80,7 @@ def test_the_terminal_shows_images_worst_first_and_rates(data):
     assert "panoptic quality at .5" in shown and "otsu: 5 images" in shown and "objects an image" in shown
 
 
-def test_tuning_improves_bad_parameters_and_stores_them_in_the_model(data, models):
+def test_tuning_improves_bad_parameters_and_stores_them_in_the_model(data: Path, models: Path) -> None:
     spec, env = models / "nuclei" / "model.toml", {"MASKQ_MODELS": str(models)}
     before = tomllib.loads(spec.read_text())
     done = maskq("evaluate", data, "--tune", "--json", env=env)
@@ -98,7 +98,7 @@ def test_tuning_improves_bad_parameters_and_stores_them_in_the_model(data, model
     assert again["parameters"] == report["parameters"]
 
 
-def test_the_documented_copy_of_a_model_is_found_for_tuning(tmp_path):
+def test_the_documented_copy_of_a_model_is_found_for_tuning(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "thresholds.md").read_text()
     (script,) = re.findall(r"```\n(mkdir .*?)MASKQ_MODELS=models maskq", text, re.DOTALL)
     activated = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -106,7 +106,7 @@ def test_the_documented_copy_of_a_model_is_found_for_tuning(tmp_path):
     assert find("nuclei", [tmp_path / "models"]) == tmp_path / "models" / "nuclei"
 
 
-def test_a_model_of_the_package_is_not_tuned(data):
+def test_a_model_of_the_package_is_not_tuned(data: Path) -> None:
     spec = SHIPPED / "nuclei" / "model.toml"
     before = spec.read_bytes()
     done = maskq("evaluate", data, "--tune")
@@ -114,12 +114,12 @@ def test_a_model_of_the_package_is_not_tuned(data):
     assert spec.read_bytes() == before
 
 
-def test_the_pixel_limit_of_the_settings_applies(data):
+def test_the_pixel_limit_of_the_settings_applies(data: Path) -> None:
     done = maskq("evaluate", data, "--diameter", "10", env={"MASKQ_MAX_PIXELS": "1000"})
     assert done.returncode == 2 and "over the limit of 1,000 pixels" in done.stderr
 
 
-def test_parameters_tuned_with_test_time_augmentation_are_not_stored(data, models):
+def test_parameters_tuned_with_test_time_augmentation_are_not_stored(data: Path, models: Path) -> None:
     spec, env = models / "nuclei" / "model.toml", {"MASKQ_MODELS": str(models)}
     before = spec.read_text()
     done = maskq("evaluate", data, "--split", "val", "--tune", "--tta", env=env)
@@ -127,7 +127,7 @@ def test_parameters_tuned_with_test_time_augmentation_are_not_stored(data, model
     assert "not stored" in done.stdout and "before" in done.stdout and spec.read_text() == before
 
 
-def test_a_split_comes_from_the_given_index_else_from_the_model(data, models, tmp_path):
+def test_a_split_comes_from_the_given_index_else_from_the_model(data: Path, models: Path, tmp_path: Path) -> None:
     env = {"MASKQ_MODELS": str(models)}
     (tmp_path / "mine.csv").write_text("id,split\npiece6,val\n")
     default = json.loads(maskq("evaluate", data, "--split", "val", "--json", env=env).stdout)
@@ -148,12 +148,12 @@ def test_a_split_comes_from_the_given_index_else_from_the_model(data, models, tm
         (["--model", "nonesuch"], "no model 'nonesuch'"),
     ],
 )
-def test_unknown_names_are_refused_in_one_line(data, arguments, complaint):
+def test_unknown_names_are_refused_in_one_line(data: Path, arguments: list[str], complaint: str) -> None:
     done = maskq("evaluate", data, *arguments)
     assert done.returncode == 2 and complaint in done.stderr and "Traceback" not in done.stderr
 
 
-def test_labels_of_another_size_than_their_image_are_refused(data, tmp_path):
+def test_labels_of_another_size_than_their_image_are_refused(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "data")
     Image.fromarray(np.zeros((20, 30), np.uint16)).save(tmp_path / "data" / "labels" / "piece4.png")
     done = maskq("evaluate", tmp_path / "data")

@@ -20,7 +20,7 @@ from maskq.workers.local.stack import Stack, running
 from tests.conftest import processes
 from tests.hostile import LIMITS, make, names, seed, wanted
 
-COINS = np.ascontiguousarray(data.coins()[:64, :64])
+COINS = np.ascontiguousarray(data.coins()[:64, :64])  # type: ignore[no-untyped-call]
 #: A sound image goes in after so many others.
 GOOD_EVERY = 40
 #: Seconds in which each job must have ended.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ NUCLEI = "nuclei@3"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of ten labelled images: seven in split `train`, three in `val`."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "labels").mkdir()
@@ -29,13 +31,13 @@ def data(tmp_path_factory):
     return folder
 
 
-def test_the_shipped_models_are_listed_with_their_licence_and_data():
+def test_the_shipped_models_are_listed_with_their_licence_and_data() -> None:
     specs = [json.loads(line) for line in maskq("models", "--json").stdout.splitlines()]
     assert [spec["name"] for spec in specs] == ["nuclei", "phase-contrast"]
     assert all(spec["licence"] and spec["trained_on"] and len(spec["sha256"]) == 64 for spec in specs)
 
 
-def test_evaluate_scores_the_model_and_the_otsu_baseline(data):
+def test_evaluate_scores_the_model_and_the_otsu_baseline(data: Path) -> None:
     done = maskq("evaluate", data, "--split", "val", "--baseline", "otsu", "--json")
     assert done.returncode == 0, done.stderr
     model, otsu = (json.loads(line) for line in done.stdout.splitlines())
@@ -46,12 +48,12 @@ def test_evaluate_scores_the_model_and_the_otsu_baseline(data):
     assert model["summary"]["mean"][0]["ap"] > 0.7
 
 
-def test_evaluate_prints_a_table(data):
+def test_evaluate_prints_a_table(data: Path) -> None:
     shown = maskq("evaluate", data, "--split", "val", "--baseline", "otsu").stdout
     assert "0.50" in shown and "0.95" in shown and "per image" in shown and "otsu" in shown
 
 
-def test_a_trained_model_is_found_by_all_commands(data, tmp_path):
+def test_a_trained_model_is_found_by_all_commands(data: Path, tmp_path: Path) -> None:
     trained = maskq("train", data, "--model", "tiny", "--out", tmp_path, "--steps", "2")
     assert trained.returncode == 0, trained.stderr
     env = {"MASKQ_MODELS": str(tmp_path)}
@@ -60,7 +62,7 @@ def test_a_trained_model_is_found_by_all_commands(data, tmp_path):
     assert maskq("evaluate", data, "--model", "tiny", "--split", "val", "--json", env=env).returncode == 0
 
 
-def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     done = maskq("evaluate", tmp_path)
     assert done.returncode == 2 and "needs the folders images/ and labels/" in done.stderr
 
@@ -69,7 +71,7 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory):
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a published checkpoint, imported as `streets@2`."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "best.pth").write_bytes(checkpoint(published(3, 1)))
@@ -79,11 +81,12 @@ def imported(tmp_path_factory):
     return folder
 
 
-def lines(*arguments, env=None):
+def lines(*arguments: str, env: dict[str, str]) -> list[dict[str, Any]]:
+    """The objects that a command prints with `--json`."""
     return [json.loads(line) for line in maskq(*arguments, "--json", env=env).stdout.splitlines()]
 
 
-def test_an_imported_model_is_shown_with_its_spec(imported):
+def test_an_imported_model_is_shown_with_its_spec(imported: Path) -> None:
     env = {"MASKQ_MODELS": f"file://{imported}"}
     (spec,) = lines("models", "show", "streets", env=env)
     assert (spec["version"], spec["channels"], spec["normalisation"], spec["unit"]) == (2, "rgb", "unit", 1023)
@@ -93,22 +96,22 @@ def test_an_imported_model_is_shown_with_its_spec(imported):
     assert "streets@2" in shown and "CC-BY-NC-4.0" in shown
 
 
-def test_the_shipped_model_is_shown_with_its_card():
+def test_the_shipped_model_is_shown_with_its_card() -> None:
     assert "Where it fails." in maskq("models", "show", "nuclei").stdout
 
 
-def test_importing_an_existing_version_is_refused(imported):
+def test_importing_an_existing_version_is_refused(imported: Path) -> None:
     again = maskq("models", "import", imported / "best.pth", "-m", "streets", "-o", imported, "--version", "2")
     assert again.returncode == 2 and "there is a model already" in again.stderr
 
 
-def test_a_file_that_is_no_checkpoint_is_not_imported(tmp_path):
+def test_a_file_that_is_no_checkpoint_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "notes.pth").write_text("Dear Sir or Madam")
     done = maskq("models", "import", tmp_path / "notes.pth", "-m", "notes", "-o", tmp_path)
     assert done.returncode == 2 and "maskq: not a checkpoint" in done.stderr and not (tmp_path / "notes").exists()
 
 
-def test_a_broken_model_is_listed_as_broken_and_only_check_fails(imported, tmp_path):
+def test_a_broken_model_is_listed_as_broken_and_only_check_fails(imported: Path, tmp_path: Path) -> None:
     (tmp_path / "streets").symlink_to(imported / "streets")
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / "model.toml").write_text("name = ")
@@ -127,7 +130,7 @@ def test_a_broken_model_is_listed_as_broken_and_only_check_fails(imported, tmp_p
     assert results == {"cells": False, NUCLEI: True, "phase-contrast@1": True, "streets@2": True}
 
 
-def test_check_accepts_names_and_folders_and_finds_damaged_weights(tmp_path):
+def test_check_accepts_names_and_folders_and_finds_damaged_weights(tmp_path: Path) -> None:
     (tmp_path / "nuclei").mkdir()
     for file in (SHIPPED / "nuclei").iterdir():
         (tmp_path / "nuclei" / file.name).write_bytes(file.read_bytes())

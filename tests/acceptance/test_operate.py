@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ def test_stats_shows_the_queues_and_every_device(stack: Stack, env: dict[str, st
     with Client(settings=stack.settings) as client:
         list(client.map([path for path, _ in ten_pieces(tmp_path)[:2]]))
 
-    def stats_of_two_images() -> dict[str, object] | None:
-        stats = json.loads(maskq("stats", "--json", env=env).stdout)
+    def stats_of_two_images() -> dict[str, Any] | None:
+        stats: dict[str, Any] = json.loads(maskq("stats", "--json", env=env).stdout)
         (device,) = stats["devices"].values() or [{"images": 0}]
         return stats if device["images"] >= 2 else None
 

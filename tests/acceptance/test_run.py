@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import subprocess
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from maskq.segmentation.evaluation.metrics import score, summarise
 from tests.acceptance.pictures import ten_pieces
 from tests.acceptance.processes import marked, maskq, start
 from tests.conftest import until
+
+#: The pieces with their labels, the output folder, and the finished command.
+Ten = tuple[list[tuple[Path, np.ndarray]], Path, subprocess.CompletedProcess[str]]
 
 
 def read(path: Path) -> np.ndarray:
@@ -39,7 +43,7 @@ def in_terminal(*arguments: str | Path) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def ten(tmp_path_factory: pytest.TempPathFactory):
+def ten(tmp_path_factory: pytest.TempPathFactory) -> Ten:
     """Ten real pieces and one truncated file, run once: (pieces, output folder, the finished command)."""
     folder = tmp_path_factory.mktemp("ten")
     pieces = ten_pieces(folder / "in")
@@ -48,14 +52,14 @@ def ten(tmp_path_factory: pytest.TempPathFactory):
     return pieces, folder / "out", done
 
 
-def test_ten_real_images_give_masks_that_agree_with_the_ground_truth(ten) -> None:
+def test_ten_real_images_give_masks_that_agree_with_the_ground_truth(ten: Ten) -> None:
     pieces, out, _ = ten
     scores = [score(truth.astype(np.int32), read(out / f"{path.stem}.labels.png")) for path, truth in pieces]
     summary = summarise(scores)
     assert summary.pooled[0].ap > 0.75, f"AP50 {summary.pooled[0].ap:.3f}, {summary.found} of {summary.truths} objects"
 
 
-def test_a_broken_image_fails_alone_with_its_reason_and_exit_status_1(ten) -> None:
+def test_a_broken_image_fails_alone_with_its_reason_and_exit_status_1(ten: Ten) -> None:
     _, out, done = ten
     assert done.returncode == 1
     summary = json.loads((out / "summary.json").read_text())
@@ -65,13 +69,13 @@ def test_a_broken_image_fails_alone_with_its_reason_and_exit_status_1(ten) -> No
     assert "broken.png" in done.stderr
 
 
-def test_every_line_of_json_is_an_object_and_the_last_is_the_summary(ten) -> None:
+def test_every_line_of_json_is_an_object_and_the_last_is_the_summary(ten: Ten) -> None:
     _, out, done = ten
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 12 and lines[-1] == json.loads((out / "summary.json").read_text())
 
 
-def test_each_image_has_three_files_that_agree(ten) -> None:
+def test_each_image_has_three_files_that_agree(ten: Ten) -> None:
     pieces, out, _ = ten
     for path, truth in pieces:
         labels = read(out / f"{path.stem}.labels.png")
@@ -85,7 +89,7 @@ def test_each_image_has_three_files_that_agree(ten) -> None:
     assert not list(out.glob("*.part"))
 
 
-def test_only_the_chosen_files_are_written_and_a_terminal_shows_what_is_waited_for(tmp_path: Path, ten) -> None:
+def test_only_the_chosen_files_are_written_and_a_terminal_shows_what_is_waited_for(tmp_path: Path, ten: Ten) -> None:
     pieces, *_ = ten
     out = tmp_path / "out"
     status, screen = in_terminal("run", pieces[0][0], "--out", out, "--devices", "cpu", "--format", "labels")
@@ -97,7 +101,7 @@ def test_only_the_chosen_files_are_written_and_a_terminal_shows_what_is_waited_f
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_after_a_signal(tmp_path: Path, number) -> None:
+def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     mark = uuid.uuid4().hex
     folder = tmp_path / "in"
     folder.mkdir()

@@ -7,8 +7,11 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -23,7 +26,7 @@ from tests.conftest import until
 class Up:
     """A running `maskq up` with its own state folder; `output` is the file of its stdout and stderr."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder: Path) -> None:
         self.mark = uuid.uuid4().hex
         self.env = {
             "MASKQ_STATE_DIR": str(folder / "state"),
@@ -37,10 +40,10 @@ class Up:
             self.process = start("up", "--devices", "cpu", "--cluster-processes", "1", env=self.env, stdout=file)
         until(lambda: "Ctrl-C stops" in self.output.read_text() or self.process.poll() is not None, 120)
         assert self.process.poll() is None, self.output.read_text()
-        self.flower = re.search(r"Flower: (\S+)", self.output.read_text())[1]
-        self.gateway = re.search(r"gateway: (\S+)/docs", self.output.read_text())[1]
+        (self.flower,) = re.findall(r"Flower: (\S+)", self.output.read_text())
+        (self.gateway,) = re.findall(r"gateway: (\S+)/docs", self.output.read_text())
 
-    def maskq(self, *arguments):
+    def maskq(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return maskq(*arguments, env={k: v for k, v in self.env.items() if k != "MASKQ_TEST_MARK"})
 
     def stop(self) -> None:
@@ -50,7 +53,7 @@ class Up:
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory):
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     stack = Up(tmp_path_factory.mktemp("up"))
     try:
         yield stack
@@ -61,7 +64,7 @@ def up(tmp_path_factory):
             process.kill()
 
 
-def test_submit_status_result_and_flower_see_the_same_jobs(up, tmp_path):
+def test_submit_status_result_and_flower_see_the_same_jobs(up: Up, tmp_path: Path) -> None:
     pieces = ten_pieces(tmp_path / "in")[:3]
     submitted = up.maskq("submit", *(path for path, _ in pieces), "--priority", "9")
     jobs = submitted.stdout.split()
@@ -85,13 +88,13 @@ def test_submit_status_result_and_flower_see_the_same_jobs(up, tmp_path):
     assert 'flower_events_total{task="tasks.embed",type="task-succeeded"' in httpx.get(f"{up.flower}/metrics").text
 
 
-def succeeded(flower: str, jobs: list[str]) -> list[dict] | None:
+def succeeded(flower: str, jobs: list[str]) -> list[dict[str, Any]] | None:
     tasks = [t for t in httpx.get(f"{flower}/api/tasks").json().values() if t["state"] == "SUCCESS"]
     of_jobs = [t for t in tasks if any(job[:8] in t["args"] for job in jobs)]
     return of_jobs if len(of_jobs) == 2 * len(jobs) else None
 
 
-def test_the_gateway_takes_an_image_and_gives_its_objects(up, tmp_path):
+def test_the_gateway_takes_an_image_and_gives_its_objects(up: Up, tmp_path: Path) -> None:
     (piece, _), *_ = ten_pieces(tmp_path / "in")
     with httpx.Client(base_url=up.gateway, timeout=90) as http:
         queued = http.post("/v1/jobs", files={"file": piece.read_bytes()})
@@ -101,13 +104,13 @@ def test_the_gateway_takes_an_image_and_gives_its_objects(up, tmp_path):
     assert up.maskq("status", queued.json()["job_id"]).returncode == 0, "other terminals see the same job"
 
 
-def test_a_client_without_a_broker_url_uses_the_running_stack(up, tmp_path):
+def test_a_client_without_a_broker_url_uses_the_running_stack(up: Up, tmp_path: Path) -> None:
     (piece, _), *_ = ten_pieces(tmp_path / "in")
     with Client(settings=Settings(broker_url=None, state_dir=up.env["MASKQ_STATE_DIR"])) as client:
         assert client.submit(piece).wait(60).objects
 
 
-def test_a_failed_job_is_reported_with_its_reason(up, tmp_path):
+def test_a_failed_job_is_reported_with_its_reason(up: Up, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     (job,) = up.maskq("submit", tmp_path / "notes.txt").stdout.split()
     result = up.maskq("result", job, "--out", tmp_path / "out", "--wait", "60")
@@ -116,7 +119,7 @@ def test_a_failed_job_is_reported_with_its_reason(up, tmp_path):
     assert status.returncode == 1 and "NotAnImage" in status.stdout
 
 
-def test_cancel_ends_a_queued_job(up, tmp_path):
+def test_cancel_ends_a_queued_job(up: Up, tmp_path: Path) -> None:
     for n in range(12):
         np.save(tmp_path / f"{n}.npy", np.zeros((1024, 1024), np.uint8))
     jobs = up.maskq("submit", tmp_path, "--priority", "0").stdout.split()
@@ -127,7 +130,7 @@ def test_cancel_ends_a_queued_job(up, tmp_path):
     assert up.maskq("cancel", "0" * 32).returncode == 1
 
 
-def test_the_terminal_shows_only_what_is_up_where_it_is_and_what_to_do(up):
+def test_the_terminal_shows_only_what_is_up_where_it_is_and_what_to_do(up: Up) -> None:
     broker_url = (Path(up.env["MASKQ_STATE_DIR"]) / "broker-url").read_text()
     assert up.output.read_text().splitlines() == [
         "starting Redis, workers, gateway and Flower …",
@@ -141,7 +144,7 @@ def test_the_terminal_shows_only_what_is_up_where_it_is_and_what_to_do(up):
     ]
 
 
-def test_every_process_has_a_log_file(up):
+def test_every_process_has_a_log_file(up: Up) -> None:
     logs = Path(up.env["MASKQ_STATE_DIR"]) / "logs"
     names = ("redis", "cluster", "cpu", "flower", "gateway", "supervisor")
     assert {path.name for path in logs.iterdir()} == {f"{name}.log" for name in names}
@@ -149,7 +152,9 @@ def test_every_process_has_a_log_file(up):
 
 
 @pytest.mark.parametrize("command", [["up"], ["run", "{image}", "--out", "{out}"]])
-def test_a_process_that_keeps_dying_ends_the_command_with_the_end_of_its_log(tmp_path, command):
+def test_a_process_that_keeps_dying_ends_the_command_with_the_end_of_its_log(
+    tmp_path: Path, command: list[str]
+) -> None:
     server = tmp_path / "bin" / "redis-server"
     server.parent.mkdir()
     server.write_text("#!/bin/sh\necho no room on the disk\nexit 1\n")
@@ -168,12 +173,12 @@ def test_a_process_that_keeps_dying_ends_the_command_with_the_end_of_its_log(tmp
     assert ended.stderr.endswith("no room on the disk\n") and "Traceback" not in ended.stderr
 
 
-def test_a_second_up_on_the_same_data_is_refused(up):
+def test_a_second_up_on_the_same_data_is_refused(up: Up) -> None:
     second = up.maskq("up")
     assert second.returncode == 2 and "running already" in second.stderr
 
 
-def test_a_taken_port_is_reported_before_anything_starts(tmp_path):
+def test_a_taken_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         env = {"MASKQ_STATE_DIR": str(tmp_path), "MASKQ_GATEWAY_PORT": str(port), "MASKQ_FLOWER_PORT": "0"}
@@ -181,7 +186,7 @@ def test_a_taken_port_is_reported_before_anything_starts(tmp_path):
     assert refused.returncode == 2 and f"port {port} is taken: set MASKQ_GATEWAY_PORT" in refused.stderr
 
 
-def test_ctrl_c_leaves_nothing_and_the_next_up_still_has_the_jobs(tmp_path):
+def test_ctrl_c_leaves_nothing_and_the_next_up_still_has_the_jobs(tmp_path: Path) -> None:
     first = Up(tmp_path)
     try:
         (piece, _), *_ = ten_pieces(tmp_path / "in")

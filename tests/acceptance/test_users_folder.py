@@ -96,7 +96,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def test_run_executes_none_of_the_users_modules(programs: Path, folder: Path) -> None:
     (image,) = folder.glob("cells.*")
-    command = [programs / "maskq", "run", image.name, "--out", "out", "--devices", "cpu", "--flower"]
+    command = [str(programs / "maskq"), "run", image.name, "--out", "out", "--devices", "cpu", "--flower"]
     result = subprocess.run(
         command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300, check=False
     )
@@ -107,7 +107,7 @@ def test_run_executes_none_of_the_users_modules(programs: Path, folder: Path) ->
 
 def test_up_executes_none_of_the_users_modules_and_logs_to_files_only(programs: Path, folder: Path) -> None:
     output = folder / "output"
-    command = [programs / "maskq", "up", "--devices", "cpu", "--cluster-processes", "1"]
+    command = [str(programs / "maskq"), "up", "--devices", "cpu", "--cluster-processes", "1"]
     with output.open("w") as log:
         up = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import imagecodecs
@@ -109,11 +111,12 @@ def _bombs() -> Traps:
         "packbits": (32_773, lambda: b"\x81\x00" * 2**18),
         "fax": (4, lambda: b"\xff" * 100_000),
     }
-    found = {
-        f"{name}-bomb": trap("", lambda number=number, make=make: raw_tiff({_COMPRESSION: (3, [number])}, make()))
-        for name, (number, make) in packed.items()
-    }
+    found = {f"{name}-bomb": trap("", partial(_compressed, number, make)) for name, (number, make) in packed.items()}
     return found | {"60-tiles-of-16-megabytes": trap(LARGE, lambda: _tiles(60))}
+
+
+def _compressed(number: int, make: Callable[[], bytes]) -> bytes:
+    return raw_tiff({_COMPRESSION: (3, [number])}, make())
 
 
 def _tiles(count: int) -> bytes:
@@ -127,10 +130,14 @@ def _tiles(count: int) -> bytes:
     return raw_tiff({**_GONE, **tags}, tile * count)
 
 
+def _long_tag(tag: int) -> bytes:
+    return raw_tiff({tag: (4, [1] * 100_000)})
+
+
 def _lists() -> Traps:
     """Tags of a hundred thousand values, which are one or three in images."""
     integers = (_BITS, _OFFSETS, _COUNTS, 277, 320, 330, 338, 339, 530, 33628, 34665, 65_000)
-    found = {f"a-list-in-tag-{tag}": trap("", lambda tag=tag: raw_tiff({tag: (4, [1] * 100_000)})) for tag in integers}
+    found = {f"a-list-in-tag-{tag}": trap("", partial(_long_tag, tag)) for tag in integers}
     return found | {
         "a-list-of-fractions": trap(PIXELS, lambda: raw_tiff({282: (5, [1] * 100_000)})),
         "65535-tags": trap(CUT, b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535 + 4)),

@@ -42,7 +42,7 @@ def disk(folder: Path) -> Iterator[tuple[str, Fill]]:
 def _mount(folder: Path) -> bool:
     if not shutil.which("mount"):
         return False
-    command = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}m", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE_MIB}m", "tmpfs", str(folder)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,8 @@ def told(folder: Path) -> Report:
 def test_it_has_every_transition_with_its_time(to: Connections, tmp_path: Path) -> None:
     (story,) = read(tmp_path).values()
     way = [State.QUEUED, State.EMBEDDING, State.EMBEDDED, State.CLUSTERING, State.DONE]
-    assert story.states == [(state, pytest.approx(to.ledger.status("job").times[state])) for state in way]
+    expected: list[Any] = [(state, pytest.approx(to.ledger.status("job").times[state])) for state in way]
+    assert story.states == expected
     assert unfit(read(tmp_path)) == []
     assert (told(tmp_path).states, told(tmp_path).doubled) == ({"done": 1, "hangs": 1}, 0)
 

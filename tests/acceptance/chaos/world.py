@@ -20,7 +20,7 @@ from maskq.producer.state.keys import LEASES
 from maskq.workers.local.redis_server import private_redis
 from maskq.workers.programs import settings_env
 from tests.acceptance.processes import MASKQ, marked
-from tests.conftest import processes, until
+from tests.conftest import processes, text, until
 
 from .proxy import Proxy
 from .units import Init
@@ -77,11 +77,11 @@ class World:
 
     def all_listen(self) -> bool:
         """Whether every worker waits for messages: each has one connection that Redis counts as blocked."""
-        return self.redis.info("clients")["blocked_clients"] >= len(self.supervisors)
+        return int(self.redis.info("clients")["blocked_clients"]) >= len(self.supervisors)
 
     def in_hand(self) -> frozenset[str]:
         """The jobs that workers have in hand."""
-        return frozenset(job.decode() for job in self.redis.zrange(LEASES, 0, -1))
+        return frozenset(text(job) for job in self.redis.zrange(LEASES, 0, -1))
 
     def living(self, kind: str) -> list[psutil.Process]:
         """The processes of a kind: `device`, `cluster parent`, `cluster child`, `supervisor` or `redis`."""
