@@ -18,19 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Floats, Labels
+from . import kernels
 from .fields import Foreground
-from .kernels import (
-    MAX_STATE,
-    OBJECTS,
-    UNCLUSTERED,
-    cluster_by_pixel,
-    cluster_by_run,
-    make_grid,
-    make_runs,
-    sort_keys,
-    sort_pixels,
-    write_labels,
-)
 
 #: Fractions of the seeds in the first and the second portion; the rest is the third.
 _PORTIONS = (0.003, 0.05)
@@ -62,7 +51,7 @@ def cluster(foreground: Foreground, parameters: Clustering) -> tuple[Labels, Flo
     if len(foreground.index) == 0:
         return labels, np.zeros(0, np.float32)
     states, seeds = _find_objects(foreground, parameters, _COMPARISONS_PER_RUN)
-    write_labels(states, foreground.index, labels.ravel())
+    kernels.write_labels(states, foreground.index, labels.ravel())
     return labels, foreground.seediness[seeds]
 
 
@@ -84,26 +73,26 @@ def _find_objects(
     x, y = foreground.embedding
     fields = x, y, foreground.precision[0], foreground.precision[-1]
     limits = parameters.min_pixels, parameters.min_unclustered
-    grid = make_grid(fields, *_COARSE)
-    runs, states, starts, listed = make_runs(x, y, foreground.seediness, grid)
+    grid = kernels.make_grid(fields, *_COARSE)
+    runs, states, starts, listed = kernels.make_runs(x, y, foreground.seediness, grid)
     objects = np.empty(len(x), np.int64)
     progress = np.array([len(x), 0, comparisons_per_run * len(runs)])
     slots = None
-    above = int(MAX_STATE)
+    above = int(kernels.MAX_STATE)
     for lowest in _portion_ends(states, parameters.seed_threshold):
         seeds = _sort_seeds(states, lowest, above)
         if slots is None:
-            done = cluster_by_run(fields, *limits, grid, starts, listed, runs, states, seeds, objects, progress)
+            done = kernels.cluster_by_run(fields, *limits, grid, starts, listed, runs, states, seeds, objects, progress)
             seeds = seeds[done:]
         if slots is None and len(seeds):
-            grid = make_grid(fields, *_FINE)
-            starts, slots = sort_pixels(x, y, grid)
+            grid = kernels.make_grid(fields, *_FINE)
+            starts, slots = kernels.sort_pixels(x, y, grid)
         if slots is not None:
-            cluster_by_pixel(fields, *limits, grid, starts, slots, states.ravel(), seeds, objects, progress)
-        if progress[UNCLUSTERED] <= parameters.min_unclustered:
+            kernels.cluster_by_pixel(fields, *limits, grid, starts, slots, states.ravel(), seeds, objects, progress)
+        if progress[kernels.UNCLUSTERED] <= parameters.min_unclustered:
             break
         above = lowest
-    return states.ravel(), objects[: progress[OBJECTS]]
+    return states.ravel(), objects[: progress[kernels.OBJECTS]]
 
 
 def _portion_ends(states: NDArray[np.int32], threshold: float) -> list[int]:
@@ -116,6 +105,6 @@ def _portion_ends(states: NDArray[np.int32], threshold: float) -> list[int]:
 
 def _sort_seeds(states: NDArray[np.int32], lowest: int, above: int) -> NDArray[np.int64]:
     """The pixels with lowest ≤ state < above, highest state first, ties in row-major order."""
-    keys: NDArray[np.int64] = sort_keys(states, lowest, above)
+    keys: NDArray[np.int64] = kernels.sort_keys(states, lowest, above)
     keys.sort()  # numpy's sort, several times as fast as numba's
     return keys & 0xFFFFFFFF

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ from .trainer import Progress
 _TABLE, _PICTURE = "log.csv", "curves.png"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One step: its loss terms, and the validation's AP at IoU .5 and .75; NaN if the step was not validated."""
 
     step: int
@@ -60,11 +59,10 @@ class Curves:
 
     def save(self) -> None:
         """Write the table and draw the picture."""
-        names = [field.name for field in fields(Row)]
         with atomic_write(self._folder / _TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(names)
-            table.writerows([getattr(row, name) for name in names] for row in self.rows)
+            table.writerow(Row._fields)
+            table.writerows(self.rows)
         self._draw()
 
     def _draw(self) -> None:

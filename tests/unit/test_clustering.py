@@ -182,7 +182,7 @@ def test_pixels_are_sorted_only_if_fields_are_noise(noisy: bool) -> None:
         hit = rng.random(seediness.shape) < 0.2
         precision[:, hit] = 1e6
         seediness[hit] = rng.uniform(0.9, 1, int(hit.sum()))
-    with patch.object(clustering, "sort_pixels", wraps=sort_pixels) as sort:
+    with patch.object(clustering.kernels, "sort_pixels", wraps=sort_pixels) as sort:
         assert_same((embedding, precision, seediness), Clustering())
     assert sort.called is noisy
 
