@@ -28,7 +28,7 @@ from maskq import (
 )
 from maskq.producer.state.routing import queue_length
 from tests.acceptance.chaos.proxy import Proxy
-from tests.conftest import png, until
+from tests.conftest import png, text, until
 from tests.integration.simulated_worker import finish
 
 IMAGE = png(np.zeros((4, 6), np.uint8))
@@ -189,7 +189,7 @@ def test_closing_a_map_cancels_the_jobs_in_flight(client: Client, redis: Redis) 
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(next, results)
         until(lambda: redis.zcard("maskq:active") == 3)
-        first, *others = (client.job(job_id.decode()) for job_id in redis.zrange("maskq:active", 0, -1))
+        first, *others = (client.job(text(job_id)) for job_id in redis.zrange("maskq:active", 0, -1))
         first.cancel()
         with pytest.raises(JobCancelled):
             waiting.result(20)

@@ -18,7 +18,7 @@ from maskq.producer.state.connections import Connections
 from maskq.workers.local.stack import Stack, running
 from tests.conftest import processes, until
 
-COINS = np.ascontiguousarray(data.coins()[:200, :200])
+COINS = np.ascontiguousarray(data.coins()[:200, :200])  # type: ignore[no-untyped-call]
 WAIT_S = 90
 
 
@@ -33,7 +33,7 @@ def stack() -> Iterator[Stack]:
 def state_changes(stack: Stack) -> Iterator[Counter[tuple[str, str]]]:
     """Counts the published state changes: (job id, state entered)."""
     connections, counts, done = Connections.open(stack.settings), Counter[tuple[str, str]](), threading.Event()
-    subscription = connections.redis.pubsub(ignore_subscribe_messages=True)
+    subscription = connections.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     subscription.psubscribe("maskq:job:*")
 
     def listen() -> None:

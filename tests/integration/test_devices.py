@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -13,18 +13,19 @@ from redis import Redis
 
 from maskq import Client, Settings
 from maskq.producer.state.connections import Connections
+from maskq.producer.state.keys import DEVICES
 from maskq.tasks.celery_app import create_app
-from maskq.workers.device.lane_failover import LaneFailover
-from maskq.workers.device.metrics import DEVICES, Counters, Publisher
+from maskq.workers.device.lane_failover import LaneFailover, WorkerConsumer
+from maskq.workers.device.metrics import Counters, Publisher
 from maskq.workers.device.spec import DeviceSpec, InvalidDevices
 from maskq.workers.local import stack as stacks
 from maskq.workers.local.stack import Stack, running
 from maskq.workers.programs import device_program
-from tests.conftest import processes, until
+from tests.conftest import processes, text, until
 
 IMAGE = np.zeros((32, 32), np.uint8)
 WAIT_S = 60
-OWN = {"cpu-fixed": "fixed", "cpu-varied": "varied"}
+CONFIGURED = {"cpu-fixed": "fixed", "cpu-varied": "varied"}
 
 
 class Consumer:
@@ -51,10 +52,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield now
 
 
+def failover_of(redis: Redis, name: str, lanes: list[str], consumer: Consumer) -> LaneFailover:
+    return LaneFailover(redis, name, lanes, cast(WorkerConsumer, consumer), unserved_s=6)
+
+
+def served_by(failover: LaneFailover) -> tuple[str, ...]:
+    return failover.served
+
+
 def test_a_lane_that_no_one_serves_is_taken_in_time_and_given_back(redis: Redis, clock: list[int]) -> None:
     consumers = {name: Consumer() for name in ("one", "two", "other")}
     lanes = {"one": ["fixed"], "two": ["fixed"], "other": ["varied"]}
-    failovers = {name: LaneFailover(redis, name, lanes[name], consumers[name], unserved_s=6) for name in consumers}
+    failovers = {name: failover_of(redis, name, lanes[name], consumers[name]) for name in consumers}
 
     def after(seconds: int, *alive: str) -> list[set[str]]:
         clock[0] += seconds
@@ -66,36 +75,36 @@ def test_a_lane_that_no_one_serves_is_taken_in_time_and_given_back(redis: Redis,
     assert after(5, "one", "two", "other") == [set(), set(), set()]
     assert after(5, "one", "two") == [set(), set()]  # its entry is five seconds old
     assert after(2, "one", "two") == [{"varied"}, {"varied"}]  # both help
-    assert failovers["one"].served == ("fixed", "varied")
+    assert served_by(failovers["one"]) == ("fixed", "varied")
     assert after(1, "other", "one", "two") == [set(), set(), set()]
-    assert failovers["one"].served == ("fixed",)
+    assert served_by(failovers["one"]) == ("fixed",)
     assert after(9, "other") == [{"fixed"}]
     failovers["other"].stop()
     assert after(1, "one") == [{"varied"}]  # a process that shuts down removes its entry
 
 
-def test_what_the_worker_did_not_understand_is_said_again(redis: Redis, clock: list[int]) -> None:
+def test_a_request_that_the_worker_did_not_confirm_is_sent_again(redis: Redis, clock: list[int]) -> None:
     consumer = Consumer()
-    failover = LaneFailover(redis, "one", ["fixed"], consumer, unserved_s=6)
+    failover = failover_of(redis, "one", ["fixed"], consumer)
     consumer.confirms = False
     for _ in range(2):
         failover.check()
         clock[0] += 7
-    assert failover.served == ("fixed",)
+    assert served_by(failover) == ("fixed",)
     consumer.confirms = True
     failover.check()
-    assert (failover.served, consumer.lanes) == (("fixed", "varied"), {"varied"})
+    assert (served_by(failover), consumer.lanes) == (("fixed", "varied"), {"varied"})
 
 
-def test_counters_are_published_with_their_time_and_taken_away_at_the_end(redis: Redis, clock: list[int]) -> None:
+def test_counters_are_published_with_their_time_and_removed_at_the_end(redis: Redis, clock: list[int]) -> None:
     counters = Counters()
     publisher = Publisher(redis, "cpu@host", counters.entries)
     counters.add_batch(3, 0.5)
     counters.add_batch(1, 0.25)
     counters.add_halving()
     publisher.start()
-    found = until(lambda: redis.hget(DEVICES, "cpu@host"))
-    assert json.loads(found) == {
+    entries: Any = until(lambda: redis.hget(DEVICES, "cpu@host"))
+    assert json.loads(entries) == {
         "in_hand": 0,
         "batches": 2,
         "images": 4,
@@ -126,8 +135,8 @@ def stack() -> Iterator[Stack]:
 def by_node(stack: Stack) -> dict[str, Any]:
     """The pool statistics of each device in Celery, which Flower's worker page shows."""
     with create_app(stack.settings) as app:
-        found = app.control.inspect(timeout=2).stats() or {}
-    return {name.partition("@")[0]: stats["pool"] for name, stats in found.items() if name.startswith("cpu")}
+        replies = app.control.inspect(timeout=2).stats() or {}
+    return {name.partition("@")[0]: stats["pool"] for name, stats in replies.items() if name.startswith("cpu")}
 
 
 def served(stack: Stack) -> dict[str, str]:
@@ -137,7 +146,7 @@ def served(stack: Stack) -> dict[str, str]:
         published = connections.redis.hgetall(DEVICES).items()
     finally:
         connections.close()
-    return {name.decode().partition("@")[0]: json.loads(entries)["lanes"] for name, entries in published}
+    return {text(name).partition("@")[0]: json.loads(entries)["lanes"] for name, entries in published}
 
 
 def varied_process() -> psutil.Process:
@@ -145,12 +154,12 @@ def varied_process() -> psutil.Process:
     return process
 
 
-def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack) -> None:
-    until(lambda: served(stack) == OWN)
+def test_flower_shows_the_counters_of_a_device(client: Client, stack: Stack) -> None:
+    until(lambda: served(stack) == CONFIGURED)
 
     def ran() -> bool:
-        client.submit(IMAGE).wait(WAIT_S)  # the other device may have taken the lane before this one was up
-        return by_node(stack)["cpu-varied"]["images"] >= 1
+        client.submit(IMAGE).wait(WAIT_S)  # the other device may have taken the lane before this one was ready
+        return bool(by_node(stack)["cpu-varied"]["images"] >= 1)
 
     until(ran)
     pools = by_node(stack)
@@ -165,7 +174,7 @@ def test_what_a_device_has_done_is_shown_by_flower(client: Client, stack: Stack)
 
 
 def test_a_lane_whose_device_is_gone_is_served_by_the_other_until_it_is_back(client: Client, stack: Stack) -> None:
-    until(lambda: served(stack) == OWN)
+    until(lambda: served(stack) == CONFIGURED)
     varied = varied_process()
     varied.suspend()  # the supervisor replaces it after half a minute only
     try:
@@ -182,10 +191,10 @@ def test_a_killed_process_comes_back_to_its_own_lane(client: Client, stack: Stac
     varied.kill()
     jobs = [client.submit(IMAGE) for _ in range(4)]
     assert all(job.wait(WAIT_S).size == (32, 32) for job in jobs)
-    until(lambda: served(stack) == OWN, deadline=60)
+    until(lambda: served(stack) == CONFIGURED, deadline=60)
 
 
-def test_a_specification_that_names_what_is_not_there_is_refused_before_anything_starts(
+def test_an_unknown_device_is_refused_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stacks, "private_redis", lambda _: pytest.fail("something was started"))

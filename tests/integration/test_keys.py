@@ -18,7 +18,7 @@ from maskq.producer.state import ledger as ledger_package
 from maskq.producer.state.ledger import Claim, Ledger, StageResult
 from maskq.producer.state.store import Payload
 from maskq.workers.local.stack import running
-from tests.conftest import png, until
+from tests.conftest import png, text, until
 
 PAGE = (Path(ledger_package.__file__).parent / "KEYS.md").read_text()
 #: Keys that this run can't make: large payloads, a lane of another device, and the one that never exists.
@@ -69,7 +69,7 @@ class Watch:
         self.fields: set[str] = set()
         self._redis, self._stop = redis, threading.Event()
         redis.config_set("notify-keyspace-events", "KEA")
-        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
+        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         self._pubsub.psubscribe("__keyspace@0__:*")
         self._thread = threading.Thread(target=self._collect)
         self._thread.start()
@@ -81,9 +81,9 @@ class Watch:
 
     def snapshot(self) -> None:
         for key in self._redis.scan_iter():
-            self.types[key.decode()] = kind = self._redis.type(key).decode()
+            self.types[text(key)] = kind = text(self._redis.type(key))
             if kind == "hash" and key.startswith(b"maskq:job:"):
-                self.fields |= {field.decode() for field in self._redis.hkeys(key)}
+                self.fields |= {text(field) for field in self._redis.hkeys(key)}
 
     def close(self) -> None:
         self.snapshot()

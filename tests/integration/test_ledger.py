@@ -24,7 +24,7 @@ from maskq.producer.state.keys import job_key
 from maskq.producer.state.ledger import Claim, Granted, Ledger
 from maskq.producer.state.routing import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
 from maskq.producer.state.store import Payload, RedisStore
-from tests.conftest import until
+from tests.conftest import text, until
 
 MOST_QUEUED, MOST_ATTEMPTS, RETENTION_S, DEAD_RETENTION_S = 6, 2, 100, 1000
 QUEUES = (*EMBED_QUEUES, CLUSTER_QUEUE)
@@ -243,7 +243,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """The waiting jobs that something will wake: their message, their place in a line, the end of their delay."""
         heard = {job_id for job_id, job in self.jobs.items() if job.delayed}
         for key in self.redis.scan_iter("maskq:line:*"):
-            heard |= {item.decode().split()[1] for item in self.redis.lrange(key, 0, -1)}
+            heard |= {text(item).split()[1] for item in self.redis.lrange(key, 0, -1)}
         for name in message_lists():
             for message in map(json.loads, self.redis.lrange(name, 0, -1)):
                 (job_id,), _, _ = json.loads(message["body"])
@@ -275,7 +275,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def what_has_ended_is_kept_for_a_time_and_is_in_no_list(self) -> None:
         def listed(*names: str) -> set[str]:
-            return {member.decode() for name in names for member in self.redis.zrange(f"maskq:{name}", 0, -1)}
+            return {text(member) for name in names for member in self.redis.zrange(f"maskq:{name}", 0, -1)}
 
         assert listed("active") == self._unfinished()
         assert listed("leases") == {job_id for job_id, job in self.jobs.items() if job.held}
@@ -303,7 +303,11 @@ def test_of_many_who_claim_a_stage_at_once_one_gets_it(redis: Redis) -> None:
     ledger = ledger_of(redis)
     for n in range(20):
         ledger.create(f"job{n}", JobSpec(), None)
-        granted = _at_once(16, lambda who, n=n: answer(ledger.claim(Claim(f"job{n}", Stage.EMBED, f"owner{who}"))))
+
+        def claim(who: int, job_id: str = f"job{n}") -> str:
+            return answer(ledger.claim(Claim(job_id, Stage.EMBED, f"owner{who}")))
+
+        granted = _at_once(16, claim)
         assert sorted(granted) == ["embedding"] * 15 + ["ok"]
         ledger.cancel(f"job{n}")
 
@@ -393,7 +397,8 @@ def test_who_waits_is_told_at_once_and_until_then_waits_as_long_as_they_said(red
 def woken(redis: Redis) -> Iterator[str]:
     """The jobs of the messages, in the order in which a worker takes them."""
     while lists := [name for name in message_lists() if redis.llen(name)]:
-        (job_id,), _, _ = json.loads(json.loads(redis.rpop(lists[0]))["body"])
+        message: Any = redis.rpop(lists[0])
+        (job_id,), _, _ = json.loads(json.loads(message)["body"])
         yield job_id
 
 
@@ -732,4 +737,4 @@ def test_a_clock_that_was_set_back_puts_no_job_where_no_one_looks(redis: Redis) 
     ledger.claim(Claim("job", Stage.EMBED, "one"))
     redis.hset("maskq:job:job", "time:queued", redis.time()[0] + 1000)
     ledger.return_to_queue(Claim("job", Stage.EMBED, "one"))
-    assert {key.decode() for key in redis.keys("embed*")} <= set(message_lists())
+    assert {text(key) for key in redis.keys("embed*")} <= set(message_lists())

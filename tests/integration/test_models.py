@@ -24,13 +24,14 @@ WAIT_S = 60
 
 
 def put(folder: Path, version: int, *, everything: bool, min_pixels: int = 0) -> None:
-    """A version of `cells` that takes the whole image for one object, or sees nothing."""
+    """A version of `cells` that finds one object, the whole image, or none."""
     network = BranchedERFNet(1, 1)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        network.seed[-1].bias.fill_(5.0 if everything else -5.0)
-        network.instance[-1].bias[2:] = -1.0  # a margin of many units
+        state = network.state_dict()
+        state["seed.6.bias"].fill_(5.0 if everything else -5.0)
+        state["instance.6.bias"][2:] = -1.0  # a margin of many units
     weights = save({name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()})
     spec = ModelSpec(name="cells", version=version, bandwidths=1, min_pixels=min_pixels, normalisation="unit")
     model.write_model(folder / "cells" / str(version), spec, weights)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,7 +183,11 @@ def test_a_result_that_finds_no_room_waits_for_it_and_costs_the_job_no_attempt(
 
 
 def test_a_worker_that_is_stopped_costs_the_job_no_attempt(embed: StageRunner, ledger: Ledger, work: Work) -> None:
-    work.does = lambda: str(embed.return_all_to_queue())
+    def shut_down() -> str:
+        embed.return_all_to_queue()
+        return ""
+
+    work.does = shut_down
     for _ in range(5):
         assert embed("job") == "dropped: the job is queued"
     job = ledger.status("job")
@@ -263,6 +268,17 @@ def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
     assert max(map(len, beside)) > 1
 
 
+def lease_ends(redis: Redis) -> list[float]:
+    """When the leases end, the earliest first: seconds since 1970."""
+    leases: list[Any] = redis.zrange("maskq:leases", 0, -1, withscores=True)
+    return [end for _, end in leases]
+
+
+def lease_end(redis: Redis) -> float:
+    """When the only lease ends; 0 if there is none."""
+    return max(lease_ends(redis), default=0)
+
+
 def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
     embed: StageRunner, ledger: Ledger, work: Work, redis: Redis
 ) -> None:
@@ -270,8 +286,8 @@ def test_the_lease_is_renewed_for_as_long_as_the_work_lasts(
     work.does = lambda: str(go_on.wait(20))
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(embed, "job")
-        first = until(lambda: redis.zscore("maskq:leases", "job"))
-        until(lambda: redis.zscore("maskq:leases", "job") > first + 2 * ledger.lease_s)
+        first = until(lambda: lease_end(redis))
+        until(lambda: lease_end(redis) > first + 2 * ledger.lease_s)
         assert list(ledger.reclaim_lost()) == []
         go_on.set()
         assert working.result(20) == "True"
@@ -284,8 +300,8 @@ def test_the_lease_is_renewed_while_a_large_image_comes(
     class Slow(Ledger):
         def claim(self, claim: Claim, reads: Payload | None = None, worker: str = "") -> Granted | str:
             claimed = super().claim(claim, reads, worker)
-            first = redis.zscore("maskq:leases", "job") or 0
-            until(lambda: redis.zscore("maskq:leases", "job") > first + 2 * ledger.lease_s)
+            first = lease_end(redis)
+            until(lambda: lease_end(redis) > first + 2 * ledger.lease_s)
             return claimed
 
     embed = StageRunner(Stage.EMBED, Slow(redis, store, **asdict(ledger.config)), work)
@@ -300,8 +316,8 @@ def test_many_threads_that_begin_at_once_all_hold_their_leases(ledger: Ledger, r
     with ThreadPoolExecutor(8) as pool:
         working = [pool.submit(delivery, f"job{n}") for n in range(8)]
         until(lambda: redis.zcard("maskq:leases") == 8)
-        first = max(score for _, score in redis.zrange("maskq:leases", 0, -1, withscores=True))
-        until(lambda: redis.zrange("maskq:leases", 0, 0, withscores=True)[0][1] > first + ledger.lease_s)
+        last = max(lease_ends(redis))
+        until(lambda: lease_ends(redis)[0] > last + ledger.lease_s)
         all_in.wait(20)
         assert len({answer.result(20) for answer in working}) == 8
 

@@ -27,7 +27,7 @@ from tests.conftest import png, until
 from tests.image_files import npy, saved
 from tests.integration.conftest import asleep
 
-COINS = np.ascontiguousarray(data.coins()[:64, :64])
+COINS = np.ascontiguousarray(data.coins()[:64, :64])  # type: ignore[no-untyped-call]
 #: Thresholds so low that every image has objects, whatever the model learned.
 ANYTHING = Options(seed_threshold=0.5, min_pixels=5)
 WAIT_S = 60
@@ -92,7 +92,7 @@ def test_labels_and_objects_of_a_result_agree(client: Client) -> None:
     for item in result.objects:
         rows, columns = np.nonzero(result.labels == item.id)
         assert item.area == len(rows)
-        assert item.bbox == (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+        assert item.bbox == (columns.min(), rows.min(), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
         assert item.centroid == pytest.approx((columns.mean(), rows.mean()), abs=1e-3)
         assert item.rle.size == (64, 64)
         assert 0.5 <= item.score <= 1
@@ -123,7 +123,7 @@ def test_task_events_are_sent_only_after_a_monitor_requests_them(
                 kinds.append(message["channel"].decode().partition("celeryev/")[2])
         return {kind for kind in kinds if kind.startswith("task.")}
 
-    with connections.redis.pubsub(ignore_subscribe_messages=True) as events:
+    with connections.redis.pubsub(ignore_subscribe_messages=True) as events:  # type: ignore[no-untyped-call]
         events.psubscribe("*celeryev/*")
         assert task_events() == set()
         create_app(stack.settings).control.enable_events()
@@ -163,7 +163,8 @@ def test_every_kind_of_image_has_masks_of_its_size(client: Client, image: bytes)
 
 
 def test_map_keeps_order_and_bound_and_reports_progress(client: Client) -> None:
-    taken, progress, sizes = 0, [], []
+    taken, sizes = 0, []
+    progress: list[int] = []
 
     def images() -> Iterator[np.ndarray[Any, Any]]:
         nonlocal taken
