@@ -31,7 +31,7 @@ def until(condition: Callable[[], T | None], deadline: float = 20.0) -> T:
 
 
 def text(value: Any) -> str:
-    """A byte string of Redis as text."""
+    """A byte string from Redis, as text."""
     return str(value.decode())
 
 

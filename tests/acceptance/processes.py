@@ -1,4 +1,4 @@
-"""Commands as a user starts them, and what they leave behind."""
+"""Commands, started as a user starts them, and the processes that they leave behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def maskq(
 
 
 def start(*arguments: str | Path, env: dict[str, str] | None = None, **popen: Any) -> subprocess.Popen[str]:
-    """Start a command in a session of its own, as a terminal would."""
+    """Start a command in a new session, as a terminal does."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | popen
     return subprocess.Popen([*MASKQ, *map(str, arguments)], env=plain(env), start_new_session=True, **pipes)
 

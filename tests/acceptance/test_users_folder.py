@@ -1,4 +1,4 @@
-"""maskq from a wheel, in a folder with modules of the user's own that have the names of maskq's floors."""
+"""maskq from a wheel, run in a folder whose modules have the names of maskq's source folders."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.conftest import until
 
 CHECKOUT = Path(__file__).parents[2]
 SOURCES = ("maskq", "producer", "segmentation", "tasks", "workers", "pyproject.toml", "README.md", "LICENSE")
-#: The floors' names, and the modules that Celery, Flower or Django import by default or by an environment variable.
+#: The source folders, and the modules that Celery, Flower or Django import by default or by an environment variable.
 NAMES = ("tasks", "workers", "producer", "segmentation", "celeryconfig", "flowerconfig", "mysite")
-#: Leaves a marker when it is executed.
+#: A module that creates a marker file when it is executed.
 MODULE = """
 from pathlib import Path
 
 Path(__file__).with_suffix(".executed").touch()
 OWNER = "user"
 """
-#: What a shell may have for another Celery application.
+#: Environment variables that a shell may have for another Celery application.
 ENVIRONMENT = {
     "APP": "tasks:app",
     "BROKER_URL": "redis://127.0.0.1:1",
@@ -51,7 +51,7 @@ for module in (celeryconfig, producer, segmentation, tasks, workers):
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of a fresh environment with maskq's wheel; its dependencies are those of the tests' environment."""
+    """The `bin` folder of a new environment with maskq's wheel and the dependencies of the tests' environment."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
@@ -130,7 +130,7 @@ def test_up_executes_none_of_the_users_modules_and_logs_to_files_only(programs: 
     assert executed(folder) == []
 
 
-def test_the_users_modules_are_importable_beside_maskq(programs: Path, folder: Path) -> None:
+def test_the_users_modules_are_importable_together_with_maskq(programs: Path, folder: Path) -> None:
     subprocess.run(
         [programs / "python", "-c", "from maskq import Client"], cwd=folder, env=environment(folder), check=True
     )

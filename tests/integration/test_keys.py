@@ -1,4 +1,4 @@
-"""KEYS.md names every key, and every field of a job, that a running stack writes, and nothing that is not written."""
+"""KEYS.md lists exactly the keys, and the fields of a job, that a running stack writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KOMBU = ("embed.*", "cluster*", "_kombu.*", "*.pidbox", "celeryev*", "unacked*")
 
 
 def rows(first: str) -> dict[str, list[str]]:
-    """The rows of the tables whose first column is `first`: that column's code → the other columns."""
+    """The rows of the tables with the first column `first`: the code in that column → the other columns."""
     found: dict[str, list[str]] = {}
     for table in re.findall(rf"\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGE):
         for line in table.splitlines():
@@ -46,7 +46,7 @@ def pattern(name: str) -> re.Pattern[str]:
 
 @pytest.fixture(scope="module")
 def seen(redis_url: str) -> Iterator[tuple[dict[str, str], set[str]]]:
-    """What was written: every key with its type (empty if it was gone at once), and the fields of the jobs."""
+    """Every key that was written, with its type (empty if it was deleted at once), and the fields of the jobs."""
     settings = Settings(broker_url=redis_url, devices="cpu", cluster_processes=1, reuse=True, retention_s=60)
     with Redis.from_url(redis_url) as redis:
         redis.flushall()
@@ -61,7 +61,7 @@ def seen(redis_url: str) -> Iterator[tuple[dict[str, str], set[str]]]:
 
 
 class Watch:
-    """Notes every key that is written, by Redis's notifications, and at times the types and the jobs' fields."""
+    """Records every key that is written, from Redis's notifications; `snapshot` adds the types and the jobs' fields."""
 
     def __init__(self, redis: Redis) -> None:
         self.names: set[str] = set()
@@ -109,7 +109,7 @@ def work(client: Client, watch: Watch) -> None:
 
 
 def misfortunes(ledger: Ledger, watch: Watch) -> None:
-    """Jobs whose workers die, wait for their turn, or fail; a dead letter."""
+    """Jobs that fail, wait in line, or lose their worker; one becomes a dead letter."""
     claims = [Claim(f"{n:032x}", Stage.EMBED, f"{n:032x}") for n in range(3)]
     for claim in claims:
         ledger.create(claim.job_id, JobSpec(), None, b"image")

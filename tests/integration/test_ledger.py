@@ -1,4 +1,4 @@
-"""The ledger over a real Redis: against a model of it, and against itself in many threads."""
+"""The ledger with a real Redis, compared with a model of it, and used by many threads at once."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def ledger_of(redis: Redis, lease_s: float = 1000) -> Ledger:
 
 
 def answer(granted: Granted | str) -> str:
-    """`ok` where a claim was granted, else why not."""
+    """`ok` if a claim was granted, else the reason for the refusal."""
     return "ok" if isinstance(granted, Granted) else granted
 
 
 @dataclass
 class Modelled:
-    """What the ledger should think of a job."""
+    """The expected state of a job."""
 
     expires: bool
     state: State = State.QUEUED
@@ -66,7 +66,7 @@ class Modelled:
 
     @property
     def stage(self) -> Stage | None:
-        """The stage that it waits for or is in."""
+        """The stage that the job waits for or is in."""
         return next((stage for stage in Stage if self.state in (stage.waiting, stage.working)), None)
 
     @property
@@ -74,7 +74,7 @@ class Modelled:
         return self.stage is not None and not self.held
 
     def fail_attempt(self) -> None:
-        """What an attempt that failed leads to."""
+        """Apply a failed attempt."""
         assert self.stage
         self.state = State.DEAD if self.attempts[self.stage] == MOST_ATTEMPTS else self.stage.waiting
 
@@ -84,7 +84,7 @@ class Modelled:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Every transition, in any order, by the right owner and by others. A lease is a microsecond or a quarter hour."""
+    """Every transition, in any order, by the lease's owner and by others. A lease lasts a microsecond or 15 minutes."""
 
     redis: Redis
     ids = Bundle("ids")
@@ -226,7 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 100))
     def lose_a_message(self, which: int) -> None:
-        """As a worker that dies with what it has just taken: the oldest of a queue."""
+        """Remove the oldest message of a queue, like a worker that dies right after it fetched the message."""
         lists = [name for name in message_lists() if self.redis.llen(name)]
         if lists:
             self.redis.rpop(lists[which % len(lists)])
@@ -235,12 +235,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def resend(self) -> None:
         list(self.ledger.resume_delayed())
         assert set(self.ledger.resend_lost(1000)) == set()
-        unheard = {job_id for job_id, job in self.jobs.items() if job.waiting} - self._heard()
+        unheard = {job_id for job_id, job in self.jobs.items() if job.waiting} - self._to_be_woken()
         assert set(self.ledger.resend_lost(0)) == unheard
         assert set(self.ledger.resend_lost(0)) == set()
 
-    def _heard(self) -> set[str]:
-        """The waiting jobs that something will wake: their message, their place in a line, the end of their delay."""
+    def _to_be_woken(self) -> set[str]:
+        """The waiting jobs that a message, an entry in a line or the end of a delay will wake."""
         heard = {job_id for job_id, job in self.jobs.items() if job.delayed}
         for key in self.redis.scan_iter("maskq:line:*"):
             heard |= {text(item).split()[1] for item in self.redis.lrange(key, 0, -1)}
@@ -431,7 +431,7 @@ def test_a_job_that_ends_while_redis_has_yet_to_hear_that_someone_waits_is_waite
     ledger.create("a", JobSpec(name="a.png"), None)
 
     def late(self: PubSub, *channels: str) -> None:
-        """Over a slow connection: the job ends, and only then does Redis read of this."""
+        """Subscribe as over a slow connection: the job ends before Redis reads the command."""
         if channels != (job_key("a"),):  # other tests' threads listen too
             return subscribe(self, *channels)
         threading.Timer(0.1, ledger.cancel, ("a",)).start()
@@ -655,7 +655,7 @@ def test_nothing_is_left_of_jobs_that_were_kept_for_their_time(redis: Redis) -> 
     until(lambda: {key for key in redis.scan_iter() if not key.startswith(b"maskq:ended:")} == bounded)
 
 
-# What was found by reading
+# Defects found in code review
 
 
 def test_a_job_that_only_waited_for_its_turn_when_its_worker_died_is_no_suspect(redis: Redis) -> None:
@@ -699,7 +699,7 @@ def test_a_redis_that_is_full_lets_workers_finish_and_users_cancel(redis: Redis)
 
 def test_a_full_redis_is_told_at_once_and_without_the_image(redis: Redis) -> None:
     store, image = RedisStore(redis, 100), os.urandom(4 << 20)
-    store.check_room = lambda size: None  # type: ignore[method-assign]  # it is full only now
+    store.check_room = lambda size: None  # type: ignore[method-assign]  # the store is full only now
     ledger = Ledger(redis, store)
     redis.config_set("maxmemory", 1)
     try:

@@ -1,4 +1,4 @@
-"""Real workers and a user's models: what comes, changes and breaks while they run is taken without a restart."""
+"""Real workers and a user's models: models that are added, changed or broken take effect without a restart."""
 
 from __future__ import annotations
 
@@ -65,10 +65,8 @@ def segmented(client: Client, name: str) -> Result:
 
 
 def segmented_by(client: Client, name: str, label: str) -> Result:
-    """The first result of `name` that is the model `label`'s."""
-    found = until(lambda: result if (result := segmented(client, name)).model == label else None, WAIT_S)
-    assert found
-    return found
+    """The first result of a job for the model `name` that was computed by the model `label`."""
+    return until(lambda: result if (result := segmented(client, name)).model == label else None, WAIT_S)
 
 
 def test_a_new_version_is_taken_without_a_restart_and_the_old_one_stays_for_those_who_name_it(

@@ -1,4 +1,4 @@
-"""The delivery rules over a real ledger; the work is the test's own, and messages lie unserved."""
+"""The delivery rules with a real ledger; the test defines the work, and no worker consumes the messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.conftest import until
 
 @dataclass
 class Work:
-    """Does what the test says, and makes some fields of it."""
+    """A stage that calls the test's function and returns some bytes as fields."""
 
     does: Callable[[], str] = lambda: "said"
     reads = Payload.IMAGE
@@ -45,36 +45,36 @@ class Work:
 
 def messages(redis: Redis) -> list[tuple[str, str]]:
     """The task and the job of every message on a queue."""
-    found = [json.loads(message) for name in message_lists() for message in redis.lrange(name, 0, -1)]
-    return [(message["headers"]["task"], json.loads(message["body"])[0][0]) for message in found]
+    queued = [json.loads(message) for name in message_lists() for message in redis.lrange(name, 0, -1)]
+    return [(message["headers"]["task"], json.loads(message["body"])[0][0]) for message in queued]
 
 
 @pytest.fixture
 def ledger(redis: Redis) -> Ledger:
-    made = Ledger(redis, retention_s=100, max_queued=10, lease_s=0.3, max_attempts=2)
-    made.create("job", JobSpec(), None)
+    ledger = Ledger(redis, retention_s=100, max_queued=10, lease_s=0.3, max_attempts=2)
+    ledger.create("job", JobSpec(), None)
     redis.delete(*message_lists())
-    return made
+    return ledger
 
 
-@pytest.fixture(params=["beside the ledger", "elsewhere"])
+@pytest.fixture(params=["in the ledger's Redis", "elsewhere"])
 def store(request: pytest.FixtureRequest, redis: Redis, tmp_path: Path) -> PayloadStore:
-    return RedisStore(redis, 100) if request.param == "beside the ledger" else FsspecStore(str(tmp_path))
+    return RedisStore(redis, 100) if request.param == "in the ledger's Redis" else FsspecStore(str(tmp_path))
 
 
 def with_store(ledger: Ledger, store: PayloadStore) -> Ledger:
-    """The same ledger with this store."""
+    """A ledger of the same configuration with this store."""
     return Ledger(ledger._redis, store, **asdict(ledger.config))
 
 
 def stored(store: PayloadStore) -> set[Payload]:
-    """What is there of the job."""
-    found = set()
+    """The kinds of payloads that the job has."""
+    kinds = set()
     for kind in Payload:
         with suppress(PayloadMissing):
             store.get("job", kind)
-            found.add(kind)
-    return found
+            kinds.add(kind)
+    return kinds
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_a_lease_outlives_connections_that_went_silent(ledger: Ledger, redis: Re
         proxy.silence()
         until(lambda: time.monotonic() > began + 6)
         assert list(ledger.reclaim_lost()) == []
-        through.connection_pool.disconnect()  # what is stored and finished waits longer for an answer
+        through.connection_pool.disconnect()  # the connections of `store` and `finish` have a longer timeout
         return "said"
 
     work.does = goes_on
@@ -242,14 +242,14 @@ def test_another_attempt_waits_longer_each_time(ledger: Ledger, work: Work, redi
 
 
 def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
-    """A job that was in hand when a worker died may be what killed it: its next attempt takes no other with it."""
-    beside: list[set[str]] = []
+    """A job may have killed the worker that ran it, so its next attempt runs without other jobs."""
+    concurrent: list[set[str]] = []
     running: set[str] = set()
 
     class Watched(Work):
         def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
             running.add(job.id)
-            beside.append(set(running))
+            concurrent.append(set(running))
             threading.Event().wait(0.05)
             running.discard(job.id)
             return StageResult("said")
@@ -263,9 +263,9 @@ def test_a_suspect_runs_alone(ledger: Ledger, redis: Redis) -> None:
     embed = StageRunner(Stage.EMBED, ledger, Watched())
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(embed, [f"job{n}" for n in range(12)])) == {"said"}
-    assert {"job5"} in beside
-    assert all(found == {"job5"} for found in beside if "job5" in found)
-    assert max(map(len, beside)) > 1
+    assert {"job5"} in concurrent
+    assert all(jobs == {"job5"} for jobs in concurrent if "job5" in jobs)
+    assert max(map(len, concurrent)) > 1
 
 
 def lease_ends(redis: Redis) -> list[float]:
@@ -366,7 +366,7 @@ def fields_of_one_object() -> bytes:
 
 
 def embedded(ledger: Ledger, store: PayloadStore) -> StageRunner:
-    """The job waits for its second stage; what delivers that."""
+    """Move the job to its second stage; returns that stage's runner."""
     store.put("job", Payload.FIELDS, fields_of_one_object())
     ledger.claim(Claim("job", Stage.EMBED, "one"))
     ledger.finish(Claim("job", Stage.EMBED, "one"))

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from maskq.segmentation.arrays import Floats
 from maskq.segmentation.clustering import cluster as clustering
+from maskq.segmentation.clustering import kernels
 from maskq.segmentation.clustering.cluster import Clustering, cluster
 from maskq.segmentation.clustering.fields import select
-from maskq.segmentation.clustering.kernels import MARGIN, sort_pixels
+from maskq.segmentation.clustering.kernels import MARGIN
 from tests.published import cluster_published
 
 #: Embedding (2, H, W), precision (bandwidths, H, W) and seediness (H, W).
@@ -182,7 +183,7 @@ def test_pixels_are_sorted_only_if_fields_are_noise(noisy: bool) -> None:
         hit = rng.random(seediness.shape) < 0.2
         precision[:, hit] = 1e6
         seediness[hit] = rng.uniform(0.9, 1, int(hit.sum()))
-    with patch.object(clustering.kernels, "sort_pixels", wraps=sort_pixels) as sort:
+    with patch.object(kernels, "sort_pixels", wraps=kernels.sort_pixels) as sort:
         assert_same((embedding, precision, seediness), Clustering())
     assert sort.called is noisy
 

@@ -304,7 +304,7 @@ def test_what_failed_holds_no_memory_neither_at_the_next_attempt_nor_once_its_ca
     until(lambda: len(executor._waiting) == 4)
     device.free.set()
     assert [answer.result(20) for answer in answers] == ["_next"] * 4
-    assert device.alive == [0] * 7  # four, two, one, one, two, one, one
+    assert device.alive == [0] * 7  # batches of 4, 2, 1, 1, 2, 1, 1
     until(lambda: not any(reference() is not None for reference in device.taken + device.errors))
     assert (len(device.taken), len(device.errors)) == (14, 7)
 

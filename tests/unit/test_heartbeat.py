@@ -27,7 +27,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HeartbeatMonitor, He
     yield monitor, process
     monitor.close()
     for thread in set(threading.enumerate()) - before:
-        if thread.name == "heartbeat":  # without the patches it would end this process
+        if thread.name == "heartbeat":  # after the patches are undone it would end this process
             thread.join()
     assert process._socket
     process._socket.close()
@@ -91,7 +91,7 @@ def test_an_unhealthy_process_without_a_supervisor_exits(monkeypatch: pytest.Mon
 
 
 def test_a_supervisor_that_dies_with_beats_unread_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then its end of the socket is reset, not closed."""
+    """The dead supervisor's end of the socket is reset, not closed, because beats are unread."""
     supervisor_end, process_end = socket.socketpair()
     ended = threading.Event()
     monkeypatch.setenv(HEARTBEAT_FD, str(process_end.detach()))

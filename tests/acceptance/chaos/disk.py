@@ -1,4 +1,4 @@
-"""A disk that can be full: a small tmpfs where this user may mount one, else a limit on the size of files."""
+"""A disk that can be filled: a small tmpfs if this user may mount one, else a limit on file sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.acceptance.processes import marked
 
 _SIZE_MIB = 64
 
-#: As long as the block runs, no process that bears the mark can write a byte more there.
+#: Fills the disk for the duration of the block, for the processes whose environment contains the given mark.
 Fill: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 
@@ -26,7 +26,7 @@ class CannotBeFilled(RuntimeError):
 
 @contextmanager
 def disk(folder: Path) -> Iterator[tuple[str, Fill]]:
-    """What the folder is now, in words, and how to fill it. Raises `CannotBeFilled`."""
+    """Create the folder; yields a description of it and the function that fills it. Raises `CannotBeFilled`."""
     folder.mkdir()
     if _mount(folder):
         try:
@@ -48,7 +48,7 @@ def _mount(folder: Path) -> bool:
 
 @contextmanager
 def _ballast(file: Path) -> Iterator[None]:
-    """All that is left of the room."""
+    """Fill the remaining space with a file for the duration of the block."""
     try:
         with file.open("wb", buffering=0) as ballast:
             for size in (1 << 20, 1 << 12):
@@ -62,7 +62,7 @@ def _ballast(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _no_larger_files(mark: str) -> Iterator[None]:
-    """Marked processes, and what they start, can write to no file: they get `EFBIG`, as if their disk were full."""
+    """Marked processes and their children get `EFBIG` when they write to a file, as if the disk were full."""
     try:
         _limit(mark, 0)
         yield
@@ -71,8 +71,8 @@ def _no_larger_files(mark: str) -> Iterator[None]:
 
 
 def _limit(mark: str, size: int | None) -> None:
-    """The size that their files may have; None is as large as they might have had before."""
+    """Limit the file size of marked processes, bytes; None restores the maximum."""
     for process in marked(mark):
         with suppress(psutil.NoSuchProcess):
-            _, most = process.rlimit(psutil.RLIMIT_FSIZE)
-            process.rlimit(psutil.RLIMIT_FSIZE, (most if size is None else size, most))
+            _, hard_limit = process.rlimit(psutil.RLIMIT_FSIZE)
+            process.rlimit(psutil.RLIMIT_FSIZE, (hard_limit if size is None else size, hard_limit))

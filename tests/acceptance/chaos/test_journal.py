@@ -1,4 +1,4 @@
-"""The journal tells what happened, and what must not: the suite rests on it."""
+"""The journal reports every transition and every invalid one; the other chaos tests rely on it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def to(tmp_path: Path) -> Iterator[Connections]:
     try:
         with closing(Connections.open(Settings(broker_url=server.url))) as opened:
             until(lambda: _done(opened))
-            # on a busy disk Redis puts writing off, for 2 s
+            # on a busy disk Redis delays writing by up to 2 s
             until(lambda: any(story.entered(State.DONE) for story in read(tmp_path).values()))
             yield opened
     finally:

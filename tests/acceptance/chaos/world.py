@@ -1,4 +1,4 @@
-"""What is broken: a private Redis, a proxy before it, workers under their supervisors, and an init system for all."""
+"""The system under test: a private Redis, a proxy in front of it, supervised workers, and an init system for all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.conftest import processes, text, until
 from .proxy import Proxy
 from .units import Init
 
-#: Starting three processes that import torch and numba takes its time on a busy machine.
+#: Seconds; three processes that import torch and numba start slowly on a busy machine.
 _START_S = 180
 
 
@@ -33,9 +33,9 @@ class World:
     """The workers reach Redis through the proxy; `settings` lead to it directly."""
 
     def __init__(self, folder: Path, *, devices: int, **settings: Any) -> None:
-        """`devices` is how many `maskq worker device` there are, each with one thread of the CPU.
+        """`devices` is the number of `maskq worker device` processes, each with one CPU thread.
 
-        All processes of the workers bear the `mark`; Redis does not.
+        The environment of every worker process contains `mark`; that of Redis does not.
         """
         self.mark, self.folder = uuid.uuid4().hex, folder
         server = private_redis(folder / "redis")
@@ -66,25 +66,25 @@ class World:
 
     @property
     def supervisors(self) -> list[str]:
-        """The units of workers."""
+        """The names of the workers' units."""
         return [*self._device_units, "cluster"]
 
     def answers(self) -> bool:
-        """Whether Redis does."""
+        """Whether Redis answers."""
         with suppress(RedisError):
             return bool(self.redis.ping())
         return False
 
     def all_listen(self) -> bool:
-        """Whether every worker waits for messages: each has one connection that Redis counts as blocked."""
+        """Whether every worker waits for messages. Redis counts one blocked connection per waiting worker."""
         return int(self.redis.info("clients")["blocked_clients"]) >= len(self.supervisors)
 
     def in_hand(self) -> frozenset[str]:
-        """The jobs that workers have in hand."""
+        """The ids of the jobs that workers hold leases of."""
         return frozenset(text(job) for job in self.redis.zrange(LEASES, 0, -1))
 
     def living(self, kind: str) -> list[psutil.Process]:
-        """The processes of a kind: `device`, `cluster parent`, `cluster child`, `supervisor` or `redis`."""
+        """The running processes of a kind: `device`, `cluster parent`, `cluster child`, `supervisor` or `redis`."""
         match kind:
             case "supervisor" | "redis":
                 units = self.supervisors if kind == "supervisor" else ["redis"]
@@ -95,28 +95,28 @@ class World:
         return [process for process in cluster if (_parent(process) in cluster) == (kind == "cluster child")]
 
     def close(self) -> None:
-        """Take all of it down."""
+        """Stop everything, and kill the processes that remain."""
         try:
             self.init.stop("redis")
         finally:
             self.proxy.close()
             self.to.close()
-            for left in marked(self.mark):
-                left.kill()
+            for process in marked(self.mark):
+                process.kill()
 
 
 @contextmanager
 def world(folder: Path, *, devices: int = 2, **settings: Any) -> Iterator[World]:
-    """A world, for the block; its processes' logs are in `folder`."""
-    made = World(folder, devices=devices, **settings)
+    """A world for the duration of the block; its processes log to `folder`."""
+    instance = World(folder, devices=devices, **settings)
     try:
-        yield made
+        yield instance
     finally:
-        made.close()
+        instance.close()
 
 
 def now() -> float:
-    """Redis's clock, for it runs on this machine: seconds since 1970."""
+    """Seconds since 1970. Redis runs on this machine, so its clock is the same."""
     return time.time()
 
 
@@ -127,15 +127,15 @@ def _parent(process: psutil.Process) -> psutil.Process | None:
 
 
 def _be_durable(configuration: Path) -> None:
-    """Every write is on the disk before it is answered: with `everysec` a write may wait two seconds for the fsync of
-    the last one, and a Redis that is killed then has forgotten a job that was accepted. And the file is never written
-    anew, for it is the journal of all that happened.
+    """Make Redis write to the disk before it answers, and never rewrite the append-only file, which is the journal.
+
+    With `everysec` a write may wait 2 s for the previous fsync; a Redis that is killed meanwhile loses an accepted job.
     """
     always = configuration.read_text().replace("appendfsync everysec", "appendfsync always")
     configuration.write_text(f"{always}auto-aof-rewrite-percentage 0\n")
 
 
 def _at(url: str, port: int) -> str:
-    """The same address but for its port."""
+    """The URL with another port."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{port}"))
