@@ -24,10 +24,7 @@ def scale_factor(spec: ModelSpec, diameter: float | None = None) -> float:
 
 
 def clustering_parameters(
-    spec: ModelSpec,
-    seed_threshold: float | None = None,
-    min_pixels: int | None = None,
-    diameter: float | None = None,
+    spec: ModelSpec, seed_threshold: float | None = None, min_pixels: int | None = None, diameter: float | None = None
 ) -> Clustering:
     """The clustering parameters for an image whose objects are `diameter` pixels wide.
 

@@ -1,7 +1,4 @@
-"""A model is a folder: `model.toml` (its spec), the weights, and `README.md` (its card).
-
-The name of the weights' file depends on the architecture. `registry` finds the folder of a model's name.
-"""
+"""A model is a folder: `model.toml` (its spec), the weights, and `README.md` (its card)."""
 
 from __future__ import annotations
 
