@@ -6,6 +6,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from celery.signals import worker_ready
+
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
 from maskq.producer.state.connections import Connections
@@ -66,8 +68,13 @@ class StageWorker:
             signal_return_jobs(worker.pool.info.get("processes", []))  # forked processes return their own
             self.runner.return_all_to_queue()
 
-        Reconciler(self.redis, self._ledger, settings.resend_s).start()
-        Dispatcher(self.redis, self._ledger).start()
+        threads = Reconciler(self.redis, self._ledger, settings.resend_s), Dispatcher(self.redis, self._ledger)
+
+        def start_threads(**_: object) -> None:  # once the pool has forked: a fork copies the locks that a thread holds
+            for thread in threads:
+                thread.start()
+
+        worker_ready.connect(start_threads, weak=False)
         limit_shutdown(settings.grace_s, return_all_jobs)
         worker.start()
         raise SystemExit(worker.exitcode)
