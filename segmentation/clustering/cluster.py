@@ -66,10 +66,7 @@ def warm_up() -> None:
 def _find_objects(
     foreground: Foreground, parameters: Clustering, comparisons_per_run: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The final state of each pixel, and each object's seed.
-
-    If `comparisons_per_run` is negative, pixels are sorted before the first seed.
-    """
+    """Each pixel's final state and each object's seed. If `comparisons_per_run` < 0, pixels are sorted at once."""
     x, y = foreground.embedding
     fields = x, y, foreground.precision[0], foreground.precision[-1]
     limits = parameters.min_pixels, parameters.min_unclustered

@@ -20,10 +20,7 @@ class CropSampler:
     """Draws augmented crops, each centred on a random object. Keeps all images in memory."""
 
     def __init__(self, data: list[Pair], spec: ModelSpec, size: int) -> None:
-        """Read all images; `size` is a crop's side, pixels.
-
-        Raises `InvalidDataset` if there is no object, and as `Pair.read` does.
-        """
+        """Read all images; `size`: side of a crop, pixels. Raises as `Pair.read`, or `InvalidDataset` if no object."""
         self.size, self.channels = size, spec.channel_count
         examples = [_read(pair, spec) for pair in data]
         self._images, self._labels = [image for image, _ in examples], [labels for _, labels in examples]
@@ -79,9 +76,8 @@ def _centres(labels: Labels) -> NDArray[np.float64]:
 
 def _scale(rng: np.random.Generator) -> NDArray[np.float64]:
     """(2,) random scale of rows and columns; in 30 % of the crops the two differ."""
-    size, stretch = np.exp(rng.uniform(np.log(0.6), np.log(1.7))), 1.0
-    if rng.random() < 0.3:
-        stretch = np.exp(rng.uniform(-0.35, 0.35))
+    size = np.exp(rng.uniform(np.log(0.6), np.log(1.7)))
+    stretch = np.exp(rng.uniform(-0.35, 0.35)) if rng.random() < 0.3 else 1.0
     return np.array([size * stretch, size / stretch])
 
 

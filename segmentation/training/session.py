@@ -92,7 +92,7 @@ class TrainingSession:
 
 
 def new_model_folder(out: Path, name: str) -> Path:
-    """The folder of a new or unfinished model `out/NAME`. Raises `ModelExists`, or `ValidationError` for its name."""
+    """The folder of a new or unfinished model `out/NAME`. Raises `ModelExists`; `ValidationError` for a bad name."""
     folder = out / ModelSpec(name=name).name
     if (folder / _CHECKPOINT).is_file():
         refuse_existing(out, name, 1, ignore=folder)
