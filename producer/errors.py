@@ -19,8 +19,6 @@
 Each class has the HTTP `status` that a gateway responds with; its docstring is the title of that response.
 """
 
-from __future__ import annotations
-
 from .schema import Failure
 
 

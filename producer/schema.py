@@ -1,7 +1,5 @@
 """The job schema: what a producer submits (`JobSpec`), observes (`JobStatus`) and receives (`Objects`)."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated

@@ -3,8 +3,6 @@
 An empty variable counts as unset.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Self

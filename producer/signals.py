@@ -1,7 +1,5 @@
 """Handling of the signals that stop a process."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Atomic file writes: a process that is killed leaves no partial file under the file's name."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

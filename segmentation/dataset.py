@@ -4,8 +4,6 @@ A data set is a folder with `images/` and `labels/`, whose files are paired by s
 background. An optional `index.csv` with the columns `id` (the stem) and `split` assigns images to splits.
 """
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,8 +10,6 @@
 Each message says what happened and what to do.
 """
 
-from __future__ import annotations
-
 
 class SegmentationError(Exception):
     """The root of this package's errors."""

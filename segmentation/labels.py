@@ -1,7 +1,5 @@
 """Label images as files: 16-bit PNG, or 32-bit TIFF beyond 65,535 objects."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

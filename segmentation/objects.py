@@ -4,8 +4,6 @@ The map is read once, column by column (COCO's order), into runs of equal labels
 runs. So the cost is linear in pixels and runs, and independent of the number of objects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 Imports only numpy, so that any process with pixels and labels can draw.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

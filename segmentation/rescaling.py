@@ -5,8 +5,6 @@ diameter in those images. If a job gives its objects' diameter, the image is als
 that the network sees objects of the size that it learnt. The model's parameters in pixels grow with the same ratio.
 """
 
-from __future__ import annotations
-
 from .clustering.cluster import Clustering
 from .errors import ImageTooLarge, InvalidDiameter
 from .models.spec import ModelSpec

@@ -1,7 +1,5 @@
 """Torch devices: choose one, classify its errors, ask for bfloat16."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The Celery app: two tasks, JSON only, acknowledged late, one message in hand per slot."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from celery import Celery

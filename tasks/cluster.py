@@ -1,7 +1,5 @@
 """The second stage: packed fields → labels and objects."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from maskq.producer.schema import JobStatus, MaskObject, Objects, Rle

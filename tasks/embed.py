@@ -1,7 +1,5 @@
 """The first stage: an image's bytes → packed foreground fields."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol

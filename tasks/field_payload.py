@@ -4,8 +4,6 @@ The header names the model that made the fields and how to read them. So both st
 whatever is published between them, and CPU workers need no models.
 """
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskq.segmentation.clustering.cluster import Clustering

@@ -1,7 +1,5 @@
 """The leases that this process holds: one thread renews them all, and learns which are lost or cancelled."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """Work that a process repeats in the background."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

@@ -7,8 +7,6 @@ A message can be lost: kombu's Redis transport pops it before it records that. A
 Every worker process runs a reconciler, one at a time under a lock: jobs come back as long as any worker lives.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable, Iterator

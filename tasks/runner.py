@@ -4,8 +4,6 @@ A message may come twice, late, or for a job that has ended. Only a granted clai
 finish the stage. The message is acknowledged in every case: the ledger sends another one if the stage must run again.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from typing import NoReturn, Protocol

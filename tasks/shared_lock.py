@@ -4,8 +4,6 @@ A job that a worker held when it died is a *suspect*: it may be what killed the 
 exclusively, so that no other job is in the process if that dies again.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 Off until `begin` is called. A span then costs a few microseconds, and otherwise next to nothing.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

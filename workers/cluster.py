@@ -3,8 +3,6 @@
 Run as `python -m maskq.workers.cluster`.
 """
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

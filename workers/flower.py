@@ -1,7 +1,5 @@
 """Flower on maskq's broker, read-only. Run as `python -m maskq.workers.flower ADDRESS PORT`."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -3,8 +3,6 @@
 Run as `python -m maskq.workers.gateway ADDRESS PORT`.
 """
 
-from __future__ import annotations
-
 import sys
 
 from maskq.producer.gateway.server import Server, serve

@@ -1,7 +1,5 @@
 """maskq's own programs: their command lines and environments."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """`maskq serve`, `stats`, `gc` and `dead`: for operators."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 from json import dumps

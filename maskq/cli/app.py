@@ -3,8 +3,6 @@
 Commands import what they need inside their functions, so `maskq submit` needs no torch and `maskq --help` is fast.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Any
 

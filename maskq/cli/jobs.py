@@ -1,7 +1,5 @@
 """`maskq submit`, `status` and `cancel`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from json import dumps
 from typing import Annotated, TypeVar

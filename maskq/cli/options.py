@@ -1,7 +1,5 @@
 """Options that several commands share, and the settings that some of them override."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """The tables of `maskq evaluate`. Imports the evaluation, so commands import this module inside a function."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

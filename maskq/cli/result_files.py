@@ -1,7 +1,5 @@
 """The files that `maskq run` and `maskq result` write: one per image and format, and `summary.json`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

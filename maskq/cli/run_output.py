@@ -1,7 +1,5 @@
 """The output of `maskq run`: result files, a progress bar, a line of JSON per image, and a summary."""
 
-from __future__ import annotations
-
 import time
 from json import dumps
 from pathlib import Path

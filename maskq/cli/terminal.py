@@ -1,7 +1,5 @@
 """Standard output, standard error, and what is shown while processes start and images are run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from rich.console import Console

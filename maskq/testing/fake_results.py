@@ -1,7 +1,5 @@
 """Label images and objects for results that no network computes."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable
 from itertools import pairwise

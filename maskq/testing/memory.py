@@ -1,7 +1,5 @@
 """The state behind a `FakeClient`: a ledger and a payload store in this process's memory."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

@@ -6,8 +6,6 @@
 The result has `labels`, an array, and `objects`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

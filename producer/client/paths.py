@@ -1,7 +1,5 @@
 """Expands files, folders and globs to image files, and names their results."""
 
-from __future__ import annotations
-
 import glob
 from collections import Counter
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What the routes share: the gateway's state and the checks of parameters, as FastAPI dependencies, and jobs' paths."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field

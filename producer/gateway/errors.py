@@ -1,7 +1,5 @@
 """Errors that only the gateway raises. The first line of a class's docstring is its title in responses."""
 
-from __future__ import annotations
-
 from ..errors import MaskqError
 
 

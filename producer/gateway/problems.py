@@ -1,7 +1,5 @@
 """Error responses: each is a problem details document, `application/problem+json` (RFC 9457)."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

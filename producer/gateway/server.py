@@ -1,7 +1,5 @@
 """The gateway's process, `maskq serve`."""
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections.abc import Callable, Iterator

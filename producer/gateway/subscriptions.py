@@ -1,7 +1,5 @@
 """Subscriptions to job events over Redis pub/sub: a request that waits for a job occupies no thread."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 

@@ -1,7 +1,5 @@
 """Celery's configuration: one for every app that shares the broker."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from .routing import PRIORITIES

@@ -1,7 +1,5 @@
 """A broker's statistics in Prometheus' text format."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest

@@ -1,7 +1,5 @@
 """The names of Redis keys and channels. `ledger/KEYS.md` describes each: its type, its writers, its end."""
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 #: One Redis command: its name and its arguments.

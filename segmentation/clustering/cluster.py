@@ -10,8 +10,6 @@ Seeds are sorted in portions, best first: when the next portion is due, most of 
 need no sorting.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

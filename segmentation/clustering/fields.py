@@ -12,8 +12,6 @@ can change the order of seeds whose logits agree to three digits, and the object
 thousandth of an object's margin.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 

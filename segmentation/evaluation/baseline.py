@@ -1,7 +1,5 @@
 """The baseline for comparisons: segmentation without learning, with scikit-image."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 from skimage.feature import peak_local_max

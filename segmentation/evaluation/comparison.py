@@ -1,7 +1,5 @@
 """Draw a segmentation's errors: the image, the truth and the prediction, side by side."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 

@@ -1,7 +1,5 @@
 """A model as `maskq evaluate` runs it: with the options of a job, next to a baseline, and with tuned parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

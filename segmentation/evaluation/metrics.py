@@ -4,8 +4,6 @@ AP here is TP / (TP + FP + FN), as in the 2018 Data Science Bowl, StarDist and E
 precision-recall curve. If the truth and the prediction have no objects, every rate is 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from itertools import islice

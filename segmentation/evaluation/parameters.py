@@ -1,7 +1,5 @@
 """Store clustering parameters in a model's `model.toml`, keeping the file's comments and formatting."""
 
-from __future__ import annotations
-
 import tempfile
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Score methods on labelled images, and draw the images on which they err most."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

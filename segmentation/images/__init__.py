@@ -1,7 +1,5 @@
 """The only place that decodes images: untrusted bytes → an array of pixels, or a typed error."""
 
-from __future__ import annotations
-
 from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, TruncatedImage
 from . import npy, tiff

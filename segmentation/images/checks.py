@@ -1,7 +1,5 @@
 """The size limits of images, and the checks and the orientation that all formats share."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ libjpeg visits the whole picture in every scan, and a scan can be as short as fo
 which can be as short as four bytes, and reads each byte between segments.
 """
 
-from __future__ import annotations
-
 import re
 
 from ..errors import NotAnImage

@@ -1,7 +1,5 @@
 """Read NumPy arrays without unpickling."""
 
-from __future__ import annotations
-
 import io
 import math
 

@@ -1,7 +1,5 @@
 """Read PNG, JPEG, BMP and WebP with Pillow."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Check a PNG's structure, and read PNGs of several 16-bit channels, which Pillow would reduce to 8 bits."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Read TIFF and BigTIFF of one page: checks the tags first, then decodes the pixels with tifffile."""
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Import a network from elsewhere as a model's folder: a published checkpoint, or an exported program."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass

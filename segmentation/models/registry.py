@@ -6,8 +6,6 @@ locations come before the package. `NAME` means the highest version in the first
 listings; it never becomes a path.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import time

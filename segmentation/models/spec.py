@@ -1,7 +1,5 @@
 """A model is a folder: `model.toml` (its spec), the weights, and `README.md` (its card)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tomllib

@@ -1,7 +1,5 @@
 """Storage locations of models: a folder on this machine, or an fsspec URL (`s3://bucket/models`)."""
 
-from __future__ import annotations
-
 import errno
 import warnings
 from collections.abc import Iterator

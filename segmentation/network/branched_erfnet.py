@@ -1,7 +1,5 @@
 """Branched ERFNet: one encoder, two decoders (Neven et al. 2019, section 3.4; Romera et al. 2018)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

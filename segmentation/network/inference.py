@@ -5,8 +5,6 @@ tenth of the raw fields is copied back. Its copies use two streams of their own:
 is copied in and the previous one is copied back. On a CPU, numpy compacts the fields in half the time that torch takes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias

@@ -10,8 +10,6 @@
    image afterwards. The network does not see the padding that a batch adds to this (`shape_buckets`).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal
 

@@ -7,8 +7,6 @@ the microscopy version differ in shapes only: input channels and bandwidths. Blo
 al. 2018).
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Resize an image for the network, and sample its fields at the image's pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -9,8 +9,6 @@ long as wide at most, because images are, and because each further shape costs f
 39 buckets up to 2048×2048, 4 megapixels. Larger images are rare and costly: their sides grow by a sixteenth at most.
 """
 
-from __future__ import annotations
-
 #: Sides of an input are multiples of this, because the network halves an image three times.
 STRIDE = 8
 _SIDES = (128, 192, 256, 360, 520, 704, 1040, 1392, 2048)

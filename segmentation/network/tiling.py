@@ -8,8 +8,6 @@ times. All tiles of an image have the same shape, for cudnn's search and for bat
 The fields are stitched, packed tile by tile; the clustering then runs once over all of them, so there are no seams.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product

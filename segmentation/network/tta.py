@@ -1,7 +1,5 @@
 """Test-time augmentation: average the network's fields over the eight symmetries of the square."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

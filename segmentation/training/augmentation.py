@@ -1,7 +1,5 @@
 """Training crops: centred on objects, with random rotation, flip, scale and intensity."""
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np

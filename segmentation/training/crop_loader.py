@@ -6,8 +6,6 @@ processes it gave 510 crops of 160² per second instead of 910, and 210 of 256²
 /dev/shm, which has only 64 MB in a container.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 import signal

@@ -1,7 +1,5 @@
 """The training log: one row per step as `log.csv`, and the loss and validation curves as `curves.png`."""
 
-from __future__ import annotations
-
 import csv
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The three-term loss of Neven et al. 2019 (equations 5 to 11), its Lovász term in windows, vectorised over objects."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A training in a model's folder: its preparation, and a loop that writes the best model, a log and checkpoints."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The training loop: object-centred crops, the three-term loss, AdamW with a decaying rate, averaged weights."""
 
-from __future__ import annotations
-
 import copy
 import json
 import time

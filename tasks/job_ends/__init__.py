@@ -8,8 +8,6 @@ To add a hook (a webhook, a metric), write a file beside `log_line.py` and name 
 work belongs on a queue.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 

@@ -1,7 +1,5 @@
 """Calls the hooks for every job that has ended."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """A log line for every job's end."""
 
-from __future__ import annotations
-
 import logging
 
 from maskq.producer.state.ledger import JobEnd, Ledger

@@ -5,8 +5,6 @@ succeeded) at the next turn of its event loop. Under load that is one message fo
 of the time of the process that feeds the CPU workers.
 """
 
-from __future__ import annotations
-
 import logging
 from functools import partial
 from typing import Any

@@ -5,8 +5,6 @@ SIGTERM (Celery's cold shutdown), the jobs still in hand return to the queue as 
 ends.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """A Celery worker that runs one stage, with maskq's consumer, logging, background threads and shutdown."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The interface between an executor and the code that runs batches, with its errors."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 

@@ -5,8 +5,6 @@ its batch is full, or it has waited long enough, or nothing is on its way that c
 batch of another key may go. So once an input has waited `wait_s` seconds, only batches with older inputs go before it.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Runs images on a CPU: as many at once as there are cores, or one alone on all cores."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

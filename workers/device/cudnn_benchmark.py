@@ -17,8 +17,6 @@ what `auto` may lose beyond the bound.
 The caller measures the times: this module is independent of torch.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass

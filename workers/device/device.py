@@ -1,7 +1,5 @@
 """The device of a process, as the embed task uses it: models, and the executor that runs them."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

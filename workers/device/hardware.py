@@ -3,8 +3,6 @@
 `python -m maskq.workers.device.hardware` prints the GPUs that torch finds as JSON.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -5,8 +5,6 @@ a process's own lanes are entered, not those it has taken: so all processes that
 the lane's own process is back.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Counts what a device process does, and publishes the counters for `maskq stats` and Flower."""
 
-from __future__ import annotations
-
 import json
 import logging
 import threading

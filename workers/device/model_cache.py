@@ -1,7 +1,5 @@
 """The models that a device process has loaded: an LRU cache, bounded by memory."""
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 

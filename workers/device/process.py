@@ -4,8 +4,6 @@ The supervisor runs `python -m maskq.workers.device.process cpu=off`, with an en
 (CUDA_VISIBLE_DEVICES has to be set before torch is imported).
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ Both runners count and time the batches. A batch's time is, on a GPU, the networ
 the time from the start of the batch to its end.
 """
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """TCP ports on loopback for the stack's services."""
 
-from __future__ import annotations
-
 import errno
 import socket
 from collections.abc import Container

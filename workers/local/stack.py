@@ -1,7 +1,5 @@
 """The embedded stack: device workers, a CPU worker, a private Redis if needed, Flower and the gateway on request."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import tempfile

@@ -4,8 +4,6 @@ The process reports that it is ready, and from then on, once a second, that it i
 socket closes and the process ends itself.
 """
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

@@ -1,7 +1,5 @@
 """Log files that stay small: one per process, and one for the supervisor's own messages."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """A supervised process: the program to run, and the operating system's process that runs it now."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

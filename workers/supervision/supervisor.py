@@ -1,7 +1,5 @@
 """Starts processes, restarts those that end or fall silent, and stops them all."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import subprocess

@@ -3,8 +3,6 @@
 To add a format, write a module that defines its `FORMAT`, and register it in `FORMATS`.
 """
 
-from __future__ import annotations
-
 from . import labels, objects, overlay
 from .result_format import ResultFormat
 

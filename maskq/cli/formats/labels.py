@@ -1,7 +1,5 @@
 """Labels: a 16-bit PNG, or a 32-bit TIFF beyond 65,535 objects."""
 
-from __future__ import annotations
-
 from maskq.producer.client.job import Result
 from maskq.segmentation.labels import suffix
 

@@ -1,7 +1,5 @@
 """Objects: one JSON document with the image's size, the model, the timings and every object."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

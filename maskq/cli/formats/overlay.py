@@ -1,7 +1,5 @@
 """Overlay: the image in 8 bits as a PNG, each object tinted and outlined in a colour of its own."""
 
-from __future__ import annotations
-
 import io
 import sys
 

@@ -1,7 +1,5 @@
 """What a result format is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

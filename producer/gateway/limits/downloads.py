@@ -1,7 +1,5 @@
 """Sends stored results as response bodies, unparsed and with back-pressure, and limits the memory they occupy."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

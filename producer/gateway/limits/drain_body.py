@@ -1,7 +1,5 @@
 """Drains the request body before an error response; otherwise TCP resets and the client never sees the response."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 

@@ -2,8 +2,6 @@
 body, and for the client to read the last of a response, even on a connection that it has closed.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import TypeAlias
 

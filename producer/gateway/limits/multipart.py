@@ -1,7 +1,5 @@
 """Multipart request bodies: one file in the field `file`, and text fields, all of limited size."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 

@@ -1,7 +1,5 @@
 """Minimum throughput of a body: a timeout that grows with the bytes transferred stops clients that trickle forever."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

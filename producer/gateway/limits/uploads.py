@@ -1,7 +1,5 @@
 """Receives images from request bodies in chunks, within limits that hold whatever the headers say."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field

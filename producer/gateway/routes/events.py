@@ -1,7 +1,5 @@
 """Server-sent events: a job's states as it enters them."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import AsyncGenerator

@@ -1,7 +1,5 @@
 """Routes for load balancers and Prometheus: /healthz, /readyz, /metrics."""
 
-from __future__ import annotations
-
 import anyio
 from fastapi import APIRouter, Response
 

@@ -1,7 +1,5 @@
 """Routes that submit, query and cancel jobs."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated, Any
 

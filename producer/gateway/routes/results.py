@@ -1,7 +1,5 @@
 """Routes that return a job's result: objects as JSON, labels as an image file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Annotated, Any

@@ -6,8 +6,6 @@ died comes back when the lease runs out. A transition that leaves a job waiting 
 crash can come between the two. A transition and its payloads share one round trip if the payload store is this Redis.
 """
 
-from __future__ import annotations
-
 from .claims import Claim, Claims, Granted, StageResult
 from .endings import JobEnd, Outbox
 from .records import Cancellations

@@ -1,7 +1,5 @@
 """The workers' transitions: a stage is claimed, kept, and finished, failed, released or returned to its queue."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The outbox of ended jobs: a job's end is written there by the transition that ends it, so that none is missed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import cast
 

@@ -1,7 +1,5 @@
 """The reconciler's transitions: what has to happen to jobs without anyone asking for it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import cast
 

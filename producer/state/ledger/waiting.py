@@ -3,8 +3,6 @@
 `wait_steps` decides what to do when; the waiter below does it with blocking calls, and the gateway with asyncio.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import threading

@@ -3,8 +3,6 @@
 A new architecture is one file in this folder and one entry in `ARCHITECTURES`.
 """
 
-from __future__ import annotations
-
 from .architecture import Architecture
 from .branched_erfnet import BRANCHED_ERFNET
 from .exported_program import EXPORTED_PROGRAM

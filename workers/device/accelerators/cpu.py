@@ -1,7 +1,5 @@
 """The CPU: no batches; every image runs at its own shape."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from .base import Accelerator, DeviceExecutor, ExecutorOptions

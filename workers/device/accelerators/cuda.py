@@ -1,7 +1,5 @@
 """NVIDIA GPUs: batches of images that are padded to bucket shapes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from .base import Accelerator, DeviceExecutor, ExecutorOptions, Gpu
