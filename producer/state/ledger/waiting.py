@@ -78,7 +78,7 @@ class Waiting(Records):
     def close(self) -> None:
         """Close the ledger's own connections."""
         if "_no_retry" in vars(self):
-            self._no_retry._redis.close()
+            self._no_retry._redis.connection_pool.disconnect()
 
     @cached_property
     def _no_retry(self) -> Self:
