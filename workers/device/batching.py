@@ -20,7 +20,7 @@ _MAX_KEYS = 1024
 
 @dataclass(frozen=True)
 class BatchKey(Generic[Model]):
-    """What the inputs of a batch have in common."""
+    """The properties that all inputs of a batch share."""
 
     #: The loaded model: the job's own, so that no other replaces it while the job runs.
     model: Model
@@ -51,7 +51,7 @@ class BatchLimits:
 
 @dataclass
 class _KeyStats:
-    """What is known of a key."""
+    """The record of a key."""
 
     #: Maximum number of inputs in a batch as far as memory is concerned.
     limit: int

@@ -47,7 +47,7 @@ class SearchMode(Enum):
 
 @dataclass
 class _Shape:
-    """What is known of one shape."""
+    """The record of one shape."""
 
     #: Total time of its batches without the search, seconds, and the shortest of them.
     off_s: float = 0.0

@@ -1,4 +1,4 @@
-"""What a result format is."""
+"""The interface of a result format."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

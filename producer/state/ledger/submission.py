@@ -15,7 +15,7 @@ from .records import Records, unknown
 
 
 class Submission(Records):
-    """What producers do with jobs."""
+    """The producers' transitions."""
 
     def create(
         self,

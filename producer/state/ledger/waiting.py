@@ -46,7 +46,7 @@ def wait_steps(timeout_s: float | None) -> Generator[float | None, bool, None]:
 
 
 class Waiting(Records):
-    """What clients do with jobs."""
+    """Waits of clients."""
 
     def __init__(self, *arguments: Any, **config: Any) -> None:
         super().__init__(*arguments, **config)

@@ -1,4 +1,4 @@
-"""What maskq has to know about a network architecture to load, run, train and import models of it."""
+"""A network architecture: how its models are loaded, run, trained and imported."""
 
 from __future__ import annotations
 
