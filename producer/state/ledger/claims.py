@@ -32,7 +32,7 @@ class Granted:
 
 @dataclass(frozen=True)
 class StageResult:
-    """The result of a stage."""
+    """What a stage produced."""
 
     #: One line for people; Flower shows it as the task's result.
     summary: str
@@ -43,7 +43,7 @@ class StageResult:
 
 
 class Claims(Records):
-    """The workers' transitions. A method returns False if the claim no longer holds the stage."""
+    """What workers do with jobs. A method returns False if the claim no longer holds the stage."""
 
     def claim(self, claim: Claim, reads: Payload | None = None, worker: str = "") -> Granted | str:
         """Claim a stage, and read a payload in the same round trip.

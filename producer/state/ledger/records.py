@@ -1,4 +1,4 @@
-"""Reads of job records, without transitions."""
+"""What the ledger knows: reads of job records, without transitions."""
 
 from __future__ import annotations
 
