@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from maskq.producer.client.client import Client
 from maskq.producer.errors import InvalidJob
@@ -167,7 +167,7 @@ def _show(jobs: list[str] | None, reason: str | None, older: float | None, as_js
     if as_json:
         _print_json(letters)
         return status
-    table = Table(Column("job", min_width=32), "image", "model", "died", "error")
+    table = Table("job", "image", "model", "died", "error")
     for job in letters:
         error = job.error.message if job.error else ""
         table.add_row(job.id, escape(job.spec.name), job.spec.model, _clock(job.times[State.DEAD]), escape(error))

@@ -5,7 +5,7 @@ from json import dumps
 from typing import Annotated, TypeVar
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from maskq.producer.client.client import Client
 from maskq.producer.client.paths import expand
@@ -70,7 +70,7 @@ def submit(
 def status(jobs: JobIds, as_json: Json = False) -> int:
     """Show the state of jobs. Exit status 1 if one ended without a result, or is unknown."""
     failed = 0
-    table = Table(Column("job", min_width=32), "image", "model", "state", "seconds", "error")
+    table = Table("job", "image", "model", "state", "seconds", "error")
     with connect() as client:
         for job_id in jobs:
             if (job := _unless_unknown(client.job(job_id).status)) is None:
