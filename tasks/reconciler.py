@@ -38,6 +38,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Run in the background until `stop`, or until the process ends."""
+        self._last_round = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:

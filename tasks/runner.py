@@ -98,7 +98,7 @@ class StageRunner:
         self._leases.return_all_to_queue()
 
     def _in_turn(self, claim: Claim, granted: Granted) -> str:
-        """Run the job beside others, or alone if it is a suspect."""
+        """Run the job together with others, or alone if it is a suspect."""
         suspect = granted.job.suspect
         waits = not self._lock.free(exclusive=suspect)
         if waits:

@@ -38,7 +38,7 @@ def span(name: str, **arguments: Any) -> Iterator[None]:
 
 
 def spent(name: str, seconds: float, **arguments: Any) -> None:
-    """Record a span of the calling thread that took so many seconds and ends now."""
+    """Record a span of the calling thread that took `seconds` and ends now."""
     if _folder is not None:
         now = time.monotonic_ns()
         _write(name, now - round(1e9 * seconds), now, arguments)

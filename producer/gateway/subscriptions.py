@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from ..errors import BrokerUnavailable
 from ..state.connections import broker_errors
 from ..state.keys import job_key
 from ..state.ledger.waiting import ANSWER_S, wait_steps
@@ -43,10 +44,12 @@ class Subscriptions:
             raise GatewayBusy(f"{self.count} requests wait for jobs, which is the limit; try again later")
         self.count += 1
         try:
-            async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            async with self._redis.pubsub() as pubsub:
                 with broker_errors():
                     await pubsub.subscribe(job_key(job_id))
-                    await pubsub.get_message(timeout=ANSWER_S)  # the confirmation: no later event is missed
+                    confirmation = await pubsub.get_message(timeout=ANSWER_S)
+                if confirmation is None:  # without it, an event could be missed
+                    raise BrokerUnavailable(f"Redis has not confirmed a subscription for {ANSWER_S:g} s")
                 yield self._changes(pubsub, seconds)
         finally:
             self.count -= 1

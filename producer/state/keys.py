@@ -15,6 +15,8 @@ ACTIVE, LEASES, DELAYED, EXPIRING, DEAD, KEPT = (
 CANCELLED = f"{PREFIX}cancelled"
 #: A stream, the outbox of ended jobs: `job_id` and `state`.
 ENDINGS = f"{PREFIX}endings"
+#: The number of ends that the outbox holds, about: beyond it, if no worker dispatches them, the oldest are dropped.
+MAX_ENDINGS = 100_000
 #: Strings: the locks under which one process at a time reconciles, and dispatches the outbox.
 RECONCILER_LOCK, DISPATCHER_LOCK = f"{PREFIX}reconciler", f"{PREFIX}dispatcher"
 #: A hash of the device processes: node name → JSON of its counters and of `time`, seconds since 1970 by Redis's clock.

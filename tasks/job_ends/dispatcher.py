@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from redis import Redis
+from redis.exceptions import LockError
 
 from maskq.producer.state.keys import DISPATCHER_LOCK
 from maskq.producer.state.ledger import JobEnd, Ledger
@@ -15,12 +17,15 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two rounds.
 _INTERVAL_S = 1.0
-#: The lock is held for at most this long; a process that dies in a round delays the next one by it (milliseconds).
-_LOCK_MS = 30_000
+#: The lock's duration (seconds); it is renewed between rounds. A process that dies in a round delays the next by it.
+_LOCK_S = 30.0
 
 
 class Dispatcher:
-    """Reads the outbox about once a second, in a thread of its own; one process at a time does, under a lock."""
+    """Reads the outbox about once a second, in a thread of its own; under a lock, one process at a time.
+
+    A round of hooks that takes longer than the lock lasts may overlap with another process's: an end then comes twice.
+    """
 
     def __init__(self, redis: Redis, ledger: Ledger, hooks: Sequence[Hook] = HOOKS) -> None:
         self._redis, self._ledger, self._hooks = redis, ledger, hooks
@@ -35,13 +40,15 @@ class Dispatcher:
         self._thread.stop()
 
     def _take_turn(self) -> None:
-        if not self._redis.set(DISPATCHER_LOCK, "1", nx=True, px=_LOCK_MS):
+        lock = self._redis.lock(DISPATCHER_LOCK, timeout=_LOCK_S)
+        if not lock.acquire(blocking=False):
             return
         try:
             while self.run_round():
-                self._redis.pexpire(DISPATCHER_LOCK, _LOCK_MS)
+                lock.reacquire()  # raises if another process has it by now: then the rest is that one's
         finally:
-            self._redis.delete(DISPATCHER_LOCK)
+            with suppress(LockError):
+                lock.release()
 
     def run_round(self) -> int:
         """Call the hooks for the ends in the outbox and remove them; returns their number."""

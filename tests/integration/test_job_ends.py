@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from redis import Redis
 
@@ -82,12 +84,49 @@ def test_ends_are_dispatched_in_the_background_by_one_process_at_a_time(redis: R
     assert (redis.xlen("maskq:endings"), redis.exists("maskq:dispatcher")) == (0, 0)
 
 
-def test_the_outbox_is_bounded(redis: Redis) -> None:
-    ledger = Ledger(redis, max_queued=200)
+def test_the_outbox_is_bounded(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskq.producer.state.keys.MAX_ENDINGS", 200)
+    ledger = Ledger(redis)
     for n in range(1000):
         ledger.create(f"job{n}", JobSpec(), None)
         ledger.cancel(f"job{n}")
     assert 200 <= redis.xlen("maskq:endings") <= 400
+
+
+def test_slow_hooks_run_in_one_process_at_a_time_while_the_lock_is_renewed(
+    redis: Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskq.tasks.job_ends.dispatcher._LOCK_S", 2.0)
+    running, most = [0], [0]
+
+    def slow(*_: object) -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        threading.Event().wait(0.01)
+        running[0] -= 1
+
+    for n in range(250):
+        ledger.create(f"job{n}", JobSpec(), None)
+        ledger.cancel(f"job{n}")
+    dispatchers = [Dispatcher(redis, ledger, [slow]) for _ in range(4)]
+    for dispatcher in dispatchers:
+        dispatcher.start()
+    until(lambda: redis.xlen("maskq:endings") == 0)
+    for dispatcher in dispatchers:
+        dispatcher.stop()
+    assert most == [1]
+
+
+def test_an_entry_that_cannot_be_read_is_logged_and_removed(
+    redis: Redis, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.xadd("maskq:endings", {"job_id": "x", "state": "archived"})
+    ledger.create("job", JobSpec(), None)
+    ledger.cancel("job")
+    ends: list[JobEnd] = []
+    assert Dispatcher(redis, ledger, [lambda end, _: ends.append(end)]).run_round() == 1
+    assert [end.job_id for end in ends] == ["job"] and redis.xlen("maskq:endings") == 0
+    assert "archived" in caplog.text
 
 
 def test_a_line_is_logged_for_each_end(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:

@@ -738,3 +738,10 @@ def test_a_clock_that_was_set_back_puts_no_job_where_no_one_looks(redis: Redis) 
     redis.hset("maskq:job:job", "time:queued", redis.time()[0] + 1000)
     ledger.return_to_queue(Claim("job", Stage.EMBED, "one"))
     assert {text(key) for key in redis.keys("embed*")} <= set(message_lists())
+
+
+def test_a_bound_may_be_infinite_or_huge(redis: Redis) -> None:
+    ledger = Ledger(redis, age_s=float("inf"), max_queued=(1 << 63) - 1, max_queued_bytes=(1 << 63) - 1)
+    ledger.create("job", JobSpec(priority=0), None)
+    done(ledger, "job")
+    assert ledger.state("job") is State.DONE

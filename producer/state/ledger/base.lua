@@ -5,7 +5,7 @@
 -- ARGV[3…] the transition's own arguments, which its function names
 --
 -- Two tables stand before this part; `script.py` writes them:
--- names    prefix, keys, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage
+-- names    prefix, keys, max_endings, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage
 --          has lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values
 -- config   the fields of `LedgerConfig`
 local job, id = KEYS[1], ARGV[2]

@@ -32,7 +32,7 @@ class Granted:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage produced."""
+    """The result of a stage."""
 
     #: One line for people; Flower shows it as the task's result.
     summary: str
@@ -43,7 +43,7 @@ class StageResult:
 
 
 class Claims(Records):
-    """What workers do with jobs. A method returns False if the claim no longer holds the stage."""
+    """The workers' transitions. A method returns False if the claim no longer holds the stage."""
 
     def claim(self, claim: Claim, reads: Payload | None = None, worker: str = "") -> Granted | str:
         """Claim a stage, and read a payload in the same round trip.

@@ -1,11 +1,14 @@
-"""The outbox of ended jobs: a job's end is written there by the transition that ends it, so that none is missed."""
+"""The outbox of ended jobs: the transition that ends a job writes its end there, so no crash comes between the two."""
 
+import logging
 from dataclasses import dataclass
 from typing import cast
 
 from ...schema import State
 from ..keys import ENDINGS
 from .script import LedgerScript
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,22 @@ class JobEnd:
 
 
 class Outbox(LedgerScript):
-    """Reads the outbox. It holds `max_queued` ends at most: beyond that the oldest are dropped."""
+    """Reads the outbox, which holds about `keys.MAX_ENDINGS` ends: beyond that the oldest are dropped."""
 
-    def ends(self, limit: int = 1000) -> list[JobEnd]:
-        """The oldest ends that nobody has acknowledged, `limit` at most."""
+    def ends(self, limit: int = 100) -> list[JobEnd]:
+        """The oldest ends that nobody has acknowledged, `limit` at most.
+
+        An entry that can't be read (of another version of maskq, perhaps) is logged and removed.
+        """
         entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", self._redis.xrange(ENDINGS, count=limit))
-        return [
-            JobEnd(entry.decode(), fields[b"job_id"].decode(), State(fields[b"state"].decode()))
-            for entry, fields in entries
-        ]
+        ends = []
+        for entry, fields in entries:
+            try:
+                ends.append(JobEnd(entry.decode(), fields[b"job_id"].decode(), State(fields[b"state"].decode())))
+            except (KeyError, ValueError) as error:
+                log.error("an end in the outbox can't be read: %r (%r)", fields, error)
+                self._redis.xdel(ENDINGS, entry)
+        return ends
 
     def acknowledge(self, ends: list[JobEnd]) -> None:
         """Remove ends from the outbox."""

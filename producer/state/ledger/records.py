@@ -1,4 +1,4 @@
-"""What the ledger knows: reads of job records, without transitions."""
+"""Reads of job records, without transitions."""
 
 from __future__ import annotations
 

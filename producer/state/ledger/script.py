@@ -6,6 +6,7 @@ Python. The script begins with them, as Lua tables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -82,7 +83,8 @@ class LedgerScript:
     ) -> list[Any]:
         """Run commands and then a transition in one round trip; returns all answers, errors of commands included.
 
-        If `atomic`, a command that fails undoes the transition too. Raises the transition's error.
+        If `atomic`, a command that Redis refuses (for want of memory) keeps the transition from running. Raises the
+        transition's error.
         """
         from redis.exceptions import NoScriptError
 
@@ -94,7 +96,7 @@ class LedgerScript:
                 pipe.execute_command(*command)  # type: ignore[no-untyped-call]
             pipe.evalsha(self._script.sha, 1, job_key(job_id), *cast(Any, (transition, job_id, *arguments)))
             answers = pipe.execute(raise_on_error=False)
-        if isinstance(answers[-1], NoScriptError):  # Redis has restarted; running the commands twice does no harm
+        if isinstance(answers[-1], NoScriptError):  # Redis has restarted; the commands have run
             answers[-1] = self._run_script(transition, job_id, *arguments)
         if isinstance(answers[-1], Exception):
             raise answers[-1]
@@ -117,6 +119,7 @@ def shared_names(database: int) -> dict[str, Any]:
     return {
         "prefix": keys.PREFIX,
         "keys": {name: getattr(keys, name.upper()) for name in _SHARED_KEYS},
+        "max_endings": keys.MAX_ENDINGS,
         "events": keys.EVENTS.format(database),
         "stage_of": {str(state): str(stage) for stage in Stage for state in (stage.waiting, stage.working)},
         "waiting": {str(stage): str(stage.waiting) for stage in Stage},
@@ -142,4 +145,6 @@ def to_lua(value: object) -> str:
         return "{" + ", ".join(map(to_lua, value)) + "}"
     if isinstance(value, str):
         return '"' + "".join(char if char.isalnum() else f"\\{ord(char):03}" for char in value) + '"'
+    if value == math.inf:
+        return "math.huge"
     return "nil" if value is None else str(value).lower()

@@ -57,10 +57,10 @@ local function end_as(final)
   redis.call('EXPIRE', job, retention)
   redis.call('UNLINK', counted_key(id))
   keep_names(retention) -- an idempotency key means its job however that ended
-  if same and redis.call('GET', same) == id then -- but a job like one that failed is tried anew
+  if same and redis.call('GET', same) == id then -- but a job that failed is not reused
     if final == names.state.done then redis.call('EXPIRE', same, retention) else redis.call('DEL', same) end
   end
-  redis.call('XADD', keys.endings, 'MAXLEN', '~', config.max_queued, '*', 'job_id', id, 'state', final)
+  redis.call('XADD', keys.endings, 'MAXLEN', '~', names.max_endings, '*', 'job_id', id, 'state', final)
 end
 
 -- Enter a state. `how` says how a waiting job gets to its queue: nil by its line, 'again' at once, or a number of

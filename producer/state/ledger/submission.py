@@ -15,7 +15,7 @@ from .records import Records, unknown
 
 
 class Submission(Records):
-    """What producers do with jobs."""
+    """The producers' transitions."""
 
     def create(
         self,
@@ -34,9 +34,9 @@ class Submission(Records):
         same `key` however it ended, stands for this one, whose image is then dropped. Safe to repeat if the answer was
         lost. Raises `QueueFull`, `StoreFull`.
         """
-        self._store.check_room(len(image or b""))
-        put = self._put_image(job_id, image)
         try:
+            self._store.check_room(len(image or b""))
+            put = self._put_image(job_id, image)
             with redis_full_as_store_full():
                 entered = self._enter(_new_job(job_id, spec, shape, len(image or b""), same, key), job_id, put)
         except (QueueFull, StoreFull):

@@ -42,7 +42,7 @@ class Sweeps(Records):
     def purge(self, job_id: str) -> None:
         """Delete a job whose retention time is over.
 
-        Payloads go first: if the store fails, the record stays and the next sweep tries again.
+        Payloads go first: if the store raises, the record stays and the next sweep tries again.
         """
         for kind in Payload:
             self._store.drop(job_id, kind)

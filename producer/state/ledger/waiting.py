@@ -46,7 +46,7 @@ def wait_steps(timeout_s: float | None) -> Generator[float | None, bool, None]:
 
 
 class Waiting(Records):
-    """What clients do with jobs."""
+    """Waits of clients."""
 
     def __init__(self, *arguments: Any, **config: Any) -> None:
         super().__init__(*arguments, **config)
@@ -78,7 +78,7 @@ class Waiting(Records):
     def close(self) -> None:
         """Close the ledger's own connections."""
         if "_no_retry" in vars(self):
-            self._no_retry._redis.close()
+            self._no_retry._redis.connection_pool.disconnect()
 
     @cached_property
     def _no_retry(self) -> Self:
