@@ -2,10 +2,14 @@
 
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+#: A channel's number, from 1, or its name.
+ChannelChoice = (
+    Annotated[int, Field(strict=True, ge=1, le=10_000)] | Annotated[str, Field(min_length=1, max_length=100)]
+)
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?$")]
 
 
@@ -68,6 +72,30 @@ class Options(_Frozen):
     """Test-time augmentation: average the network's output over all eight turns and flips, at eight times the cost."""
     diameter: float | None = Field(default=None, gt=0, le=100_000)
     """Typical diameter of the objects, pixels: the image is resized so that it matches that of the training images."""
+    channels: ChannelChoice | tuple[ChannelChoice, ...] | None = None
+    """The channel or channels to segment, by number from 1 or by name. Required if they are neither grey nor RGB."""
+    composite: Literal["mean", "max"] | None = None
+    """How several chosen channels become one: each is normalised, then their mean or maximum is taken."""
+    planes: str | None = Field(
+        default=None, pattern=r"^(all|(max|mean)(:[0-9]+-[0-9]+)?|[0-9]+(-[0-9]+)?)$", max_length=32
+    )
+    """The planes of a stack: `all`, a number or range from 1 (`3-10`), or a projection (`max`, `mean`, `max:3-10`)."""
+    link: Literal["iou"] | None = None
+    """Join the objects of consecutive planes whose intersection over union is at least `link_threshold`."""
+    link_threshold: float = Field(default=0.25, gt=0, le=1)
+    """Minimum intersection over union of two objects that `link` joins."""
+    axes: str | None = Field(default=None, pattern=r"^[TZCYXS]{2,5}$")
+    """The axes of a NumPy array, slowest first, such as `CYX`; the default is `YX` or `YXS`."""
+    scene: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Which image of a file with several, from 1."""
+    level: int | None = Field(default=None, ge=0, le=64)
+    """The level of a pyramid: 0 is the full image."""
+    resolution: float | None = Field(default=None, gt=0, le=10_000)
+    """Micrometres per pixel at which to read a slide or pyramid; the next finer level is resized to it."""
+    region: Literal["tissue"] | tuple[int, int, int, int] | None = None
+    """A part of a slide: x, y, width, height in pixels of the full image; or `tissue`, where tissue is found."""
+    nan_as_background: bool = False
+    """Take NaN and infinite pixels of a float image as background, instead of refusing the image."""
 
 
 class Limits(_Frozen):
@@ -119,6 +147,14 @@ class Attempt(_Frozen):
     """Time of the failure, seconds since 1970 by the broker's clock."""
 
 
+class PlaneCounts(_Frozen):
+    """How far a stack is: the numbers of its planes."""
+
+    total: int
+    done: int
+    """Planes that have ended, with or without a result."""
+
+
 class JobStatus(_Frozen):
     """The ledger's record of a job."""
 
@@ -136,6 +172,8 @@ class JobStatus(_Frozen):
     """The failed attempts, oldest first."""
     suspect: bool = False
     """Whether a worker died while it ran this job: the job may be the cause."""
+    planes: PlaneCounts | None = None
+    """The progress of a stack whose planes are jobs of their own; None for other jobs."""
 
     @property
     def timings(self) -> dict[str, float]:
@@ -170,15 +208,34 @@ class MaskObject(_Frozen):
     centroid: tuple[float, float]
     """x, y, pixels."""
     rle: Rle
+    plane: int | None = None
+    """The number of its plane in the stack, from 1; None if the image is no stack."""
 
 
-class Objects(_Frozen):
+class ImageInfo(_Frozen):
+    """What is known of an image besides its pixels."""
+
+    channels: tuple[str, ...] = ()
+    """The channels that were segmented: number and name, such as `2 (DAPI)`, or `grey`, `RGB`."""
+    pixel_size: tuple[float, float] | None = None
+    """Height and width of a pixel, micrometres; None if unknown."""
+    notes: tuple[str, ...] = ()
+    """What was done to the file's values that a user may want to know, one sentence each."""
+
+
+class Objects(ImageInfo):
     """The objects of an image: the cluster stage's result, next to the labels."""
 
     height: int
     width: int
     model: str
     """The model and its version, such as `nuclei@1`."""
+    axes: str = "YX"
+    """The axes of the labels: `YX`, or those of a stack, such as `ZYX`."""
+    shape: tuple[int, ...] = ()
+    """The lengths of the axes before `YX`; empty if the image is no stack."""
+    planes: tuple[int, ...] = ()
+    """The number of each plane in the submitted stack, from 1; empty if the image is no stack."""
     objects: tuple[MaskObject, ...]
 
 

@@ -2,7 +2,9 @@
 
     SegmentationError
     ├── ImageError
-    │   └── NotAnImage, TruncatedImage, EmptyImage, ImageTooLarge, MultiPageImage, NonFiniteImage
+    │   ├── NotAnImage, TruncatedImage, EmptyImage, ImageTooLarge, MultiPageImage, NonFiniteImage
+    │   └── AmbiguousChannels, NoSuchChannel, NoSuchPlane
+    ├── PlanesFailed
     ├── UnknownModel, InvalidModel, InvalidLocation, InvalidCheckpoint, ModelExists, ModelNotWritable
     ├── InvalidSchedule, StaleCheckpoint
     └── InvalidDiameter, InvalidFields, NoSuchDevice
@@ -41,6 +43,22 @@ class MultiPageImage(ImageError):
 
 class NonFiniteImage(ImageError):
     """A floating-point image holds NaN or infinity."""
+
+
+class AmbiguousChannels(ImageError):
+    """Which channel to segment is not known: the job has to choose."""
+
+
+class NoSuchChannel(ImageError):
+    """The image does not have the channel that the job chooses."""
+
+
+class NoSuchPlane(ImageError):
+    """The stack does not have the planes that the job chooses."""
+
+
+class PlanesFailed(SegmentationError):
+    """Planes of a stack ended without a result."""
 
 
 class InvalidDiameter(SegmentationError):

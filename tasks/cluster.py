@@ -12,6 +12,7 @@ from maskq.segmentation.labels import encode
 from maskq.segmentation.objects import describe
 
 from . import field_payload
+from .field_payload import FieldHeader
 from .trace import span
 
 
@@ -26,13 +27,14 @@ class Cluster:
         with span("cluster", job=job.id):
             labels, scores = cluster(unpack(fields), header.clustering)
         with span("describe", job=job.id):
-            objects = _objects(labels, scores, header.model)
+            objects = _objects(labels, scores, header)
         with span("encode", job=job.id):
-            payloads = {Payload.LABELS: encode(labels), Payload.OBJECTS: objects.model_dump_json().encode()}
+            stored = objects.model_dump_json(exclude_defaults=True).encode()
+            payloads = {Payload.LABELS: encode(labels), Payload.OBJECTS: stored}
         return StageResult(f"{len(objects.objects)} objects", payloads, obsolete=(Payload.FIELDS,))
 
 
-def _objects(labels: Labels, scores: Floats, model: str) -> Objects:
+def _objects(labels: Labels, scores: Floats, header: FieldHeader) -> Objects:
     """The objects of a label image, as they are stored."""
     size = labels.shape[0], labels.shape[1]
     objects = tuple(
@@ -46,4 +48,4 @@ def _objects(labels: Labels, scores: Floats, model: str) -> Objects:
         )
         for described in describe(labels, scores.tolist())
     )
-    return Objects(height=size[0], width=size[1], model=model, objects=objects)
+    return Objects(height=size[0], width=size[1], model=header.model, objects=objects, **dict(header.image))

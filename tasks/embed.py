@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from maskq.producer.schema import JobStatus
+from maskq.producer.schema import ImageInfo, JobStatus
 from maskq.producer.state.ledger import StageResult
 from maskq.producer.state.store import Payload
 from maskq.segmentation.arrays import Pixels
-from maskq.segmentation.images import ImageLimits, decode
+from maskq.segmentation.errors import MultiPageImage
+from maskq.segmentation.images import ImageLimits, Stack, read_image
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.rescaling import clustering_parameters
 
@@ -41,13 +42,17 @@ class Embed:
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
         """The fields. Raises an `ImageError`, the errors of `FieldSource.fields`, and `PayloadMissing`."""
         with span("decode", job=job.id):
-            pixels = decode(read(), job.spec.name, self._limits_of(job))
+            image = read_image(read(), job.spec.name, self._limits_of(job))
+            if isinstance(image, Stack):
+                raise MultiPageImage(f"{job.spec.name}: {image.count} planes (axes {image.axes}YX)")
+            pixels = image.pixels
         leases.check()
         options = job.spec.options
         with span("fields", job=job.id, size=pixels.shape[:2]):
             spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
         clustering = clustering_parameters(spec, options.seed_threshold, options.min_pixels, options.diameter)
-        payload = field_payload.encode(FieldHeader(model=spec.ref, clustering=clustering), fields)
+        info = ImageInfo(pixel_size=image.pixel_size, notes=image.notes)
+        payload = field_payload.encode(FieldHeader(model=spec.ref, clustering=clustering, image=info), fields)
         height, width = pixels.shape[:2]
         summary = f"{height}×{width}, {spec.ref}, fields of {len(fields):,} bytes"
         return StageResult(summary, {Payload.FIELDS: payload})

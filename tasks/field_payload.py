@@ -6,6 +6,7 @@ whatever is published between them, and CPU workers need no models.
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from maskq.producer.schema import ImageInfo
 from maskq.segmentation.clustering.cluster import Clustering
 from maskq.segmentation.errors import InvalidFields
 
@@ -18,6 +19,7 @@ class FieldHeader(BaseModel):
     #: The model with its version, `nuclei@3`.
     model: str
     clustering: Clustering
+    image: ImageInfo = ImageInfo()
 
 
 def encode(header: FieldHeader, fields: bytes) -> bytes:

@@ -74,7 +74,7 @@ class FakeClient(Client):
         name = status.spec.model
         result = describe(labels, model or (name if "@" in name else f"{name}@1"))
         self._ledger.store.put(job.id, Payload.LABELS, encode(labels))
-        self._ledger.store.put(job.id, Payload.OBJECTS, result.model_dump_json().encode())
+        self._ledger.store.put(job.id, Payload.OBJECTS, result.model_dump_json(exclude_defaults=True).encode())
         return self._ledger.move(job.id, State.DONE)
 
     def fail(self, job: Job | str, type: str = "NotAnImage", message: str = "the image can't be decoded") -> bool:

@@ -23,7 +23,7 @@ def describe(result: Result) -> dict[str, Any]:
         "width": width,
         "model": result.model,
         "timings": result.job.timings,
-        "objects": [item.model_dump(mode="json") for item in result.objects],
+        "objects": [item.model_dump(mode="json", exclude_none=True) for item in result.objects],
     }
 
 

@@ -48,7 +48,7 @@ class Load:
         """Until it is accepted."""
         while not stop.is_set():
             try:
-                job = self.client.submit(self.images[image])
+                job = self.client.submit(self.images[image], reuse=False)
             except (BrokerUnavailable, QueueFull, StoreFull) as error:
                 self.refused.append(error)
                 stop.wait(_PAUSE_S)

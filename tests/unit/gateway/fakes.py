@@ -32,7 +32,7 @@ STATUS = JobStatus(
     attempts={Stage.EMBED: 1, Stage.CLUSTER: 1},
 )
 OBJECT = MaskObject(id=1, score=0.9, bbox=(0, 0, 2, 2), area=4, centroid=(0.5, 0.5), rle=Rle(size=(2, 2), counts="04"))
-OBJECTS = Objects(height=2, width=2, model="nuclei@1", objects=(OBJECT,)).model_dump_json().encode()
+OBJECTS = Objects(height=2, width=2, model="nuclei@1", objects=(OBJECT,)).model_dump_json(exclude_defaults=True).encode()
 
 
 @dataclass

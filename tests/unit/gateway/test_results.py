@@ -29,7 +29,7 @@ def test_the_result_has_every_object(http: Http) -> None:
         "width": 2,
         "model": "nuclei@1",
         "timings": STATUS.timings,
-        "objects": [OBJECT.model_dump(mode="json")],
+        "objects": [OBJECT.model_dump(mode="json", exclude_none=True)],
     }
 
 

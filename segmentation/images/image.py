@@ -1,0 +1,64 @@
+"""What the readers return: one image, or a stack whose planes are read one by one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import prod
+from typing import Self
+
+from ..arrays import Pixels
+
+
+class ChannelKind(Enum):
+    """What the channels of an image mean, by the file's metadata."""
+
+    GREY = "grey"
+    GREY_ALPHA = "grey and alpha"
+    RGB = "RGB"
+    RGBA = "RGB and alpha"
+    #: Any number of channels that are neither colours nor alpha, such as the stains of a fluorescence image.
+    SEPARATE = "separate channels"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One decoded image."""
+
+    #: (H, W, C), finite, in native byte order.
+    pixels: Pixels
+    kind: ChannelKind
+    #: A name for each channel; empty if the file has none.
+    channel_names: tuple[str, ...] = ()
+    #: Height and width of a pixel, micrometres; None if unknown.
+    pixel_size: tuple[float, float] | None = None
+    #: What was done to the file's values that a user may want to know, one sentence each.
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> Self:
+        """An image whose kind follows from its number of channels: 1 grey, 3 RGB, 4 RGBA, otherwise separate."""
+        kinds = {1: ChannelKind.GREY, 3: ChannelKind.RGB, 4: ChannelKind.RGBA}
+        return cls(pixels, kinds.get(pixels.shape[2], ChannelKind.SEPARATE))
+
+    def with_pixels(self, pixels: Pixels) -> Self:
+        """The same image with other pixels."""
+        return replace(self, pixels=pixels)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Several planes of one size in one file."""
+
+    #: Names of the axes that number the planes, slowest first, such as `TZ`; channels, height and width are not in it.
+    axes: str
+    #: Length of each of these axes.
+    shape: tuple[int, ...]
+    #: Height and width of a plane, pixels.
+    size: tuple[int, int]
+    #: Reads a plane by its index, from 0, in row-major order over `axes`. Raises an `ImageError`.
+    read: Callable[[int], Image]
+
+    @property
+    def count(self) -> int:
+        """The number of planes."""
+        return prod(self.shape)
