@@ -6,6 +6,7 @@ from celery import Celery
 
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
+from maskq.producer.state.broker_url import BrokerUrl
 from maskq.producer.state.celery_config import celery_settings
 from maskq.producer.state.routing import TASKS
 
@@ -14,8 +15,9 @@ from .runner import StageFailed, StageReleased, StageRunner
 
 def create_app(settings: Settings) -> Celery:
     """An app on the settings' broker, without tasks: enough for Flower."""
-    app = Celery("maskq", broker=settings.broker_url, set_as_current=True)
-    app.conf.update(celery_settings())
+    url, ssl = BrokerUrl.parse(settings.broker_url).for_celery if settings.broker_url else (None, {})
+    app = Celery("maskq", broker=url, set_as_current=True)
+    app.conf.update(celery_settings(), **ssl)
     app.conf.update(worker_hijack_root_logger=True, worker_cancel_long_running_tasks_on_connection_loss=False)
     # A Redis that is full, or a replica for a while, refuses commands: wait as for one that is away.
     app.conf.update(broker_channel_error_retry=True, broker_connection_max_retries=None)

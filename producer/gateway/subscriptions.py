@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from ..errors import BrokerUnavailable
+from ..state.broker_url import BrokerUrl
 from ..state.connections import broker_errors
 from ..state.keys import job_key
 from ..state.ledger.waiting import ANSWER_S, wait_steps
@@ -21,7 +22,10 @@ class Subscriptions:
 
     def __init__(self, broker_url: str, limit: int = 256) -> None:
         self._redis = Redis.from_url(
-            broker_url, max_connections=limit, socket_connect_timeout=10, health_check_interval=30
+            BrokerUrl.parse(broker_url).for_redis,
+            max_connections=limit,
+            socket_connect_timeout=10,
+            health_check_interval=30,
         )
         self._limit = limit
         #: Open subscriptions.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BrokerUnavailable, InvalidJob
 from ..settings import Settings
+from .broker_url import BrokerUrl
 from .ledger import Ledger, LedgerConfig
 from .store import PayloadStore, open_store
 
@@ -44,17 +45,14 @@ class Connections:
 
         if not settings.broker_url:
             raise InvalidJob("no broker: set MASKQ_BROKER_URL (redis://host:6379/0), or start one with `maskq up`")
-        try:
-            redis = Redis.from_url(
-                settings.broker_url,
-                health_check_interval=30,
-                max_connections=1 << 16,  # each thread that waits for a job keeps one
-                socket_connect_timeout=10,
-                socket_timeout=60,  # for a whole command: a large image takes its time on a slow line
-                retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # Redis may restart; from_url has no retries
-            )
-        except ValueError as error:
-            raise InvalidJob(f"MASKQ_BROKER_URL: {error}") from error
+        redis = Redis.from_url(
+            BrokerUrl.parse(settings.broker_url).for_redis,
+            health_check_interval=30,
+            max_connections=1 << 16,  # each thread that waits for a job keeps one
+            socket_connect_timeout=10,
+            socket_timeout=60,  # for a whole command: a large image takes its time on a slow line
+            retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # Redis may restart; from_url has no retries
+        )
         store = open_store(settings.store_url, redis, settings.retention_s)
         config = {name.name: getattr(settings, name.name) for name in fields(LedgerConfig)}
         return cls(redis, Ledger(redis, store, **config), store)
