@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
 from ..schema import JobSpec, JobStatus, Limits, Options, State, validation_message
 from ..settings import Settings
-from ..state.connections import Connections, broker_errors
+from ..state.broker_errors import broker_errors
+from ..state.connections import Connections
 from ..state.stats import Stats, collect
 from .job import Job, Result
 from .sources import Source, read_source, shape_of

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from ..client.client import Client
 from ..errors import InvalidJob, UnknownJob
-from ..state.connections import broker_errors
+from ..state.broker_errors import broker_errors
 from .limits.downloads import Downloads
 from .limits.uploads import Uploads
 from .subscriptions import Subscriptions

@@ -7,8 +7,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from ..errors import BrokerUnavailable
+from ..state.broker_errors import broker_errors
 from ..state.broker_url import BrokerUrl
-from ..state.connections import broker_errors
 from ..state.keys import job_key
 from ..state.ledger.waiting import ANSWER_S, wait_steps
 from .errors import GatewayBusy

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BrokerUnavailable, InvalidJob
 from ..settings import Settings
+from .broker_errors import explain
 from .broker_url import BrokerUrl
 from .ledger import Ledger, LedgerConfig
 from .store import PayloadStore, open_store
 
 if TYPE_CHECKING:
     from redis import Redis
-
-
-@contextmanager
-def broker_errors() -> Iterator[None]:
-    """Turn the errors of a broker that is away or refuses writes into `BrokerUnavailable`."""
-    from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
-
-    try:
-        yield
-    except (ConnectionError, TimeoutError, ReadOnlyError) as error:  # after redis-py's retries
-        raise BrokerUnavailable(f"the broker takes nothing now: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ class Connections:
             connection.send_command("PING")
             connection.read_response()
         except RedisError as error:
-            raise BrokerUnavailable(f"the broker does not answer: {error}") from error
+            raise explain(error) or BrokerUnavailable(f"the broker does not answer: {error}") from error
         finally:
             connection.disconnect()
 
