@@ -21,6 +21,24 @@ class ChannelKind(Enum):
 
 
 @dataclass(frozen=True)
+class View:
+    """Which part of a file to read: the options `scene`, `level`, `resolution` and `region` of a job.
+
+    `tasks/embed.py` makes it from `producer.schema.Options`, whose docstrings define the fields. `tissue`, which needs
+    an image to look for tissue in, is not a region of a file.
+    """
+
+    #: Which image of a file with several, from 1; None if the file has to have one.
+    scene: int | None = None
+    #: The level of a pyramid, from 0, the full image; None for the full image, or what `resolution` says.
+    level: int | None = None
+    #: Micrometres per pixel: the coarsest level that is at least as fine is read; it is not resized here.
+    resolution: float | None = None
+    #: x, y, width and height of a part, pixels of the full image; None for the whole image.
+    region: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Image:
     """One decoded image."""
 
