@@ -8,12 +8,9 @@ import logging
 import math
 import resource
 import struct
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -33,12 +30,12 @@ from maskq.segmentation.errors import (
     NotAnImage,
     TruncatedImage,
 )
-from maskq.segmentation.images import ImageLimits, checks, decode
+from maskq.segmentation.images import ImageLimits, checks, decode, jpeg, tiff_directory
+from maskq.segmentation.images import png as png_reader
 from tests.image_files import (
     Array,
     chunk,
     jpeg_claiming,
-    jpeg_scans,
     npy,
     npy_header,
     npy_text,
@@ -304,16 +301,13 @@ def test_unsupported_files_raise_not_an_image(data: bytes) -> None:
         decode(data, "holiday.png")
 
 
-def test_pickled_objects_in_an_array_are_never_loaded(tmp_path: Any) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-            return (tmp_path / "sprung").touch, ()
-
-    stream = io.BytesIO()
-    np.save(stream, np.array([[Trap()]]), allow_pickle=True)
+def test_pickled_objects_in_an_array_are_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a pickle can run any program. The object in this one is an ordinary list."""
+    monkeypatch.setattr("pickle.load", lambda *_, **__: pytest.fail("a pickle was loaded"))
+    objects = np.empty((1, 1), object)
+    objects[0, 0] = [1, 2]
     with pytest.raises(NotAnImage):
-        decode(stream.getvalue())
-    assert not (tmp_path / "sprung").exists()
+        decode(npy(objects, pickled=True))
 
 
 FILES = {
@@ -389,19 +383,17 @@ def test_a_tiff_whose_width_is_a_list_is_refused() -> None:
         decode(bytes(data))
 
 
-def test_many_damaged_files_do_not_kill_the_process() -> None:
-    # imagecodecs loses a reference to None with each damaged file; Python 3.11 dies with the last one.
-    bad_filter = png(1, 1, b"\x09" + bytes(6))
-    bad_stream = bytearray(FILES["png-16-rgb"])
-    bad_stream[-25] ^= 1
-    gc.collect()
-    before = sys.getrefcount(None)
-    for _ in range(200):
-        for data in (bad_filter, bytes(bad_stream), FILES["png-16-rgb"][:-60]):
-            with pytest.raises(TruncatedImage):
-                decode(data)
-    gc.collect()
-    assert sys.getrefcount(None) > before - 150
+@pytest.mark.parametrize("damage", ["unknown filter", "wrong checksum", "cut short"])
+def test_damaged_rows_of_a_16_bit_colour_png_never_reach_imagecodecs(
+    damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """imagecodecs 2026.3.6 loses a reference to None with each damaged PNG; Python 3.11 aborts when none are left."""
+    whole = FILES["png-16-rgb"]
+    flipped = whole[:-25] + bytes([whole[-25] ^ 1]) + whole[-24:]
+    damaged = {"unknown filter": png(1, 1, b"\x09" + bytes(6)), "wrong checksum": flipped, "cut short": whole[:-60]}
+    monkeypatch.setattr(imagecodecs, "png_decode", lambda _: pytest.fail("imagecodecs was given damaged rows"))
+    with pytest.raises(TruncatedImage):
+        decode(damaged[damage])
 
 
 @EACH_FILE
@@ -418,45 +410,50 @@ def test_an_image_of_too_many_pixels_is_refused(data: bytes) -> None:
         decode(data, "cells", ImageLimits(max_pixels=pixels - 1))
 
 
-LIES = {
-    "png": png(100_000, 100_000, b"", depth=8),
-    "png-16-rgb": png(100_000, 100_000, b""),
-    "png-16-grey": png(100_000, 100_000, b"", colour=0),
-    "png-long": png(2**31 - 1, 1, b"", depth=8),
-    "png-16-rgb-long": png(2_000_000, 2, b""),
-    "jpeg": jpeg_claiming(saved(SMOOTH, "JPEG"), 65_500, 65_500),
-    "bmp": saved(COLOUR, "BMP")[:18] + struct.pack("<ii", 100_000, 100_000) + saved(COLOUR, "BMP")[26:],
-    "webp": webp_claiming(16_000, 16_000),
-    "npy": npy_header("(100000, 100000)"),
+#: Files of which the header claims 25 megapixels, or 100 MB in a megapixel, and the pixels are missing.
+OVERSTATED = {
+    "png": png(5_000, 5_000, b"", depth=8),
+    "png-16-rgb": png(5_000, 5_000, b""),
+    "png-16-grey": png(5_000, 5_000, b"", colour=0),
+    "png-long": png(8_000_000, 1, b"", depth=8),
+    "jpeg": jpeg_claiming(saved(SMOOTH, "JPEG"), 5_000, 5_000),
+    "bmp": saved(COLOUR, "BMP")[:18] + struct.pack("<ii", 5_000, 5_000) + saved(COLOUR, "BMP")[26:],
+    "webp": webp_claiming(5_000, 5_000),
+    "npy": npy_header("(5000, 5000)"),
     "npy-wide": npy_header("(1, 100000000000000000000000000)"),
-    "tiff": tiff_with(tiff(GREY), ImageWidth=100_000, ImageLength=60_000),
-    "tiff-tile": tiff_with(tiff(GREY, tile=(16, 16)), TileWidth=50_000, TileLength=50_000),
+    "tiff": tiff_with(tiff(GREY), ImageWidth=5_000, ImageLength=5_000),
+    "tiff-tile": tiff_with(tiff(GREY, tile=(16, 16)), TileWidth=5_000, TileLength=5_000),
     "tiff-deep": tiff_with(
-        tiff(np.zeros((4, 4, 16)), compression="zstd", planarconfig=1), ImageWidth=9_999, ImageLength=9_999
+        tiff(np.zeros((4, 4, 16)), compression="zstd", planarconfig=1), ImageWidth=900, ImageLength=900
     ),
 }
 
 
-@pytest.mark.parametrize("data", LIES.values(), ids=LIES.keys())
-def test_a_small_file_with_a_huge_size_in_its_header_is_refused_before_allocation(data: bytes) -> None:
+@pytest.mark.parametrize("data", OVERSTATED.values(), ids=OVERSTATED.keys())
+def test_a_size_over_the_limit_in_the_header_is_refused_before_allocation(data: bytes) -> None:
     assert len(data) < 3_000
-    with memory_for(megabytes=48), pytest.raises(ImageTooLarge, match="^cells: .* over the limit of "):
-        decode(data, "cells")
+    with memory_for(megabytes=16), pytest.raises(ImageTooLarge, match="^cells: .* over the limit of "):
+        decode(data, "cells", MEGAPIXEL)
+
+
+def test_a_16_bit_colour_png_longer_than_libpng_reads_is_too_large() -> None:
+    with pytest.raises(ImageTooLarge, match="1×1000001, over the limit of 1,000,000 a side"):
+        decode(png(1_000_001, 1, b""))
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(npy_header("(9999, 9999, 16)", "<f8"), id="npy"),
-        pytest.param(png(9_999, 9_999, bytes(99)), id="png-16-rgb"),
-        pytest.param(tiff_with(tiff(COLOUR, compression="lzw"), ImageWidth=9_999, ImageLength=9_999), id="tiff"),
+        pytest.param(npy_header("(900, 900, 16)", "<f8"), id="npy"),
+        pytest.param(png(4_000, 4_000, bytes(99)), id="png-16-rgb"),
+        pytest.param(tiff_with(tiff(COLOUR, compression="lzw"), ImageWidth=5_000, ImageLength=5_000), id="tiff"),
         pytest.param(
-            tiff(SMOOTH, compression="jpeg").replace(b"\x08\0\x18\0\x28", b"\x08\x7f\xff\x7f\xff"), id="tiff-jpeg"
+            tiff(SMOOTH, compression="jpeg").replace(b"\x08\0\x18\0\x28", b"\x08\x13\x88\x13\x88"), id="tiff-jpeg"
         ),
     ],
 )
 def test_a_truncated_file_with_a_size_within_the_limit_allocates_little_memory(data: bytes) -> None:
-    with memory_for(megabytes=160), pytest.raises(TruncatedImage, match="^cells: "):
+    with memory_for(megabytes=48), pytest.raises(TruncatedImage, match="^cells: "):
         decode(data, "cells")
 
 
@@ -486,28 +483,29 @@ def test_a_tiff_is_freed_without_garbage_collection() -> None:
 
 def test_a_tiff_with_far_more_tile_pixels_than_image_pixels_is_refused() -> None:
     tile = bytes(imagecodecs.zstd_encode(bytes(2**24)))
-    tags = {256: 1, 257: 16 * 60, 259: 50_000, 322: 2**20, 323: 16}
-    lists = {324: [16 + n * len(tile) for n in range(60)], 325: [len(tile)] * 60}
+    tags = {256: 1, 257: 16 * 5, 259: 50_000, 322: 2**20, 323: 16}
+    lists = {324: [16 + n * len(tile) for n in range(5)], 325: [len(tile)] * 5}
     shape = {tag: (4, [value]) for tag, value in tags.items()} | {tag: (4, values) for tag, values in lists.items()}
-    data = raw_tiff({273: None, 278: None, 279: None, **shape}, tile * 60)
-    with pytest.raises(ImageTooLarge, match=r"1,006,632,960 bytes of pixels, over the limit of 67,108,864 bytes"):
+    data = raw_tiff({273: None, 278: None, 279: None, **shape}, tile * 5)
+    with pytest.raises(ImageTooLarge, match=r"83,886,080 bytes of pixels, over the limit of 67,108,864 bytes"):
         decode(data, limits=ImageLimits(max_pixels=1_000_000))
 
 
-def test_tags_that_pixels_do_not_depend_on_are_never_parsed() -> None:
-    # tifffile takes a minute to parse this vendor tag.
-    data = raw_tiff({33_628: (4, [1] * 4_000_000), 330: (4, [1] * 1_000), 270: (2, b"[" * 1_000_000)})
-    began = time.process_time()
-    with memory_for(megabytes=64):
-        assert decode(data).shape == (8, 8, 1)
-    assert time.process_time() - began < 5
+def test_tags_that_pixels_do_not_depend_on_are_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tifffile 2026.3.3 can take a minute to parse a vendor's tag of many values. This one has four."""
+    parsers = {33_628: "a vendor's tag", 34_665: "Exif"}
+    for tag, name in parsers.items():
+        assert tag in tifffile.TIFF.TAG_READERS, "tifffile has no parser of this tag any more"
+        monkeypatch.setitem(tifffile.TIFF.TAG_READERS, tag, lambda *_, name=name: pytest.fail(f"{name} was parsed"))
+    assert decode(raw_tiff({tag: (4, [1, 2, 3, 4]) for tag in parsers})).shape == (8, 8, 1)
 
 
 @pytest.mark.parametrize("tag", [258, 273, 279, 320, 338, 339, 530])
-def test_a_tiff_tag_with_far_too_many_values_is_refused_unread(tag: int) -> None:
-    data = raw_tiff({tag: (4, [1] * 2_000_000)})
-    with memory_for(megabytes=16), pytest.raises(TruncatedImage, match=rf"tag {tag} is not 1 to [\d,]+ integers"):
-        decode(data)
+def test_a_tiff_tag_with_too_many_values_is_refused_unread(tag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tifffile makes a Python number of each value: a tag of millions of values takes gigabytes."""
+    monkeypatch.setattr(tiff_directory, "_SEVERAL", dict.fromkeys(tiff_directory._SEVERAL, 9))
+    with pytest.raises(TruncatedImage, match=rf"tag {tag} is not 1 to 9 integers"):
+        decode(raw_tiff({tag: (4, [1] * 10)}))
 
 
 def test_a_tiff_tag_whose_values_are_beyond_the_end_is_refused() -> None:
@@ -516,37 +514,49 @@ def test_a_tiff_tag_whose_values_are_beyond_the_end_is_refused() -> None:
         decode(data[:-1])
 
 
-def test_a_tiff_of_too_many_tags_is_refused() -> None:
-    with pytest.raises(TruncatedImage, match="65,535 tags, more than 4,096"):
-        decode(b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535 + 4))
+def test_a_tiff_of_too_many_tags_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff_directory, "_MAX_TAGS", 8)
+    with pytest.raises(TruncatedImage, match="9 tags, more than 8"):
+        decode(raw_tiff())
 
 
 JPEG_IN_TIFF = {259: (3, [7]), 256: (4, [64]), 257: (4, [64]), 278: (4, [64])}
 
 
 @pytest.mark.parametrize("wrap", [bytes, lambda data: raw_tiff(JPEG_IN_TIFF, data)], ids=["jpeg", "tiff"])
-def test_a_jpeg_of_too_many_scans_is_refused(wrap: Callable[[bytes], bytes]) -> None:
-    assert decode(wrap(jpeg_scans(64, 50))).shape == (64, 64, 1)
-    with pytest.raises(NotAnImage, match="a JPEG of more than 100 scans; save it anew"):
-        decode(wrap(jpeg_scans(64, 100)))
+def test_a_jpeg_of_too_many_scans_is_refused(wrap: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """libjpeg visits the whole picture in each scan: a small file of many scans takes it hours."""
+    progressive = saved(np.zeros((64, 64), np.uint8), "JPEG", progressive=True)
+    assert progressive.count(b"\xff\xda") == 6
+    monkeypatch.setattr(jpeg, "_MAX_SCANS", 6)
+    assert decode(wrap(progressive)).shape == (64, 64, 1)
+    monkeypatch.setattr(jpeg, "_MAX_SCANS", 5)
+    with pytest.raises(NotAnImage, match="a JPEG of more than 5 scans; save it anew"):
+        decode(wrap(progressive))
 
 
-def test_scans_are_counted_behind_markers_without_a_segment() -> None:
-    data = jpeg_scans(64, 200)
+def test_scans_are_counted_behind_markers_without_a_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg, "_MAX_SCANS", 5)
+    data = saved(np.zeros((64, 64), np.uint8), "JPEG", progressive=True)
     first = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
     with pytest.raises(NotAnImage, match="scans"):
         decode(data[:first] + b"\xff\x01\xff\xd0\xff\xff" + data[first:])
 
 
 @pytest.mark.parametrize(
-    ("filling", "excess"),
+    ("limit", "filling", "excess"),
     [
-        pytest.param(segment(0xE5, b"") * 20_000, "10,000 segments", id="segments"),
-        pytest.param(b"\xff" * 100_000, "65,536 bytes of padding", id="padding"),
+        pytest.param("_MAX_SEGMENTS", segment(0xE5, b"") * 99, "99 segments", id="segments"),
+        pytest.param("_MAX_PADDING", b"\xff" * 100, "99 bytes of padding", id="padding"),
     ],
 )
-def test_a_jpeg_with_a_huge_header_is_refused(filling: bytes, excess: str) -> None:
+def test_a_jpeg_with_a_huge_header_is_refused(
+    limit: str, filling: bytes, excess: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow keeps each segment, and reads each byte of padding, in Python: a header of megabytes takes it minutes."""
+    monkeypatch.setattr(jpeg, limit, 99)
     data = saved(SMOOTH, "JPEG")
+    assert decode(data).shape == SMOOTH.shape
     with pytest.raises(NotAnImage, match=f"a JPEG of more than {excess}"):
         decode(data[:2] + filling + data[2:])
 
@@ -557,20 +567,24 @@ def test_a_jpeg_with_much_metadata_is_decoded() -> None:
     np.testing.assert_array_equal(decode(data[:2] + many + b"\xff" * 999 + data[2:]), decode(data))
 
 
-def test_a_png_of_too_many_chunks_is_refused() -> None:
+@pytest.mark.parametrize(("kind", "limit"), [(b"prVt", "_MAX_OTHER_CHUNKS"), (b"IDAT", "_MAX_PIXEL_CHUNKS")])
+def test_a_png_of_too_many_chunks_is_refused(kind: bytes, limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow keeps most chunks, and reads all in Python: a file of nothing but empty ones takes it minutes."""
+    monkeypatch.setattr(png_reader, limit, 9)
     data = saved(COLOUR, "PNG")
-    assert decode(data[:33] + chunk(b"prVt", b"") * 9_000 + data[33:]).shape == COLOUR.shape
-    with pytest.raises(NotAnImage, match="more than 1,000,000 chunks of pixels or 10,000 others; save it anew"):
-        decode(data[:33] + chunk(b"prVt", b"") * 10_000 + data[33:])
+    assert decode(data[:33] + chunk(kind, b"") * 7 + data[33:]).shape == COLOUR.shape
+    with pytest.raises(NotAnImage, match="a PNG of more than .* chunks of pixels or .* others; save it anew"):
+        decode(data[:33] + chunk(kind, b"") * 9 + data[33:])
 
 
-@pytest.mark.parametrize("deep", [900, 9_000, 60_000])
-def test_a_deeply_nested_numpy_header_raises_truncated_image(deep: int) -> None:
-    with pytest.raises(TruncatedImage, match="a NumPy header of [0-9,]+ bytes, over 512"):
-        decode(npy_header(f"({'-' * deep}1, 1)"))
+def test_a_numpy_header_longer_than_numpy_writes_raises_truncated_image() -> None:
+    """numpy parses the header as Python, whose parser can run out of memory or stack on deep nesting in a long one."""
+    padded = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1)}".ljust(600)
+    with pytest.raises(TruncatedImage, match="a NumPy header of 600 bytes, over 512"):
+        decode(npy_text(padded, b"\0"))
 
 
-@pytest.mark.parametrize("text", ["\0" * 500, "__import__('os')._exit(9)", "x" * 500])
+@pytest.mark.parametrize("text", ["\0" * 500, "print(9)", "x" * 500])
 def test_quoted_decoder_errors_are_short_and_without_addresses(text: str) -> None:
     with pytest.raises(TruncatedImage) as raised:
         decode(npy_text(text))
@@ -698,7 +712,7 @@ PATCHES = st.one_of(
 
 @settings(deadline=None, max_examples=1_000)
 @given(
-    st.sampled_from([*FILES.values(), *LIES.values()]),
+    st.sampled_from([*FILES.values(), *OVERSTATED.values()]),
     st.lists(st.tuples(st.integers(0, 2_000), PATCHES), min_size=1, max_size=6),
     st.integers(0, 2_000) | st.none(),
 )
