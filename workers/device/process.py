@@ -17,6 +17,7 @@ from maskq.producer.state.routing import LANES, queue_of
 from maskq.segmentation.images import ImageLimits
 from maskq.tasks.embed import Embed
 
+from ..celery_worker.node_name import unique_node
 from ..celery_worker.stage_worker import StageWorker, hostname
 from ..supervision.heartbeat import Heartbeat
 from .device import Device
@@ -32,15 +33,18 @@ def main(argument: str) -> None:
     spec.accelerator.check()  # an unusable GPU ends the process here; later it would only fail job after job
     device = Device(spec, settings)
     embed = Embed(device, ImageLimits(settings.max_bytes, settings.max_pixels))
-    worker = StageWorker(settings, Stage.EMBED, embed, node=spec.node)
+    node = unique_node(spec.node, settings.broker_url)
+    worker = StageWorker(settings, Stage.EMBED, embed, node=node)
     task_prerun.connect(lambda **_: device.counters.job_started(), weak=False)
     task_postrun.connect(lambda **_: device.counters.job_ended(), weak=False)
-    _serve(worker, settings, spec, device, heartbeat)
+    _serve(worker, settings, node, spec, device, heartbeat)
 
 
-def _serve(worker: StageWorker, settings: Settings, spec: DeviceSpec, device: Device, heartbeat: Heartbeat) -> None:
+def _serve(
+    worker: StageWorker, settings: Settings, node: str, spec: DeviceSpec, device: Device, heartbeat: Heartbeat
+) -> None:
     """Run the worker, and while it is ready the heartbeat, the lane failover and the counters' publisher."""
-    name, lanes = hostname(spec.node), LANES if spec.lanes == "both" else (spec.lanes,)
+    name, lanes = hostname(node), LANES if spec.lanes == "both" else (spec.lanes,)
     failover = LaneFailover(worker.redis, name, lanes, WorkerConsumer(worker.app, name), settings.lane_s)
 
     def entries() -> Entries:
@@ -56,7 +60,7 @@ def _serve(worker: StageWorker, settings: Settings, spec: DeviceSpec, device: De
     worker_ready.connect(ready, weak=False)
     queues = [queue_of(Stage.EMBED, lane) for lane in lanes]
     try:
-        worker.run(node=spec.node, pool=_device_pool(entries), concurrency=device.threads, queues=queues)
+        worker.run(node=node, pool=_device_pool(entries), concurrency=device.threads, queues=queues)
     finally:
         failover.stop()
         publisher.stop()

@@ -1,0 +1,38 @@
+"""Workers of one machine and broker have different node names."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maskq.workers.celery_worker import node_name
+from maskq.workers.celery_worker.node_name import unique_node
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(node_name, "_held", [])
+    yield
+    for descriptor in node_name._held:
+        os.close(descriptor)
+
+
+def test_a_second_worker_of_a_device_gets_the_next_name() -> None:
+    assert [unique_node("gpu0", "redis://a") for _ in range(3)] == ["gpu0", "gpu0-2", "gpu0-3"]
+    assert unique_node("gpu1", "redis://a") == unique_node("gpu1", "redis://b") == "gpu1"
+
+
+def test_the_name_of_a_process_that_has_ended_is_free_again() -> None:
+    unique_node("cpu", None)
+    os.close(node_name._held.pop())
+    assert unique_node("cpu", None) == "cpu"
+
+
+def test_without_a_folder_to_write_to_the_process_id_makes_the_name_unique(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", os.devnull)
+    assert unique_node("cpu", None) == f"cpu-{os.getpid()}"
