@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
@@ -15,6 +16,9 @@ from .checks import check_byte_count, row_bands
 MAGIC = b"\x89PNG\r\n\x1a\n"
 #: The header's colour type → channels: RGB, grey with alpha, RGB with alpha.
 _CHANNELS = {2: 3, 4: 2, 6: 4}
+_GREY, _PALETTE = 0, 3
+#: Bits of a channel, by colour type.
+_DEPTHS = {_GREY: (1, 2, 4, 8, 16), 2: (8, 16), _PALETTE: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _LAST_FILTER = 4
 #: libpng's limit of height and width.
 _MAX_SIDE = 1_000_000
@@ -24,6 +28,64 @@ _MAX_EXPANSION = 1032
 _MAX_PIXEL_CHUNKS, _MAX_OTHER_CHUNKS = 1_000_000, 10_000
 #: The seven passes of an interlaced PNG: first row, first column, row step, column step.
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+@dataclass(frozen=True)
+class Header:
+    """The header of a PNG."""
+
+    height: int
+    width: int
+    #: Bits of a channel or palette index.
+    depth: int
+    #: The colour type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
+    colour: int
+    interlaced: bool
+
+    @property
+    def channels(self) -> int:
+        """Channels of the decoded image; a palette becomes RGB."""
+        return {_GREY: 1, _PALETTE: 3}.get(self.colour) or _CHANNELS[self.colour]
+
+    def row_length(self, width: int) -> int:
+        """Bytes of a row of this many pixels, with the number of its filter."""
+        channels = 1 if self.colour == _PALETTE else self.channels
+        return 1 + -(-width * channels * self.depth // 8)
+
+    def passes(self) -> Iterator[tuple[int, int, int, int]]:
+        """First row, first column, row step and column step of each pass that holds pixels."""
+        for top, left, row_step, column_step in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
+            if top < self.height and left < self.width:
+                yield top, left, row_step, column_step
+
+
+def read_header(data: bytes, name: str) -> Header:
+    """The header of a PNG. Raises `TruncatedImage`, or `struct.error` at the end of the bytes."""
+    if not data.startswith(MAGIC) or data[12:16] != b"IHDR":
+        raise TruncatedImage(f"{name}: damaged: no PNG header where there should be one")
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
+    if depth not in _DEPTHS.get(colour, ()):
+        raise TruncatedImage(f"{name}: damaged: a PNG of colour type {colour} and {depth} bits")
+    return Header(height, width, depth, colour, bool(interlaced))
+
+
+def check_pixels(data: bytes, header: Header, name: str) -> None:
+    """Raises an `ImageError` if libpng would fail on the chunks or pixels; `read_deep_colour` says why."""
+    stream, has_palette = [], False
+    for kind, body in _chunks(data, name):
+        if kind == b"IDAT":
+            stream.append(body)
+        elif kind == b"PLTE":
+            has_palette = not stream and 3 <= len(body) <= 768 and len(body) % 3 == 0
+        elif kind not in (b"IHDR", b"IEND") and not kind[0] & 32:
+            raise NotAnImage(f"{name}: a PNG with a chunk of the unknown kind {kind!r}; save it anew")
+    if header.colour == _PALETTE and not has_palette:
+        raise TruncatedImage(f"{name}: damaged: a PNG without its palette")
+    rows = _Rows(b"".join(stream), name)
+    for top, left, row_step, column_step in header.passes():
+        height, width = -(-(header.height - top) // row_step), -(-(header.width - left) // column_step)
+        for band in row_bands(height, width):
+            rows.take(band.stop - band.start, header.row_length(width))
 
 
 def check_structure(data: bytes, name: str) -> None:
