@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from .arrays import Floats, Labels
+from .compiled import compiled
 
 _Integers = NDArray[np.int64]
 
@@ -88,7 +88,7 @@ def _compressed_masks(runs: _Integers, ids: _Integers, size: tuple[int, int]) ->
     return [mask["counts"].decode("ascii") for mask in coco.frPyObjects(masks, *size)]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _scan(labels: Labels, last: int) -> _Scan:
     """Read the map's runs, boxes and moments, for ids from 1 to `last`. Raises `ValueError` for any other label."""
     height, width = labels.shape
@@ -118,7 +118,7 @@ def _scan(labels: Labels, last: int) -> _Scan:
     return _Scan(runs[:count], boxes, moments)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add_pixels(box: _Integers, moments: _Integers, x: int, top: int, bottom: int) -> None:
     """Add the pixels [top, bottom) of column x to an object's box and moments; columns come from left to right."""
     if moments[_AREA] == 0:
@@ -132,7 +132,7 @@ def _add_pixels(box: _Integers, moments: _Integers, x: int, top: int, bottom: in
     moments[_SUM_Y] += (top + bottom - 1) * length // 2
 
 
-@numba.njit(cache=True)
+@compiled()
 def _append(runs: _Integers, count: int, label: int, start: int, length: int) -> tuple[int, _Integers]:
     """Append a run to the first `count`, or extend the last if it continues over a column's end → count and runs."""
     if count and runs[count - 1, _ID] == label and runs[count - 1, _STOP] == start:
@@ -146,7 +146,7 @@ def _append(runs: _Integers, count: int, label: int, start: int, length: int) ->
     return count + 1, runs
 
 
-@numba.njit(cache=True)
+@compiled()
 def _count(runs: _Integers, starts: _Integers, pixels: int) -> tuple[NDArray[np.uint32], _Integers]:
     """COCO counts (pixels off, on, off, …) of all ids in one array, and the ends of each id's counts."""
     counts = np.empty(2 * len(runs) + len(starts), np.uint32)

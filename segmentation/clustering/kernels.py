@@ -8,7 +8,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ..compiled import compiled
 
 #: The largest float32 x for which exp(-x) > ½ in float32: two steps below the float32 nearest ln 2.
 MARGIN = np.float32(0.69314706)
@@ -52,7 +53,7 @@ class Window(NamedTuple):
     bottom: int
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def sort_keys(states, lowest, above):  # type: ignore[no-untyped-def]
     """For each pixel with lowest ≤ state < above: its position - state · 2³²."""
     keys = np.empty(states.size, np.int64)
@@ -69,7 +70,7 @@ def sort_keys(states, lowest, above):  # type: ignore[no-untyped-def]
     return keys[:count].copy()
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _extent(x, y):  # type: ignore[no-untyped-def]
     """Left, right, top, bottom of all embeddings; compares floats as integers of the same order, which vectorises."""
     bits_x, bits_y = x.view(np.int32), y.view(np.int32)
@@ -84,13 +85,13 @@ def _extent(x, y):  # type: ignore[no-untyped-def]
     return float(sides[0]), float(sides[1]), float(sides[2]), float(sides[3])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _sortable(bits):  # type: ignore[no-untyped-def]
     """A float32's bits → an int32 that sorts as the float does; also the inverse."""
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def make_grid(fields, half_axes, pixels):  # type: ignore[no-untyped-def]
     """A plain `Grid` with cells of `half_axes` of a typical ellipse, or of `pixels` on average if that is larger."""
     x, y, precision_x, precision_y = fields
@@ -111,7 +112,7 @@ def make_grid(fields, half_axes, pixels):  # type: ignore[no-untyped-def]
     return cell, np.float32(1 / cell), np.float32(left), np.float32(top), columns, rows
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def make_runs(x, y, seediness, grid):  # type: ignore[no-untyped-def]
     """The pixels' embeddings (runs, 2, _RUN) and states (runs, _RUN); the start of each cell's list of runs; the lists.
 
@@ -144,7 +145,7 @@ def make_runs(x, y, seediness, grid):  # type: ignore[no-untyped-def]
     return runs, states, starts, listed
 
 
-@njit(cache=True, nogil=True, inline="always")  # a call per run costs an eighth of the total time
+@compiled(inline="always")  # a call per run costs an eighth of the total time
 def _fill_run(runs, states, run, x, y, seediness):  # type: ignore[no-untyped-def]
     """Copy the run's pixels into it; returns their number."""
     first = run * _RUN
@@ -163,7 +164,7 @@ def _fill_run(runs, states, run, x, y, seediness):  # type: ignore[no-untyped-de
     return length
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def sort_pixels(x, y, grid):  # type: ignore[no-untyped-def]
     """The start of each cell's slots, and the slots: a record each of x, y and, as int32, the pixel."""
     grid = Grid(*grid)
@@ -179,14 +180,14 @@ def sort_pixels(x, y, grid):  # type: ignore[no-untyped-def]
     return starts, slots
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _cell(x, y, grid):  # type: ignore[no-untyped-def]
     """The cell of an embedding."""
     row, column = np.int32((y - grid.top) * grid.cells_per_unit), np.int32((x - grid.left) * grid.cells_per_unit)
     return np.int32(row * np.int32(grid.columns) + column)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _counting_sort(cells, count):  # type: ignore[no-untyped-def]
     """The start of each cell's entries, and each entry's position."""
     starts = np.zeros(count + 1, np.int64)
@@ -203,7 +204,7 @@ def _counting_sort(cells, count):  # type: ignore[no-untyped-def]
     return starts, positions
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def cluster_by_run(fields, min_pixels, min_unclustered, grid, starts, listed, runs, states, seeds, objects, progress):  # type: ignore[no-untyped-def]
     """Process the seeds in turn until no comparisons are left. Returns the number of processed seeds."""
     grid = Grid(*grid)
@@ -238,7 +239,7 @@ def cluster_by_run(fields, min_pixels, min_unclustered, grid, starts, listed, ru
     return len(seeds)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def cluster_by_pixel(fields, min_pixels, min_unclustered, grid, starts, slots, state, seeds, objects, progress):  # type: ignore[no-untyped-def]
     """Process the seeds in turn."""
     grid = Grid(*grid)
@@ -265,7 +266,7 @@ def cluster_by_pixel(fields, min_pixels, min_unclustered, grid, starts, slots, s
             state[hits[hit]] = min(state[hits[hit]], new_state)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _decide(seed, pixels, unclustered, min_pixels, objects, progress):  # type: ignore[no-untyped-def]
     """Accept or reject the proposal of a seed; returns the new state of its pixels."""
     progress[UNCLUSTERED] -= 1 + unclustered
@@ -277,14 +278,14 @@ def _decide(seed, pixels, unclustered, min_pixels, objects, progress):  # type: 
     return np.int32(-1)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _inside(x, y, ellipse):  # type: ignore[no-untyped-def]
     """Whether φ > ½."""
     dx, dy = x - ellipse.x, y - ellipse.y
     return dx * dx * ellipse.precision_x + dy * dy * ellipse.precision_y <= MARGIN
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _compare(runs, states, run, ellipse):  # type: ignore[no-untyped-def]
     """The numbers of the run's pixels inside the ellipse, and of those of them that are unclustered."""
     pixels = unclustered = np.int32(0)
@@ -295,7 +296,7 @@ def _compare(runs, states, run, ellipse):  # type: ignore[no-untyped-def]
     return pixels, unclustered
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _mark(runs, states, run, ellipse, new_state):  # type: ignore[no-untyped-def]
     """Set the state of the run's pixels inside the ellipse, unless theirs is later."""
     for lane in range(_RUN):
@@ -303,7 +304,7 @@ def _mark(runs, states, run, ellipse, new_state):  # type: ignore[no-untyped-def
         states[run, lane] = min(states[run, lane], new_state if inside else MAX_STATE)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _window(ellipse, grid):  # type: ignore[no-untyped-def]
     """The `Window` of an ellipse."""
     left, right = _cell_range(ellipse.x, ellipse.precision_x, grid.cell, grid.left, grid.columns)
@@ -311,7 +312,7 @@ def _window(ellipse, grid):  # type: ignore[no-untyped-def]
     return Window(left, right, top * grid.columns, bottom * grid.columns)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _cell_range(centre, precision, cell, origin, cells):  # type: ignore[no-untyped-def]
     """The first cell and the one past the last along an axis, slightly more because of rounding."""
     reach = math.sqrt(MARGIN / precision) * 1.0001 if precision > 0 else math.inf
@@ -320,7 +321,7 @@ def _cell_range(centre, precision, cell, origin, cells):  # type: ignore[no-unty
     return int(max(low, 0.0)), int(min(max(high, 0.0), cells - 1.0)) + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def write_labels(state, index, labels):  # type: ignore[no-untyped-def]
     """Write the objects of the pixels' states into a flat label map."""
     for pixel in range(len(index)):
