@@ -174,6 +174,8 @@ class JobStatus(_Frozen):
     """Whether a worker died while it ran this job: the job may be the cause."""
     planes: PlaneCounts | None = None
     """The progress of a stack whose planes are jobs of their own; None for other jobs."""
+    parent: str | None = None
+    """The id of the stack's job if this job is one of its planes."""
 
     @property
     def timings(self) -> dict[str, float]:

@@ -3,17 +3,22 @@
 An empty variable counts as unset.
 """
 
-import os
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from platformdirs import user_state_path
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class Settings(BaseSettings):
-    """The settings of producers and workers: the broker, resources, limits and timeouts."""
+def _half_the_cores() -> int:
+    from celery.utils.sysinfo import cpu_budget
+
+    return max(1, int(cpu_budget().count) // 2)
+
+
+class ClientSettings(BaseSettings):
+    """The settings that a client needs: the broker, the store, and the bounds of jobs. It reads no others."""
 
     model_config = SettingsConfigDict(
         env_prefix="MASKQ_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
@@ -26,6 +31,55 @@ class Settings(BaseSettings):
     store_url: str = "redis"
     """Where images and results are stored: `redis` (the broker's Redis), or any fsspec URL that producers and workers
     can reach, such as `s3://bucket/maskq`."""
+    max_bytes: int = Field(default=256 * 1024**2, ge=1)
+    """Maximum size of an image file, bytes."""
+    max_queued: int = Field(default=100_000, ge=1)
+    """Maximum number of unfinished jobs. Beyond it, submitting raises `QueueFull`."""
+    max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
+    """Maximum total size of the images of unfinished jobs, bytes. If there are no unfinished jobs, one of any size is
+    accepted."""
+    max_client_queued: int = Field(default=100_000, ge=1)
+    """Maximum number of unfinished jobs of one client (`client` of `submit`, such as a user's name)."""
+    window: int = Field(default=16, ge=1, le=10_000)
+    """Maximum number of messages in Celery's queue of a stage. All other jobs wait in the ledger, where they are
+    ordered by priority and clients take turns. Only the window and the jobs in progress are ahead of a job whose turn
+    it is."""
+    age_s: float = Field(default=60.0, gt=0)
+    """Priority aging, seconds: a waiting job counts as one priority higher for each such interval, so that jobs of
+    priority 0 are served eventually."""
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    """Maximum number of attempts at a stage. After the last one, the job becomes a dead letter."""
+    retention_s: int = Field(default=86_400, ge=1)
+    """How long an ended job and its result are kept, seconds."""
+    dead_retention_s: int = Field(default=604_800, ge=1)
+    """How long a dead letter and its image are kept, seconds."""
+    reuse: bool = True
+    """Whether a new job shares the result of an equal job (same image, model, options and limits) that is unfinished or
+    done."""
+    lease_s: float = Field(default=8.0, gt=0)
+    """Lease of a stage, seconds: if its worker does not renew the lease for this long, another worker takes over.
+    Workers renew three times per lease."""
+    task_events: bool = True
+    """Whether Celery sends task events, which Flower displays; they are a sixth of the cost of a small job. With a
+    private Redis, `maskq run` sends none unless Flower is requested."""
+    state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
+    """The folder in which `maskq up` keeps its Redis's data."""
+
+    @property
+    def broker_file(self) -> Path:
+        """The file with the broker's URL that a running `maskq up` provides for this user's other processes."""
+        return self.state_dir / "broker-url"
+
+    def with_broker(self) -> Self:
+        """These settings; if they have no broker, with the broker of the running `maskq up`, if there is one."""
+        if self.broker_url is None and self.broker_file.is_file():
+            return self.model_copy(update={"broker_url": self.broker_file.read_text().strip() or None})
+        return self
+
+
+class Settings(ClientSettings):
+    """All settings: those of clients, and those of workers, `maskq up` and the gateway."""
+
     models: str | None = None
     """A folder with models of your own, each in a subfolder of its name, or the fsspec URL of such a folder, such as
     `s3://bucket/models`. It is searched before the models that come with maskq."""
@@ -40,8 +94,9 @@ class Settings(BaseSettings):
     `lanes=fixed` (images of common shapes only), `varied` (all others) or `both`, `batch=16`, and `precision=bf16` (or
     `fp16`, `fp32`): `cuda:0=on;lanes=fixed,cuda:1=off;lanes=varied`. `maskq devices` shows the hardware and the devices
     that this setting selects."""
-    cluster_processes: int = Field(default=max(1, (os.cpu_count() or 2) // 2), ge=1, le=1024)
-    """Processes of a CPU worker. Default: half the cores."""
+    cluster_processes: int = Field(default_factory=_half_the_cores, ge=1, le=1024)
+    """Processes of a CPU worker. Default: half the cores that this process may use, by its affinity and its container's
+    quota."""
     device_threads: int = Field(default=0, ge=0, le=256)
     """Jobs that a device process handles concurrently: some fetch, decode and store while others are on the device. 0
     means two more than the cores of a `cpu` device (at least 4), and enough to fill four batches for a GPU."""
@@ -64,45 +119,20 @@ class Settings(BaseSettings):
     lane_s: float = Field(default=6.0, gt=0)
     """Lane failover timeout, seconds: a lane that no device has served for this long is taken over by the devices of
     the other lane, until a device serves it again."""
-    max_bytes: int = Field(default=256 * 1024**2, ge=1)
-    """Maximum size of an image file, bytes."""
     max_pixels: int = Field(default=100_000_000, ge=1)
     """Maximum size of an image, pixels."""
+    max_planes: int = Field(default=1000, ge=1, le=10_000)
+    """Maximum number of planes of a stack that one job segments. Decoded, they may have 16 times `MASKQ_MAX_BYTES`
+    together."""
     tile_pixels: int = Field(default=20_000_000, ge=1)
     """Maximum number of pixels in one network input, and in all inputs of a batch together. A larger image is processed
     in tiles that overlap by the network's receptive field; larger tiles mean less duplicate work and more memory (about
     150 bytes per pixel). The part of a tile that is kept is never smaller than that overlap: tiles of the shipped
     models' network may have 3.4 million pixels regardless of this setting. If a model's own `halo` requires tiles of
     more than twice that size and twice this setting, the job fails with `ImageTooLarge`."""
-    max_queued: int = Field(default=100_000, ge=1)
-    """Maximum number of unfinished jobs. Beyond it, submitting raises `QueueFull`."""
-    max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
-    """Maximum total size of the images of unfinished jobs, bytes. If there are no unfinished jobs, one of any size is
-    accepted."""
-    max_client_queued: int = Field(default=100_000, ge=1)
-    """Maximum number of unfinished jobs of one client (`client` of `submit`, such as a user's name)."""
-    window: int = Field(default=16, ge=1, le=10_000)
-    """Maximum number of messages in Celery's queue of a stage. All other jobs wait in the ledger, where they are
-    ordered by priority and clients take turns. Only the window and the jobs in progress are ahead of a job whose turn
-    it is."""
-    age_s: float = Field(default=60.0, gt=0)
-    """Priority aging, seconds: a waiting job counts as one priority higher for each such interval, so that jobs of
-    priority 0 are served eventually."""
-    max_attempts: int = Field(default=3, ge=1, le=100)
-    """Maximum number of attempts at a stage. After the last one, the job becomes a dead letter."""
     retry_s: float = Field(default=1.0, ge=0)
     """Back-off before the second attempt, seconds, with a jitter of ±50 %. It doubles with each further attempt, up to
     a minute. A job whose worker died is retried at once."""
-    retention_s: int = Field(default=86_400, ge=1)
-    """How long an ended job and its result are kept, seconds."""
-    dead_retention_s: int = Field(default=604_800, ge=1)
-    """How long a dead letter and its image are kept, seconds."""
-    reuse: bool = True
-    """Whether a new job shares the result of an equal job (same image, model, options and limits) that is unfinished or
-    done."""
-    lease_s: float = Field(default=8.0, gt=0)
-    """Lease of a stage, seconds: if its worker does not renew the lease for this long, another worker takes over.
-    Workers renew three times per lease."""
     resend_s: float = Field(default=10.0, gt=0)
     """Age at which a job's message counts as lost, seconds, if it is no longer on its queue and no worker has claimed
     the job; it is then sent again. A job in a long queue does not count as lost, however long it waits."""
@@ -111,9 +141,6 @@ class Settings(BaseSettings):
     Celery remembers a job's limit for the same time, half a kilobyte each."""
     grace_s: float = Field(default=30.0, gt=0)
     """Graceful shutdown: how long stopped workers may take to finish their jobs in progress, seconds."""
-    task_events: bool = True
-    """Whether Celery sends task events, which Flower displays; they are a sixth of the cost of a small job. With a
-    private Redis, `maskq run` sends none unless Flower is requested."""
     trace: Path | None = None
     """A folder in which every worker process writes a timeline of its work in Chrome's trace format: see `maskq
     bench`."""
@@ -121,21 +148,17 @@ class Settings(BaseSettings):
     """Flower's port on loopback in `maskq up`; 0 picks a free one."""
     gateway_port: int = Field(default=8000, ge=0, le=65_535)
     """The HTTP gateway's port on loopback in `maskq up`; 0 picks a free one."""
-    state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
-    """The folder in which `maskq up` keeps its Redis's data."""
     log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """Log level of the workers: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
-    @property
-    def broker_file(self) -> Path:
-        """The file with the broker's URL that a running `maskq up` provides for this user's other processes."""
-        return self.state_dir / "broker-url"
-
-    def with_broker(self) -> Self:
-        """These settings; if they have no broker, with the broker of the running `maskq up`, if there is one."""
-        if self.broker_url is None and self.broker_file.is_file():
-            return self.model_copy(update={"broker_url": self.broker_file.read_text().strip() or None})
-        return self
+    @field_validator("flower_port", "gateway_port", mode="before")
+    @classmethod
+    def _ignore_service_links(cls, value: Any, info: ValidationInfo) -> Any:
+        """The default instead of an address: Kubernetes sets `MASKQ_GATEWAY_PORT=tcp://10.96.0.12:8000` in every pod
+        if a service is named maskq-gateway.
+        """
+        is_address = isinstance(value, str) and "://" in value
+        return cls.model_fields[info.field_name or ""].default if is_address else value
 
     @property
     def model_folders(self) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ class Reconciler:
         for job_id in _logged(self._ledger.resume_delayed()):
             log.info("job %s is tried again", job_id)
             sent += 1
+        for job_id in _logged(self._ledger.recount_stacks()):
+            log.warning("stack %s waited for planes that have ended or are gone", job_id)
         for job_id in _logged(self._ledger.expire_overdue()):
             log.info("job %s has expired", job_id)
         self.sweep()

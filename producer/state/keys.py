@@ -8,8 +8,8 @@ Command: TypeAlias = "tuple[str | bytes | int, ...]"
 #: The prefix of every key that maskq writes. (kombu's queues have the names of the queues.)
 PREFIX = "maskq:"
 #: Sorted sets of job ids. Their scores are times, seconds since 1970 by Redis's clock.
-ACTIVE, LEASES, DELAYED, EXPIRING, DEAD, KEPT = (
-    f"{PREFIX}{name}" for name in ("active", "leases", "delayed", "expiring", "dead", "kept")
+ACTIVE, LEASES, DELAYED, EXPIRING, STACKS, DEAD, KEPT = (
+    f"{PREFIX}{name}" for name in ("active", "leases", "delayed", "expiring", "stacks", "dead", "kept")
 )
 #: The channel of cancelled jobs' ids.
 CANCELLED = f"{PREFIX}cancelled"
@@ -30,6 +30,11 @@ EVENTS = "/{}.celeryev/task.sent"
 def job_key(job_id: str) -> str:
     """The hash of a job, and the channel on which each state that it enters is published."""
     return f"{PREFIX}job:{job_id}"
+
+
+def plane_id(job_id: str, number: int) -> str:
+    """The id of the job that segments one plane of a stack; planes count from 1. `stacks.lua` has the same."""
+    return f"{job_id}-{number:05d}"
 
 
 def payload_key(job_id: str, kind: str) -> str:

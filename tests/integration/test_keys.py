@@ -15,7 +15,7 @@ from redis import Redis
 from maskq import Client, JobUnfinished, Limits, Settings
 from maskq.producer.schema import JobSpec, Stage, State
 from maskq.producer.state import ledger as ledger_package
-from maskq.producer.state.ledger import Claim, Ledger, StageResult
+from maskq.producer.state.ledger import Claim, Ledger, Plane, StageResult
 from maskq.producer.state.store import Payload
 from maskq.workers.local.stack import running
 from tests.conftest import png, text, until
@@ -39,7 +39,7 @@ def rows(first: str) -> dict[str, list[str]]:
 def pattern(name: str) -> re.Pattern[str]:
     """`maskq:job:<id>` as a regular expression; an id and a token are hexadecimal, anything else has no colon."""
     escaped = re.sub(
-        r"<(\w+)>", lambda part: r"[0-9a-f]{32}" if part[1] in ("id", "owner", "token") else r"[^:]*", name
+        r"<(\w+)>", lambda part: r"[0-9a-f]{32}(-\d{5})?" if part[1] in ("id", "owner", "token") else r"[^:]*", name
     )
     return re.compile(escaped)
 
@@ -110,7 +110,7 @@ def work(client: Client, watch: Watch) -> None:
 
 def misfortunes(ledger: Ledger, watch: Watch) -> None:
     """Jobs that fail, wait in line, or lose their worker; one becomes a dead letter."""
-    claims = [Claim(f"{n:032x}", Stage.EMBED, f"{n:032x}") for n in range(3)]
+    claims = [Claim(f"{n:032x}", Stage.EMBED, f"{n:032x}") for n in range(4)]
     for claim in claims:
         ledger.create(claim.job_id, JobSpec(), None, b"image")
     ledger.claim(claims[0])
@@ -122,6 +122,9 @@ def misfortunes(ledger: Ledger, watch: Watch) -> None:
         ledger.release(claims[1], "MemoryError", delay_s, suspect=True)
         watch.snapshot()
     assert ledger.state(claims[1].job_id) is State.DEAD
+    ledger.claim(claims[2])
+    ledger.finish(claims[2], StageResult("", planes=[Plane(1, JobSpec(), "4x4", b"image")]))
+    watch.snapshot()
 
 
 def test_every_key_that_is_written_is_on_the_page_with_its_type(seen: tuple[dict[str, str], set[str]]) -> None:

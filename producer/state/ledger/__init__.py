@@ -10,11 +10,12 @@ from .claims import Claim, Claims, Granted, StageResult
 from .endings import JobEnd, Outbox
 from .records import Cancellations
 from .script import LedgerConfig
+from .stacks import Plane
 from .submission import Submission
 from .sweeps import Sweeps
 from .waiting import Waiting
 
-__all__ = ["Cancellations", "Claim", "Granted", "JobEnd", "Ledger", "LedgerConfig", "StageResult"]
+__all__ = ["Cancellations", "Claim", "Granted", "JobEnd", "Ledger", "LedgerConfig", "Plane", "StageResult"]
 
 
 class Ledger(Submission, Claims, Waiting, Sweeps, Outbox):

@@ -1,4 +1,4 @@
--- The ledger's script, part 1 of 7: its arguments, names and clock. One call runs one transition, atomically.
+-- The ledger's script, part 1 of 8: its arguments, names and clock. One call runs one transition, atomically.
 -- KEYS[1]  the hash of the job
 -- ARGV[1]  the name of the transition, a function of the table `transitions`
 -- ARGV[2]  the id of the job; empty if the transition is about a queue
@@ -25,3 +25,12 @@ local function payload_key(kind) return prefix .. 'payload:' .. id .. ':' .. kin
 
 -- The state of the job before the transition; false for an unknown job.
 local state = redis.call('HGET', job, 'state')
+
+-- Call a function as if the script had been called for another job.
+local function as_job(other, act, ...)
+  local own_job, own_id, own_state = job, id, state
+  job, id = job_key(other), other
+  state = redis.call('HGET', job, 'state')
+  act(...)
+  job, id, state = own_job, own_id, own_state
+end

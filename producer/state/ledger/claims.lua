@@ -1,10 +1,10 @@
--- Part 5: the transitions of workers.
+-- Part 6: the transitions of workers.
 
 local function extend_lease() redis.call('ZADD', keys.leases, text(now + config.lease_s), id) end
 
 local function claim(stage, owner, worker)
   if state == working[stage] and is_owned_by(owner) then return redis.call('HGETALL', job) end -- the answer was lost
-  if state ~= waiting[stage] then return state end
+  if state ~= waiting[stage] or stage == stage_of[names.state.embedded] and waits_for_planes(id) then return state end
   local expires = redis.call('ZSCORE', keys.expiring, id)
   if expires and now > tonumber(expires) then
     expire(stage)
@@ -13,8 +13,8 @@ local function claim(stage, owner, worker)
   redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
   enter(working[stage], nil, 'owner', owner, 'worker', worker)
   redis.call('HDEL', job, 'paused')
-  -- A worker that came too late may have stored the fields again, with an expiry.
-  if waiting[stage] == names.state.embedded then redis.call('PERSIST', payload_key(names.payload.fields)) end
+  -- A worker that came too late may have stored the payload again, with an expiry.
+  redis.call('PERSIST', payload_key(waiting[stage] == names.state.embedded and names.payload.fields or names.payload.image))
   extend_lease()
   return redis.call('HGETALL', job)
 end
@@ -76,5 +76,15 @@ function transitions.finish(owner, next_state, ...)
   if not state or not is_owned_by(owner) then return state or 'unknown' end
   if next_state == names.state.embedded then redis.call('PERSIST', payload_key(names.payload.fields)) end
   enter(next_state)
+  return 'ok'
+end
+
+-- Split a stack: make each of its planes a job, after which the stack enters its second stage. `new_planes` is JSON: see
+-- `create_plane`. Further arguments are the kinds of the staged payloads.
+function transitions.split(owner, new_planes, ...)
+  take_payloads(owner, {...})
+  if state == names.state.embedded and redis.call('HGET', job, 'owner') == owner then return 'ok' end -- as in `finish`
+  if not state or not is_owned_by(owner) then return state or 'unknown' end
+  split(new_planes)
   return 'ok'
 end

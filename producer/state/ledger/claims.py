@@ -1,14 +1,15 @@
 """The workers' transitions: a stage is claimed, kept, and finished, failed, released or returned to its queue."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ...errors import UnknownJob
 from ...schema import Failure, JobStatus, Stage, State
 from ..store import Payload, redis_full_as_store_full
-from .records import Records, read_status
+from .records import read_status
+from .stacks import Plane, Stacks
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ class StageResult:
     payloads: Mapping[Payload, bytes] = field(default_factory=dict)
     #: The payloads that nobody needs once these are stored.
     obsolete: tuple[Payload, ...] = ()
+    #: The planes of a stack, numbered one after the other, if the job is to be split; read while they are stored.
+    planes: Iterable[Plane] | None = None
 
 
-class Claims(Records):
+class Claims(Stacks):
     """The workers' transitions. A method returns False if the claim no longer holds the stage."""
 
     def claim(self, claim: Claim, reads: Payload | None = None, worker: str = "") -> Granted | str:
@@ -85,7 +88,11 @@ class Claims(Records):
 
         In Redis, payloads and transition are one transaction: a late worker stores nothing. In another store a late
         worker's payloads stay, since they may by now be another worker's: see `discard_late`.
+
+        A result with `planes` splits the job: it then waits for them. Reading a plane may raise its own errors.
         """
+        if result.planes is not None:
+            return self._split(claim, result)
         job_id, arguments = claim.job_id, (claim.owner, claim.stage.finished)
         store = self._redis_store
         if store and result.payloads and all(map(store.is_small, result.payloads.values())):
@@ -98,6 +105,8 @@ class Claims(Records):
         finished = self._transition("finish", job_id, *arguments) == "ok"
         if finished and not store:  # in Redis, the transition itself drops what is obsolete
             self._drop(job_id, result.obsolete)
+            for plane in self._planes_of(job_id) if claim.stage is Stage.CLUSTER else ():
+                self._drop(plane, Payload)
         return finished
 
     def discard_late(self, claim: Claim, result: StageResult | None) -> State:

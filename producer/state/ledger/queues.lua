@@ -11,6 +11,16 @@ local function queue_of(of, stage)
   return queue[lane_of_job[of]]
 end
 
+-- The lane of a shape: the fixed lane if the shape is common among the last images.
+local COMMON, RECENT = 32, 64
+local function lane_of(shape)
+  if shape == '' then return names.varied end
+  local shapes = prefix .. 'shapes'
+  redis.call('LPUSH', shapes, shape)
+  redis.call('LTRIM', shapes, 0, RECENT - 1)
+  return #redis.call('LPOS', shapes, shape, 'COUNT', 0) >= COMMON and names.fixed or names.varied
+end
+
 -- The list in which kombu keeps the messages of one queue and priority.
 local function list_of(queue, priority)
   return priority == 0 and queue or queue .. '\6\22' .. string.format('%d', priority)
@@ -42,14 +52,21 @@ local function envelope(exchange, key, tag, priority, headers, body)
   })
 end
 
+-- The time limit of a stack's cluster stage, which puts its planes together (seconds); null leaves it to the worker.
+local function stack_limit_s(planes)
+  if not planes or config.stage_limit_s == math.huge then return cjson.null end
+  return math.ceil(config.stage_limit_s * (1 + planes / 10))
+end
+
 -- Send the message that wakes a worker: a Celery task (protocol 2) whose only argument is the job's id.
 local function send(to, stage, queue, priority)
   local list = list_of(queue, priority)
   local task = to .. '-' .. stage .. '-' .. redis.call('HINCRBY', job_key(to), 'sent', 1)
-  local name, arguments = names.task[stage], redis.call('HGET', job_key(to), 'argsrepr')
+  local name = names.task[stage]
+  local arguments, planes = unpack(redis.call('HMGET', job_key(to), 'argsrepr', 'planes'))
   local headers = {
     lang = 'py', task = name, id = task, root_id = task, argsrepr = arguments, kwargsrepr = '{}', origin = 'maskq',
-    retries = 0, timelimit = {cjson.null, cjson.null}, eta = cjson.null, expires = cjson.null, group = cjson.null,
+    retries = 0, timelimit = {stack_limit_s(planes), cjson.null}, eta = cjson.null, expires = cjson.null, group = cjson.null,
     parent_id = cjson.null, shadow = cjson.null, sent = text(now),
   }
   local embed = {callbacks = cjson.null, errbacks = cjson.null, chain = cjson.null, chord = cjson.null}

@@ -8,8 +8,9 @@ from contextlib import closing, contextmanager
 from typing import Any, cast
 
 from ...errors import UnknownJob
-from ...schema import Attempt, Failure, JobSpec, JobStatus, Stage, State
+from ...schema import Attempt, Failure, JobSpec, JobStatus, PlaneCounts, Stage, State
 from ..keys import ACTIVE, CANCELLED, DEAD, ended_key, job_key
+from ..store import Payload
 from .script import LedgerScript
 
 
@@ -30,6 +31,10 @@ class Records(LedgerScript):
     def exists(self, job_id: str) -> bool:
         """Whether the ledger has a record of the job."""
         return bool(self._redis.exists(job_key(job_id)))
+
+    def payload(self, job_id: str, kind: Payload) -> bytes:
+        """A payload of any job. Raises `PayloadMissing`."""
+        return self._store.get(job_id, kind)
 
     def unfinished(self) -> int:
         """The number of jobs that have not ended."""
@@ -89,7 +94,17 @@ def read_status(job_id: str, raw: Mapping[bytes, bytes]) -> JobStatus:
         error=Failure.model_validate_json(record["error"]) if "error" in record else None,
         history=tuple(Attempt.model_validate(entry) for entry in json.loads(record.get("history", "[]"))),
         suspect="suspect" in record,
+        planes=_plane_counts(record),
+        parent=record.get("parent"),
     )
+
+
+def _plane_counts(record: Mapping[str, str]) -> PlaneCounts | None:
+    """How far a stack is; None if the job is no stack, or is not split yet."""
+    if "planes" not in record:
+        return None
+    total = int(record["planes"])
+    return PlaneCounts(total=total, done=total - int(record["open"]))
 
 
 def unknown(job_id: str) -> UnknownJob:

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from redis import Redis
 
 #: The parts of the script, in order.
-_PARTS = ("base.lua", "queues.lua", "states.lua", "submission.lua", "claims.lua", "sweeps.lua", "dispatch.lua")
+_PARTS = (
+    "base.lua",
+    "queues.lua",
+    "states.lua",
+    "stacks.lua",
+    "submission.lua",
+    "claims.lua",
+    "sweeps.lua",
+    "dispatch.lua",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class LedgerConfig:
     max_client_queued: int = 100_000
     max_attempts: int = 3
     lease_s: float = 8.0
+    stage_limit_s: float = 120.0
     age_s: float = 60.0
     window: int = 16
     task_events: bool = True
@@ -134,7 +144,7 @@ def shared_names(database: int) -> dict[str, Any]:
     }
 
 
-_SHARED_KEYS = ("active", "leases", "delayed", "expiring", "dead", "kept", "cancelled", "endings")
+_SHARED_KEYS = ("active", "leases", "delayed", "expiring", "stacks", "dead", "kept", "cancelled", "endings")
 
 
 def to_lua(value: object) -> str:

@@ -26,6 +26,12 @@ local function keep_names(seconds)
   keep(names_key(id))
 end
 
+-- Part 4 defines these: a plane of a stack ends, and a stack ends.
+local plane_ended, stack_ended
+
+-- Whether a job exists and has not ended.
+local function is_unfinished(of) return stage_of[redis.call('HGET', job_key(of), 'state') or ''] ~= nil end
+
 -- Let the payloads in this Redis expire with the job. Only a dead letter may need its fields again: it may be requeued
 -- at its second stage.
 local function expire_payloads(final, seconds)
@@ -39,24 +45,39 @@ local function expire_payloads(final, seconds)
   end
 end
 
--- End the job: stop counting it, keep it for its retention time, and put its end in the outbox.
+-- Seconds for which an ended job is kept.
+local function retention_of(final)
+  return final == names.state.dead and config.dead_retention_s or config.retention_s
+end
+
+-- Keep the ended job and its payloads for some seconds more.
+local function keep(final, seconds)
+  expire_payloads(final, seconds)
+  redis.call('ZADD', keys.kept, text(now + seconds), id)
+  redis.call('EXPIRE', job, seconds)
+  keep_names(seconds) -- an idempotency key means its job however that ended
+end
+
+-- End the job: stop counting it, keep it for its retention time, and put its end in the outbox. A plane of a stack is
+-- kept until the stack ends, and is not in the outbox.
 local function end_as(final)
-  local bytes, client, same = unpack(redis.call('HMGET', job, 'bytes', 'client', 'same'))
+  local bytes, client, same, parent, planes = unpack(
+    redis.call('HMGET', job, 'bytes', 'client', 'same', 'parent', 'planes'))
   count(-1, tonumber(bytes), client)
   redis.call('ZREM', keys.expiring, id)
   local recent = prefix .. 'ended:' .. math.floor(now / 10) -- the rate of the last minute comes from these
   redis.call('INCR', recent)
   redis.call('EXPIRE', recent, 120)
-  local retention = config.retention_s
-  if final == names.state.dead then
-    redis.call('ZADD', keys.dead, text(now), id)
-    retention = config.dead_retention_s
-  end
-  expire_payloads(final, retention)
-  redis.call('ZADD', keys.kept, text(now + retention), id)
-  redis.call('EXPIRE', job, retention)
+  if final == names.state.dead then redis.call('ZADD', keys.dead, text(now), id) end
   redis.call('UNLINK', counted_key(id))
-  keep_names(retention) -- an idempotency key means its job however that ended
+  if parent and is_unfinished(parent) then
+    plane_ended(final, parent)
+    return
+  end
+  local retention = retention_of(final)
+  keep(final, retention)
+  if planes then stack_ended(final, retention) end
+  if parent then return end
   if same and redis.call('GET', same) == id then -- but a job that failed is not reused
     if final == names.state.done then redis.call('EXPIRE', same, retention) else redis.call('DEL', same) end
   end
@@ -64,7 +85,8 @@ local function end_as(final)
 end
 
 -- Enter a state. `how` says how a waiting job gets to its queue: nil by its line, 'again' at once, or a number of
--- seconds after which it is sent. Further arguments are fields of the job and their values.
+-- seconds after which it is sent; 'planes' if it waits for its planes first. Further arguments are fields of the job and
+-- their values.
 local function enter(new, how, ...)
   local stage, before = stage_of[new], stage_of[state or '']
   if before and waiting[before] == state then leave_queue(id, before) end
@@ -73,7 +95,7 @@ local function enter(new, how, ...)
   -- differences add up.
   local since = waiting[stage] == new and redis.call('HGET', job, 'time:' .. new) or text(now)
   redis.call('HSET', job, 'state', new, 'time:' .. new, since, ...)
-  if waiting[stage] == new then
+  if waiting[stage] == new and how ~= 'planes' then
     redis.call('ZADD', waits_key(queue_of(id, stage)), text(now), id)
     if how == 'again' then
       send_again(id, stage)

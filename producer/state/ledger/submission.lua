@@ -1,14 +1,4 @@
--- Part 4: the transitions of producers.
-
--- The lane of a shape: the fixed lane if the shape is common among the last images.
-local COMMON, RECENT = 32, 64
-local function lane_of(shape)
-  if shape == '' then return names.varied end
-  local shapes = prefix .. 'shapes'
-  redis.call('LPUSH', shapes, shape)
-  redis.call('LTRIM', shapes, 0, RECENT - 1)
-  return #redis.call('LPOS', shapes, shape, 'COUNT', 0) >= COMMON and names.fixed or names.varied
-end
+-- Part 5: the transitions of producers.
 
 -- The job that a key stands for, if it is kept for more than `seconds` more.
 local function standing_for(key, seconds)
@@ -98,27 +88,34 @@ function transitions.cancel(call)
   return 'ok'
 end
 
--- Try a dead letter once more, from the stage that it died in.
+-- Try a dead letter once more, from the stage that it died in; the plane of a stack only if the stack still waits.
 function transitions.requeue()
   if state ~= names.state.dead then return state or 'unknown' end
   local stage = cjson.decode(redis.call('HGET', job, 'error')).stage
-  local bytes, client = unpack(redis.call('HMGET', job, 'bytes', 'client'))
+  local bytes, client, parent = unpack(redis.call('HMGET', job, 'bytes', 'client', 'parent'))
+  if parent then
+    if not waits_for_planes(parent) then return state end
+    redis.call('HINCRBY', job_key(parent), 'open', 1)
+  end
   redis.call('HDEL', job, 'error', 'attempts:' .. stage, 'time:dead', 'owner')
   redis.call('PERSIST', job)
   keep_names()
   redis.call('ZREM', keys.dead, id)
   redis.call('ZREM', keys.kept, id)
   for _, kind in ipairs({names.payload.image, names.payload.fields}) do redis.call('PERSIST', payload_key(kind)) end
+  keep_planes()
   count(1, tonumber(bytes), client)
   enter(waiting[stage])
   return 'ok'
 end
 
--- Delete what is known of an ended job.
+-- Delete what is known of an ended job, and of its planes.
 function transitions.delete()
   if stage_of[state or ''] then return state end
-  redis.call('ZREM', keys.dead, id)
-  redis.call('ZREM', keys.kept, id)
-  redis.call('DEL', job, names_key(id))
+  for_each_plane(function()
+    drop_payloads()
+    forget()
+  end)
+  forget()
   return 'ok'
 end

@@ -11,10 +11,11 @@ from ...schema import JobSpec, State
 from ..keys import PREFIX, Command
 from ..routing import broker_priority
 from ..store import Payload, redis_full_as_store_full
-from .records import Records, unknown
+from .records import unknown
+from .stacks import Stacks
 
 
-class Submission(Records):
+class Submission(Stacks):
     """The producers' transitions."""
 
     def create(
@@ -88,7 +89,7 @@ class Submission(Records):
             raise unknown(job_id)
         state = State.CANCELLED if answer == "ok" else State(answer)
         if state is State.CANCELLED:
-            self.drop_payloads(job_id)
+            self._drop_all(job_id)
         return state
 
     def requeue(self, job_id: str) -> bool:
@@ -96,10 +97,12 @@ class Submission(Records):
         return self._transition("requeue", job_id) == "ok"
 
     def delete(self, job_id: str) -> bool:
-        """Delete an ended job's record and payloads; False if the job has not ended."""
+        """Delete an ended job's record and payloads, and its planes; False if the job has not ended."""
+        planes = [] if self._redis_store else [*self._planes_of(job_id)]
         deleted = self._transition("delete", job_id) == "ok"
         if deleted:
-            self.drop_payloads(job_id)
+            for one in (job_id, *planes):
+                self.drop_payloads(one)
         return deleted
 
     def drop_payloads(self, job_id: str) -> None:

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from ..keys import DELAYED, EXPIRING, KEPT, LEASES
+from ..keys import DELAYED, EXPIRING, KEPT, LEASES, STACKS
 from ..routing import QUEUES
-from ..store import Payload
-from .records import Records
+from .stacks import Stacks
 
 #: The number of jobs that one sweep handles at most.
 _SWEEP = 1000
 
 
-class Sweeps(Records):
+class Sweeps(Stacks):
     """Sweeps over jobs whose time has come. Each yields the ids of the jobs that it moved."""
 
     def reclaim_lost(self) -> Iterator[str]:
@@ -35,6 +34,10 @@ class Sweeps(Records):
         """
         yield from self._moved("resend", self._overtaken(grace_s))
 
+    def recount_stacks(self) -> Iterator[str]:
+        """Wake the stacks whose planes have all ended or are gone, though nothing told them: Redis lost some writes."""
+        yield from self._due("recount", STACKS)
+
     def past_retention(self) -> list[str]:
         """Ended jobs whose retention time is over."""
         return self._up_to_now(KEPT)
@@ -44,8 +47,7 @@ class Sweeps(Records):
 
         Payloads go first: if the store raises, the record stays and the next sweep tries again.
         """
-        for kind in Payload:
-            self._store.drop(job_id, kind)
+        self._drop_all(job_id)
         self._transition("delete", job_id)
 
     def _overtaken(self, grace_s: float) -> Iterator[tuple[str, str]]:
