@@ -33,6 +33,8 @@ class ClientSettings(BaseSettings):
     can reach, such as `s3://bucket/maskq`."""
     max_bytes: int = Field(default=256 * 1024**2, ge=1)
     """Maximum size of an image file, bytes."""
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Maximum size of an image, pixels."""
     max_queued: int = Field(default=100_000, ge=1)
     """Maximum number of unfinished jobs. Beyond it, submitting raises `QueueFull`."""
     max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
@@ -59,6 +61,9 @@ class ClientSettings(BaseSettings):
     lease_s: float = Field(default=8.0, gt=0)
     """Lease of a stage, seconds: if its worker does not renew the lease for this long, another worker takes over.
     Workers renew three times per lease."""
+    stage_limit_s: float = Field(default=120.0, gt=0)
+    """Time limit for the clustering of one image, seconds. After it, the process is replaced and the job is retried.
+    Celery remembers a job's limit for the same time, half a kilobyte each."""
     task_events: bool = True
     """Whether Celery sends task events, which Flower displays; they are a sixth of the cost of a small job. With a
     private Redis, `maskq run` sends none unless Flower is requested."""
@@ -119,8 +124,6 @@ class Settings(ClientSettings):
     lane_s: float = Field(default=6.0, gt=0)
     """Lane failover timeout, seconds: a lane that no device has served for this long is taken over by the devices of
     the other lane, until a device serves it again."""
-    max_pixels: int = Field(default=100_000_000, ge=1)
-    """Maximum size of an image, pixels."""
     max_planes: int = Field(default=1000, ge=1, le=10_000)
     """Maximum number of planes of a stack that one job segments. Decoded, they may have 16 times `MASKQ_MAX_BYTES`
     together."""
@@ -136,9 +139,6 @@ class Settings(ClientSettings):
     resend_s: float = Field(default=10.0, gt=0)
     """Age at which a job's message counts as lost, seconds, if it is no longer on its queue and no worker has claimed
     the job; it is then sent again. A job in a long queue does not count as lost, however long it waits."""
-    stage_limit_s: float = Field(default=120.0, gt=0)
-    """Time limit for the clustering of one image, seconds. After it, the process is replaced and the job is retried.
-    Celery remembers a job's limit for the same time, half a kilobyte each."""
     grace_s: float = Field(default=30.0, gt=0)
     """Graceful shutdown: how long stopped workers may take to finish their jobs in progress, seconds."""
     trace: Path | None = None

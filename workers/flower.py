@@ -17,6 +17,8 @@ def main(address: str, port: str) -> None:
     heartbeat.ready()
     # By default Flower executes `flowerconfig.py` in the current folder.
     os.environ.setdefault("FLOWER_CONF", os.devnull)
+    # `FLOWER_PORT=tcp://…` is in every pod of a Kubernetes namespace with a service named flower.
+    os.environ.pop("FLOWER_PORT", None)
     options = [f"--address={address}", f"--port={port}", "--read_only=True", "--purge_offline_workers=60"]
     app.start(["flower", *options, f"--logging={settings.log_level.lower()}"])
 

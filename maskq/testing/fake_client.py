@@ -13,7 +13,7 @@ from maskq.producer.client.client import Client
 from maskq.producer.client.job import Job
 from maskq.producer.errors import MaskqError
 from maskq.producer.schema import Failure, JobSpec, Stage, State
-from maskq.producer.settings import Settings
+from maskq.producer.settings import ClientSettings
 from maskq.producer.state.connections import Connections
 from maskq.producer.state.stats import Stats
 from maskq.producer.state.store import Payload
@@ -32,7 +32,7 @@ class FakeClient(Client):
         self,
         *,
         on_submit: Callable[[FakeClient, Job], object] | None = lambda client, job: client.finish(job),
-        settings: Settings | None = None,
+        settings: ClientSettings | None = None,
         max_wait_s: float = 0.0,
     ) -> None:
         """`on_submit` is called with this client and each new job: by default it finishes the job. With None, jobs
@@ -41,7 +41,7 @@ class FakeClient(Client):
         `Job.wait` and `submit(timeout=…)` block for `max_wait_s` seconds at most, whatever their timeout: by default a
         wait for an unfinished job raises `WaitTimeout` at once.
         """
-        self._settings, self._max_wait_s = settings or Settings(), max_wait_s
+        self._settings, self._max_wait_s = settings or ClientSettings(), max_wait_s
         self._ledger, self._on_submit = MemoryLedger(self._settings, max_wait_s), on_submit
         connections = {"ledger": self._ledger, "store": self._ledger.store, "check": self._ledger.check}
         self._connections = cast(Connections, SimpleNamespace(**connections, close=lambda: None))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from maskq.producer.errors import MaskqError, PayloadMissing, QueueFull, UnknownJob, WaitTimeout
 from maskq.producer.schema import Failure, JobSpec, JobStatus, Stage, State
-from maskq.producer.settings import Settings
+from maskq.producer.settings import ClientSettings
 from maskq.producer.state.routing import QUEUES, VARIED, queue_of
 from maskq.producer.state.stats import Queue, Stats
 from maskq.producer.state.store import Payload
@@ -31,7 +31,7 @@ class _Record:
 class MemoryLedger:
     """The part of `Ledger` that a client uses. Threads may share it."""
 
-    def __init__(self, settings: Settings, max_wait_s: float) -> None:
+    def __init__(self, settings: ClientSettings, max_wait_s: float) -> None:
         self._settings, self._max_wait_s = settings, max_wait_s
         self.store = MemoryStore()
         self._jobs: dict[str, _Record] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BrokerUnavailable, InvalidJob
-from ..settings import Settings
+from ..settings import ClientSettings
 from .broker_errors import explain
 from .broker_url import BrokerUrl
 from .ledger import Ledger, LedgerConfig
@@ -25,7 +25,7 @@ class Connections:
     store: PayloadStore
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
+    def open(cls, settings: ClientSettings) -> Self:
         """Prepare lazy connections to `settings.broker_url`. Raises `InvalidJob` without a valid URL."""
         from redis import Redis
         from redis.backoff import ExponentialBackoff

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,24 @@ def test_a_child_process_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch
     for name, value in settings_env(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
+
+
+def test_the_addresses_that_kubernetes_puts_into_every_pod_are_no_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKQ_GATEWAY_PORT", "tcp://10.96.0.12:8000")
+    monkeypatch.setenv("MASKQ_FLOWER_PORT", "tcp://10.96.0.13:5555")
+    assert (Settings().gateway_port, Settings().flower_port) == (8000, 5555)
+
+
+def test_a_client_reads_only_the_settings_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLUSTER_PROCESSES", "GATEWAY_PORT", "LOG_LEVEL", "TORCH_THREADS"):
+        monkeypatch.setenv(f"MASKQ_{name}", "nonsense")
+    Client("redis://there").close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_the_default_of_cluster_processes_counts_the_cores_that_the_process_may_use() -> None:
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); os.cpu_count = lambda: 64\n"
+        "from maskq import Settings; print(Settings().cluster_processes)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "1\n"
