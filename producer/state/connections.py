@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +15,8 @@ from .store import PayloadStore, open_store
 
 if TYPE_CHECKING:
     from redis import Redis
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,12 @@ class Connections:
         return cls(redis, Ledger(redis, store, **config), store)
 
     def check(self) -> None:
-        """Ping the broker once. Raises `BrokerUnavailable` if it does not answer."""
+        """Ask the broker once. Raises `BrokerUnavailable` if it does not answer, or may evict what it stores.
+
+        A Redis that evicts loses accepted jobs. If this user may not read the policy, that is logged.
+        """
         from redis.backoff import NoBackoff
-        from redis.exceptions import RedisError
+        from redis.exceptions import NoPermissionError, RedisError
         from redis.retry import Retry
 
         connection: Any = self.redis.connection_pool.make_connection()
@@ -56,6 +62,10 @@ class Connections:
         try:
             connection.send_command("PING")
             connection.read_response()
+            connection.send_command("INFO", "memory")
+            _check_eviction(connection.read_response().decode())
+        except NoPermissionError:
+            log.warning("this Redis user may not run INFO: make sure that maxmemory-policy is noeviction")
         except RedisError as error:
             raise explain(error) or BrokerUnavailable(f"the broker does not answer: {error}") from error
         finally:
@@ -65,3 +75,16 @@ class Connections:
         """Close the connections."""
         self.ledger.close()
         self.redis.close()
+
+
+def _check_eviction(memory: str) -> None:
+    """Raises `BrokerUnavailable` if Redis, by this answer to `INFO memory`, deletes keys when its memory is full."""
+    lines = dict(line.split(":", 1) for line in memory.splitlines() if ":" in line)
+    policy, limit = lines.get("maxmemory_policy", "noeviction"), int(lines.get("maxmemory", 0))
+    if policy != "noeviction" and limit:
+        raise BrokerUnavailable(
+            f"this Redis deletes data when it is full (maxmemory-policy {policy}), and so loses accepted jobs: set "
+            f"maxmemory-policy noeviction"
+        )
+    if policy != "noeviction":
+        log.warning("Redis would delete jobs if maxmemory were set: set maxmemory-policy noeviction, not %s", policy)

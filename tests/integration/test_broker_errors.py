@@ -72,6 +72,21 @@ def test_a_replica(server: tuple[Redis, str, Path]) -> None:
     assert isinstance(error, BrokerUnavailable) and "has to name the primary" in str(error)
 
 
+def test_a_redis_that_evicts(server: tuple[Redis, str, Path], caplog: pytest.LogCaptureFixture) -> None:
+    redis, url, _ = server
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with Client(settings=Settings(broker_url=url)) as client:
+            client.check()
+            assert "set maxmemory-policy noeviction" in caplog.text
+            redis.config_set("maxmemory", 100 << 20)
+            with pytest.raises(BrokerUnavailable, match="loses accepted jobs"):
+                client.check()
+    finally:
+        redis.config_set("maxmemory", 0)
+        redis.config_set("maxmemory-policy", "noeviction")
+
+
 def test_a_wrong_password_and_a_user_without_permissions(server: tuple[Redis, str, Path]) -> None:
     redis, url, _ = server
     redis.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "+ping", "+hello", "+client")  # type: ignore[no-untyped-call]
@@ -79,6 +94,8 @@ def test_a_wrong_password_and_a_user_without_permissions(server: tuple[Redis, st
     for error, text in (refusal(wrong), "correct the password"), (refusal(guest), "give it the permission"):
         assert isinstance(error, BrokerUnavailable) and text in str(error)
         assert "typo" not in str(error) and "secret" not in str(error)
+    with Client(guest) as client:
+        client.check()
 
 
 def test_a_disk_that_can_not_be_written(server: tuple[Redis, str, Path]) -> None:
