@@ -1,38 +1,81 @@
 """The only place that decodes images: untrusted bytes → pixels and what is known of them, or a typed error."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
 from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, MultiPageImage, TruncatedImage
 from . import npy, tiff
 from .checks import ImageLimits, short_message, validated
-from .image import ChannelKind, Image, Stack
+from .image import ChannelKind, Image, Stack, View
 from .pillow import read_pillow
 
-__all__ = ["ChannelKind", "Image", "ImageLimits", "Pixels", "Stack", "decode", "read_image"]
+__all__ = ["ChannelKind", "Image", "ImageLimits", "Pixels", "Stack", "View", "decode", "read_image"]
 
 
-def read_image(data: bytes, name: str = "image", limits: ImageLimits = ImageLimits()) -> Image | Stack:
+def read_image(
+    data: bytes, name: str = "image", limits: ImageLimits = ImageLimits(), view: View = View()
+) -> Image | Stack:
     """Read PNG, JPEG, TIFF, BMP, WebP or NumPy bytes.
 
     Error messages call the image `name`. Raises an `ImageError`: `NotAnImage`, `TruncatedImage`, `EmptyImage`,
-    `ImageTooLarge`, `MultiPageImage` or `NonFiniteImage`.
+    `ImageTooLarge`, `MultiPageImage` or `NonFiniteImage`; so does `Stack.read` for a plane.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"{name}: {len(data):,} bytes, over the limit of {limits.max_bytes:,} bytes")
-    if data.startswith(tiff.MAGIC):
-        reader = tiff.read_tiff
-    elif data.startswith(npy.MAGIC):
-        reader = npy.read_npy
+    with _decoder_errors(name):
+        found = _decode(data, name, limits, view)
+        return found if isinstance(found, Stack) else _checked(found, name, view)
+
+
+def _decode(data: bytes, name: str, limits: ImageLimits, view: View) -> Image | Stack:
+    """What the format's reader returns; the planes of a stack are checked as they are read."""
+    found: Image | Stack | Pixels
+    if data.startswith(npy.MAGIC):
+        found = npy.read_npy(data, name, limits, view.axes)
     else:
-        reader = read_pillow
+        found = (tiff.read_tiff if data.startswith(tiff.MAGIC) else read_pillow)(data, name, limits)
+    if isinstance(found, np.ndarray):
+        found = Image.of(validated(found, name, nan_as_background=view.nan_as_background))
+    return _with_checked_planes(found, name, view) if isinstance(found, Stack) else found
+
+
+def _with_checked_planes(stack: Stack, name: str, view: View) -> Stack:
+    def read(index: int) -> Image:
+        plane = f"{name}, plane {index + 1}"
+        with _decoder_errors(plane):
+            return _checked(stack.read(index), plane, view)
+
+    return replace(stack, read=read)
+
+
+def _checked(image: Image, name: str, view: View) -> Image:
+    """The image with validated pixels, and a note of those that are NaN. Raises an `ImageError`."""
+    pixels = validated(image.pixels, name, nan_as_background=view.nan_as_background)
+    if (
+        view.nan_as_background
+        and pixels.dtype.kind == "f"
+        and (count := np.count_nonzero(np.isnan(pixels).any(axis=2)))
+    ):
+        note = f"{count:,} of {pixels.shape[0] * pixels.shape[1]:,} pixels are NaN or infinite: background."
+        return replace(image, pixels=pixels, notes=(*image.notes, note))
+    return image.with_pixels(pixels)
+
+
+@contextmanager
+def _decoder_errors(name: str) -> Iterator[None]:
+    """Turns what decoders raise, which on hostile bytes is nearly anything, into an `ImageError`."""
     try:
-        pixels = reader(data, name, limits)
+        yield
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageTooLarge(f"{name}: not enough memory to decode it") from error
-    except Exception as error:  # decoders raise nearly anything on hostile bytes
+    except Exception as error:
         raise TruncatedImage(f"{name}: damaged or cut short ({short_message(error)})") from error
-    return Image.of(validated(pixels, name))
 
 
 def decode(data: bytes, name: str = "image", limits: ImageLimits = ImageLimits()) -> Pixels:

@@ -22,7 +22,7 @@ class ChannelKind(Enum):
 
 @dataclass(frozen=True)
 class View:
-    """Which part of a file to read: the options `scene`, `level`, `resolution` and `region` of a job.
+    """Which part of a file to read, and how: options of a job.
 
     `tasks/embed.py` makes it from `producer.schema.Options`, whose docstrings define the fields. `tissue`, which needs
     an image to look for tissue in, is not a region of a file.
@@ -36,13 +36,17 @@ class View:
     resolution: float | None = None
     #: x, y, width and height of a part, pixels of the full image; None for the whole image.
     region: tuple[int, int, int, int] | None = None
+    #: The axes of a NumPy array, slowest first, such as `CYX`; None if they are plain (`array_axes`).
+    axes: str | None = None
+    #: Whether pixels may be NaN, for background, instead of the image being refused. Infinite values become NaN.
+    nan_as_background: bool = False
 
 
 @dataclass(frozen=True)
 class Image:
     """One decoded image."""
 
-    #: (H, W, C), finite, in native byte order.
+    #: (H, W, C), in native byte order; finite, or NaN for background if `View.nan_as_background` allows it.
     pixels: Pixels
     kind: ChannelKind
     #: A name for each channel; empty if the file has none.

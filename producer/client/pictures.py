@@ -1,0 +1,71 @@
+"""Turns a Pillow image into the bytes of a file with the same pixels, as the worker would read a file of it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidJob
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_ORIENTATION = 0x112
+#: Modes whose values are intensities and that a TIFF holds as they are. `LA` and `RGBA` are in it without their alpha.
+_PLAIN = ("1", "L", "RGB", "I", "F")
+
+
+def picture_bytes(image: Image.Image, name: str) -> bytes:
+    """The image as an uncompressed TIFF: upright, a palette and other colour spaces as RGB, alpha dropped.
+
+    Raises `InvalidJob` if Pillow can't read its file, or if it is the first of several frames.
+    """
+    try:
+        image.load()
+        frames = getattr(image, "n_frames", 1)
+        if (
+            frames > 1 and image.tell() == 0 and image.format != "MPO"
+        ):  # MPO: a camera's JPEG, whose first is the picture
+            raise InvalidJob(
+                f"{name}: {frames} frames; submit the file itself, or one frame: image.seek(number), then image.copy()"
+            )
+        picture = _intensities(_upright(image)).copy()
+        picture.info = {}
+        stream = io.BytesIO()
+        picture.save(stream, "TIFF", compression="raw")
+    except (InvalidJob, MemoryError):
+        raise
+    except Exception as error:  # Pillow reads the file only now, and raises nearly anything if it is damaged
+        raise InvalidJob(f"{name}: Pillow can't read it: {type(error).__name__}: {error}") from error
+    return stream.getvalue()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its Exif orientation; as it is if the Exif block is damaged, because its pixels are good."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        turn = turns.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _intensities(image: Image.Image) -> Image.Image:
+    """The image in a mode of intensities without alpha: neither palette indices nor another colour space."""
+    mode = image.mode
+    if mode in _PLAIN or mode.startswith("I;16"):
+        return image
+    if mode in ("LA", "La"):
+        return (image if mode == "LA" else image.convert("LA")).getchannel(0)
+    # By way of RGBA: Pillow warns of a palette's transparency otherwise, and undoes premultiplied alpha only there.
+    return (image.convert("RGBA") if mode in ("P", "PA", "RGBa") else image).convert("RGB")
