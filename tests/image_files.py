@@ -1,4 +1,4 @@
-"""Image files of every format, and such as no library would write."""
+"""Image files of every format, valid ones by libraries and others by hand."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ _TIFF_KINDS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 7: "B", 12: "d", 16: "Q"}
 
 
 def saved(image: Array | Image.Image, kind: str, **options: Any) -> bytes:
-    """By Pillow."""
+    """The image as Pillow writes it in the format `kind`."""
     stream = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
     return stream.getvalue()
 
 
-def turned(orientation: int) -> Image.Exif:
+def orientation_exif(orientation: int) -> Image.Exif:
+    """Exif metadata with nothing but an orientation."""
     exif = Image.Exif()
     exif[0x112] = orientation
     return exif
 
 
 def tiff(pixels: Array, **options: Any) -> bytes:
-    """By tifffile."""
+    """The image as tifffile writes it."""
     photometric = "rgb" if pixels.ndim == 3 and pixels.shape[2] == 3 else "minisblack"
     stream = io.BytesIO()
     tifffile.imwrite(stream, pixels, **{"photometric": photometric} | options)
@@ -42,7 +43,7 @@ def tiff(pixels: Array, **options: Any) -> bytes:
 
 
 def tiff_with(data: bytes, **tags: int) -> bytes:
-    """The TIFF file with some integer tags of its first page set anew, where they stand."""
+    """The TIFF file with other values of some integer tags of its first page."""
     changed = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         for name, value in tags.items():
@@ -55,9 +56,9 @@ def tiff_with(data: bytes, **tags: int) -> bytes:
 def raw_tiff(
     tags: Mapping[int, tuple[int, Sequence[float] | bytes] | None] = {}, body: bytes = bytes(64), *, big: bool = False
 ) -> bytes:
-    """A TIFF by hand: grey, 8×8 and 8 bits deep in one strip but for `tags`: number → kind and values, None for gone.
+    """A TIFF by hand: grey, 8×8, 8 bits deep and one strip, `body`, at byte 16.
 
-    The body, which the strip is of, stands at byte 16.
+    `tags` changes tags: number → kind and values, or None to leave the tag out.
     """
     plain: dict[int, tuple[int, Sequence[float] | bytes] | None] = {
         number: (4, [value])
@@ -83,23 +84,24 @@ def raw_tiff(
 
 
 def npy(pixels: Array, version: tuple[int, int] | None = None, *, pickled: bool = False) -> bytes:
+    """The array as a .npy file; `pickled` allows objects."""
     stream = io.BytesIO()
     np.lib.format.write_array(stream, pixels, version, allow_pickle=pickled)
     return stream.getvalue()
 
 
 def npy_text(header: str, body: bytes = b"") -> bytes:
-    """A .npy file of any header."""
+    """A .npy file with this header."""
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode("latin1") + body
 
 
 def npy_header(shape: str, kind: str = "|u1", body: bytes = b"") -> bytes:
-    """A .npy file that claims a shape."""
+    """A .npy file whose header says this shape."""
     return npy_text(f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}\n", body)
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    """Of a PNG."""
+    """A chunk of a PNG."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -114,18 +116,18 @@ def png(
     before: bytes = b"",
     after: bytes = b"",
 ) -> bytes:
-    """A PNG file by hand, with other chunks before and after its pixels."""
+    """A PNG file by hand, with other chunks before and after the pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
     return PNG_START + header + before + chunk(b"IDAT", zlib.compress(rows)) + after + chunk(b"IEND", b"")
 
 
 def segment(marker: int, body: bytes) -> bytes:
-    """Of a JPEG."""
+    """A segment of a JPEG."""
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
 def jpeg_scans(side: int, scans: int) -> bytes:
-    """A progressive JPEG, grey and square, that goes over an empty picture again and again."""
+    """A progressive JPEG, grey and square, of `scans` scans and one, none of which changes a pixel."""
     data = saved(Image.new("L", (side, side)), "JPEG", progressive=True)
     blocks = (-(-side // 8)) ** 2
     one_code = segment(0xC4, b"\x00\x01" + bytes(15) + b"\x00")  # bit 0: no difference
@@ -136,7 +138,7 @@ def jpeg_scans(side: int, scans: int) -> bytes:
 
 
 def jpeg_claiming(data: bytes, width: int, height: int) -> bytes:
-    """The baseline JPEG with another size in its header."""
+    """The baseline JPEG with this size in its header."""
     changed = bytearray(data)
     struct.pack_into(">HH", changed, data.index(b"\xff\xc0") + 5, height, width)
     return bytes(changed)

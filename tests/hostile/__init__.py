@@ -1,7 +1,11 @@
-"""Files that break image readers: sound ones damaged at random places, and traps made by hand.
+"""Files that test the guards of image readers: valid files damaged at random places, and files made by hand.
 
-Each has a name, from which it is made again: `png/flipped@7` is a sound PNG with bits flipped, of seed 7;
-`png/zTXt-bomb` is a trap. `python -m tests.hostile NAME` writes either.
+None of them harms an outside library that is given it directly: `python -m tests.hostile.libraries` tries that. What
+maskq's guards are for, such as a size of gigapixels or a hundred thousand scans, is tested by a small excess over low
+limits.
+
+Each file has a name, from which it is made again: `png/flipped@7` is a valid PNG with flipped bits, from seed 7;
+`png/text-of-2-megabytes` is made by hand. `python -m tests.hostile NAME` writes either.
 """
 
 from __future__ import annotations
@@ -11,36 +15,36 @@ from random import Random
 
 from maskq.segmentation.images import ImageLimits
 
-from .mutations import MUTATIONS
-from .traps import Trap, traps
+from .cases import Case, cases
+from .damage import DAMAGES
 from .valid import valid
 
-#: What the inputs are made against: traps claim more than this.
+#: The limits with which the files are read.
 LIMITS = ImageLimits(max_bytes=2_000_000, max_pixels=300_000)
 
 
 def seed() -> int:
-    """Where chance starts: HOSTILE_SEED, else always the same."""
+    """The seed of the random damage: HOSTILE_SEED, by default 1."""
     return int(os.environ.get("HOSTILE_SEED", "1"))
 
 
 def names(seed: int) -> list[str]:
-    """Every input: each sound file damaged in each way, and every trap."""
-    damaged = [f"{file}/{mutation}@{seed}" for file in valid() for mutation in MUTATIONS]
-    return [*damaged, *traps()]
+    """The names of all files: each valid file with each kind of damage, and the files made by hand."""
+    damaged = [f"{file}/{damage}@{seed}" for file in valid() for damage in DAMAGES]
+    return [*damaged, *cases()]
 
 
 def make(name: str) -> bytes:
-    """The input of that name, always the same."""
-    if name in traps():
-        return traps()[name].make()
-    file, _, mutation = name.partition("@")[0].partition("/")
-    return MUTATIONS[mutation](Random(name), valid()[file])
+    """The file of that name, always the same."""
+    if name in cases():
+        return cases()[name].make()
+    file, _, damage = name.partition("@")[0].partition("/")
+    return DAMAGES[damage](Random(name), valid()[file])
 
 
-def wanted(name: str) -> frozenset[str] | None:
-    """The outcomes that are right for a trap, by error type or `pixels`; None where any of them is."""
-    return traps()[name].wanted if name in traps() else None
+def expected(name: str) -> frozenset[str] | None:
+    """The right outcomes of a file made by hand, by error type or `pixels`; None if any outcome is right."""
+    return cases()[name].expected if name in cases() else None
 
 
-__all__ = ["LIMITS", "Trap", "make", "names", "seed", "wanted"]
+__all__ = ["LIMITS", "Case", "cases", "expected", "make", "names", "seed"]

@@ -1,6 +1,6 @@
-"""A process that decodes whatever it is sent, told apart so that a crash is its own, and its memory is its own.
+"""A process that decodes files with maskq: a crash ends only this process, and its memory is decoding's alone.
 
-Run as `python -m tests.hostile.reader`. It takes names, one a line, and answers each with a line of JSON.
+Run as `python -m tests.hostile.reader`. It reads names, one a line, and answers each with a line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MEGABYTE = 2**20
 
 
 def _memory(field: str) -> float:
-    """Megabytes of this process as Linux counts them: `VmRSS` now, `VmHWM` at most; 0 elsewhere."""
+    """Megabytes of this process's memory: `VmRSS` now, `VmHWM` at its peak. 0 on systems other than Linux."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except FileNotFoundError:
@@ -31,14 +31,15 @@ def _memory(field: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024 / _MEGABYTE
 
 
-def _forget_the_peak() -> None:
+def _reset_peak() -> None:
+    """Let the peak, `VmHWM`, begin anew."""
     path = Path("/proc/self/clear_refs")
     if path.exists():
         path.write_text("5")
 
 
 def _outcome(data: bytes) -> dict[str, Any]:
-    """What came of decoding it: the error's type, or the shape of sound pixels."""
+    """The outcome of decoding: the error's type and message, or the shape of valid pixels."""
     try:
         pixels = decode(data, "cells", LIMITS)
     except ImageError as error:
@@ -51,10 +52,10 @@ def main() -> None:
     logging.disable()
     for line in sys.stdin:
         data = make(line.strip())
-        _forget_the_peak()
+        _reset_peak()
         before, began = _memory("VmRSS"), time.monotonic()
         answer = _outcome(data)
-        answer |= {"seconds": time.monotonic() - began, "grown": _memory("VmHWM") - before, "rss": _memory("VmRSS")}
+        answer |= {"seconds": time.monotonic() - began, "growth": _memory("VmHWM") - before, "rss": _memory("VmRSS")}
         print(json.dumps(answer), flush=True)
 
 

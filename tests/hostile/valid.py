@@ -1,4 +1,4 @@
-"""Sound files of every format and kind, which the mutations start from."""
+"""Valid files of every format and kind, which are damaged at random."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from tests.image_files import Array, npy, saved, tiff, turned
+from tests.image_files import Array, npy, orientation_exif, saved, tiff
 
 _RANDOM = np.random.default_rng(0)
 GREY: Array = _RANDOM.integers(0, 256, (29, 37), np.uint8)
 GREY16: Array = _RANDOM.integers(0, 65_536, (29, 37), np.uint16)
 COLOUR: Array = _RANDOM.integers(0, 256, (29, 37, 3), np.uint8)
-#: A smooth picture, which lossy formats take few bytes for.
+#: A smooth picture, of which lossy files are small.
 SMOOTH: Array = np.stack([np.add.outer(np.arange(48) * k, np.arange(80)) for k in (1, 2, 4)], 2).astype(np.uint8)
 
 
 @cache
 def valid() -> dict[str, bytes]:
-    """Name → file, each of some thousand bytes at most."""
+    """Name → file, each of a few thousand bytes at most."""
     palette = Image.fromarray(COLOUR).quantize(16)
     deep = np.dstack([GREY16] * 3)
     cmyk = Image.fromarray(SMOOTH).convert("CMYK")
@@ -31,15 +31,15 @@ def valid() -> dict[str, bytes]:
         "png-palette": saved(palette, "PNG", transparency=3),
         "png-16": saved(GREY16, "PNG"),
         "png-16-rgb": bytes(imagecodecs.png_encode(deep)),
-        "png-exif": saved(GREY, "PNG", exif=turned(6)),
+        "png-exif": saved(GREY, "PNG", exif=orientation_exif(6)),
         "apng": saved(GREY, "PNG", save_all=True, append_images=[Image.fromarray(GREY[::-1])]),
         "jpeg": saved(SMOOTH, "JPEG"),
-        "jpeg-progressive": saved(SMOOTH, "JPEG", progressive=True, exif=turned(5)),
+        "jpeg-progressive": saved(SMOOTH, "JPEG", progressive=True, exif=orientation_exif(5)),
         "jpeg-cmyk": saved(cmyk, "JPEG"),
         "mpo": saved(SMOOTH, "MPO", save_all=True, append_images=[Image.fromarray(SMOOTH[::-1])]),
         "bmp": saved(COLOUR, "BMP"),
         "bmp-palette": saved(palette, "BMP"),
-        "webp": saved(SMOOTH, "WEBP", exif=turned(3)),
+        "webp": saved(SMOOTH, "WEBP", exif=orientation_exif(3)),
         "webp-lossless": saved(COLOUR, "WEBP", lossless=True),
         "webp-alpha": saved(np.dstack([SMOOTH, SMOOTH[..., 0]]), "WEBP"),
         "webp-animated": saved(SMOOTH, "WEBP", save_all=True, append_images=[Image.fromarray(SMOOTH[::-1])]),

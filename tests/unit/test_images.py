@@ -39,13 +39,13 @@ from tests.image_files import (
     npy,
     npy_header,
     npy_text,
+    orientation_exif,
     png,
     raw_tiff,
     saved,
     segment,
     tiff,
     tiff_with,
-    turned,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -207,19 +207,23 @@ def test_lossy_files_and_other_colour_spaces_decode_to_nearly_the_same_rgb(data:
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     image = Image.fromarray(COLOUR)
     image.getexif()[0x112] = orientation
-    options = {"tiffinfo": {0x112: orientation}} if kind == "TIFF" else {"exif": turned(orientation), "lossless": True}
+    options = (
+        {"tiffinfo": {0x112: orientation}}
+        if kind == "TIFF"
+        else {"exif": orientation_exif(orientation), "lossless": True}
+    )
     np.testing.assert_array_equal(decode(saved(COLOUR, kind, **options)), np.asarray(ImageOps.exif_transpose(image)))
 
 
 def test_exif_orientation_is_applied_to_a_jpeg() -> None:
-    pixels = decode(saved(SMOOTH, "JPEG", quality=95, exif=turned(6)))
+    pixels = decode(saved(SMOOTH, "JPEG", quality=95, exif=orientation_exif(6)))
     assert np.abs(pixels.astype(int) - np.rot90(SMOOTH, -1)).mean() < 4
 
 
 def test_exif_orientation_is_applied_to_a_16_bit_colour_png() -> None:
     deep = np.dstack([GREY16] * 3)
     file = imagecodecs.png_encode(deep)
-    exif = turned(8).tobytes().removeprefix(b"Exif\0\0")
+    exif = orientation_exif(8).tobytes().removeprefix(b"Exif\0\0")
     np.testing.assert_array_equal(decode(bytes(file[:33] + chunk(b"eXIf", exif) + file[33:])), np.rot90(deep))
 
 
