@@ -3,10 +3,10 @@
     SegmentationError
     ├── ImageError
     │   ├── NotAnImage, TruncatedImage, EmptyImage, ImageTooLarge, MultiPageImage, NonFiniteImage
-    │   └── AmbiguousChannels, NoSuchChannel, NoSuchPlane
+    │   └── AmbiguousChannels, NoSuchChannel, NoSuchPlane, ValuesOutOfRange
     ├── PlanesFailed
     ├── UnknownModel, InvalidModel, InvalidLocation, InvalidCheckpoint, ModelExists, ModelNotWritable
-    ├── InvalidSchedule, StaleCheckpoint
+    ├── InvalidDataset, InvalidSchedule, StaleCheckpoint
     └── InvalidDiameter, InvalidFields, NoSuchDevice
 
 Each message says what happened and what to do.
@@ -57,6 +57,10 @@ class NoSuchPlane(ImageError):
     """The stack does not have the planes that the job chooses."""
 
 
+class ValuesOutOfRange(ImageError):
+    """The image's values are on another scale than the model takes."""
+
+
 class PlanesFailed(SegmentationError):
     """Planes of a stack ended without a result."""
 
@@ -83,6 +87,10 @@ class InvalidCheckpoint(SegmentationError):
 
 class ModelExists(SegmentationError):
     """A model already exists at the destination."""
+
+
+class InvalidDataset(SegmentationError):
+    """A folder of labelled images, or a label file, can't be used for training or evaluation."""
 
 
 class InvalidSchedule(SegmentationError):

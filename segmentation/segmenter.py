@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from .arrays import Floats, Labels, Pixels
@@ -85,7 +86,7 @@ class Segmenter:
         bounds: Bounds = Bounds(),
         run: RunInput | None = None,
     ) -> bytes:
-        """(H, W, C) pixels → their packed fields.
+        """(H, W, C) pixels → their packed fields. Pixels that are NaN in any channel are background.
 
         `tta` averages over eight views; `diameter` is the objects' diameter in pixels (`rescaling`); `run` replaces
         this process's own inference (a device's queue). Raises `InvalidDiameter`, `InvalidFields`, and `ImageTooLarge`
@@ -96,7 +97,7 @@ class Segmenter:
         size = resized_shape(shape, factor, bounds.max_pixels)
         halo = self._halo(size, bounds.tile_pixels)
         planes = resize(to_input(pixels, self.spec.channels, self.spec.normalisation), size)
-        packer = Packer(shape, self.spec.unit / factor)
+        packer = Packer(shape, self.spec.unit / factor, _missing(pixels))
         run = run or self._run
         stitch(planes, with_tta(run) if tta else run, packer, halo, bounds.tile_pixels)
         return packer.finish()
@@ -123,3 +124,10 @@ class Segmenter:
                 f"tiles: its model.toml does not say how far it looks (halo)"
             )
         return halo or 0
+
+
+def _missing(pixels: Pixels) -> NDArray[np.bool_] | None:
+    """(H, W): which pixels are NaN in any channel; None if none is."""
+    if pixels.dtype.kind != "f" or not (missing := np.isnan(pixels)).any():
+        return None
+    return np.asarray(missing.any(axis=2))

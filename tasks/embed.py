@@ -10,16 +10,23 @@ from maskq.producer.state.store import Payload
 from maskq.segmentation.arrays import Pixels
 from maskq.segmentation.errors import MultiPageImage
 from maskq.segmentation.images import ImageLimits, Stack, read_image
+from maskq.segmentation.images.channels import channels_for_model, choose_channels
 from maskq.segmentation.models.spec import ModelSpec
+from maskq.segmentation.network.value_range import range_notes
 from maskq.segmentation.rescaling import clustering_parameters
 
 from . import field_payload, leases
 from .field_payload import FieldHeader
+from .image_options import view_of
 from .trace import span
 
 
 class FieldSource(Protocol):
     """A device that runs networks."""
+
+    def spec(self, model: str) -> ModelSpec:
+        """The spec of the model that is now `NAME` or `NAME@VERSION`. Raises `UnknownModel`, `InvalidModel`."""
+        ...
 
     def fields(
         self, model: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None
@@ -42,16 +49,20 @@ class Embed:
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
         """The fields. Raises an `ImageError`, the errors of `FieldSource.fields`, and `PayloadMissing`."""
         with span("decode", job=job.id):
-            image = read_image(read(), job.spec.name, self._limits_of(job))
+            image = read_image(read(), job.spec.name, self._limits_of(job), view_of(job.spec.options))
             if isinstance(image, Stack):
                 raise MultiPageImage(f"{job.spec.name}: {image.count} planes (axes {image.axes}YX)")
+            options, name = job.spec.options, job.spec.name
+            image, labels = choose_channels(image, options.channels, name, options.composite)
             pixels = image.pixels
         leases.check()
-        options = job.spec.options
+        spec = self._device.spec(job.spec.model)
+        channels = channels_for_model(image, labels, spec.channels, name)
+        notes = image.notes if options.composite else image.notes + range_notes(pixels, spec.normalisation, name)
         with span("fields", job=job.id, size=pixels.shape[:2]):
-            spec, fields = self._device.fields(job.spec.model, pixels, tta=options.tta, diameter=options.diameter)
+            spec, fields = self._device.fields(spec.ref, pixels, tta=options.tta, diameter=options.diameter)
         clustering = clustering_parameters(spec, options.seed_threshold, options.min_pixels, options.diameter)
-        info = ImageInfo(pixel_size=image.pixel_size, notes=image.notes)
+        info = ImageInfo(channels=channels, pixel_size=image.pixel_size, notes=notes)
         payload = field_payload.encode(FieldHeader(model=spec.ref, clustering=clustering, image=info), fields)
         height, width = pixels.shape[:2]
         summary = f"{height}×{width}, {spec.ref}, fields of {len(fields):,} bytes"

@@ -113,9 +113,10 @@ class Packer:
     The result does not depend on how the image was divided. Memory: a byte per pixel, and the foreground's values.
     """
 
-    def __init__(self, shape: tuple[int, int], unit: float) -> None:
+    def __init__(self, shape: tuple[int, int], unit: float, background: NDArray[np.bool_] | None = None) -> None:
+        """`background`: (H, W), pixels that are no foreground, whatever the network gives there."""
         self.shape = shape
-        self._unit = unit
+        self._unit, self._background = unit, background
         self._foreground = np.zeros(shape, np.bool_)
         self._pieces: list[_Piece] = []
 
@@ -123,6 +124,8 @@ class Packer:
         """Add a part of the image whose first pixel is (`top`, `left`). Raises `InvalidFields` as `compact` does."""
         fields = part if isinstance(part, CompactFields) else compact(part)
         height, width = fields.foreground.shape
+        if self._background is not None:
+            fields = _without(fields, self._background[top : top + height, left : left + width])
         self._foreground[top : top + height, left : left + width] = fields.foreground
         self._pieces.append(_Piece(top, left, np.count_nonzero(fields.foreground, axis=1), fields.values))
 
@@ -147,6 +150,12 @@ class Packer:
             values[:, np.repeat(shift, piece.counts) + np.arange(piece.values.shape[1])] = piece.values
             starts += piece.counts  # a view: advances next_index
         return values
+
+
+def _without(fields: CompactFields, background: NDArray[np.bool_]) -> CompactFields:
+    """The fields without these pixels' foreground."""
+    kept = ~background[fields.foreground]
+    return CompactFields(fields.foreground & ~background, np.ascontiguousarray(fields.values[:, kept]))
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,8 @@ def _number(image: Image, choice: int | str, name: str) -> int:
 
 def _colours(image: Image) -> list[int]:
     """The numbers of all channels except alpha."""
-    without_alpha = {ChannelKind.GREY_ALPHA: 1, ChannelKind.RGBA: 3}
-    return list(range(1, without_alpha.get(image.kind, image.pixels.shape[2]) + 1))
+    has_alpha = image.kind in (ChannelKind.GREY_ALPHA, ChannelKind.RGBA)
+    return list(range(1, image.pixels.shape[2] + 1 - has_alpha))
 
 
 def _names(image: Image) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def combine(pixels: Pixels, composite: Composite) -> NDArray[np.float32]:
         combined /= len(channels)
     if pixels.dtype.kind == "f":
         combined[np.isnan(pixels).any(axis=2)] = np.nan
-    return combined[..., None]
+    return np.expand_dims(combined, -1)
 
 
 def _as_floats(pixels: Pixels, normalisation: Normalisation) -> AnyFloats:

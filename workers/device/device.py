@@ -68,6 +68,13 @@ class Device:
         """Return why this process can't run anything any more, or None."""
         return self._executor.health(self._settings.device_limit_s)
 
+    def spec(self, name: str) -> ModelSpec:
+        """Return the spec of the model that is now `NAME` or `NAME@VERSION`, which is loaded if necessary.
+
+        Raises `UnknownModel`, `InvalidModel`.
+        """
+        return self._model(name).spec
+
     def fields(
         self, name: str, pixels: Pixels, *, tta: bool = False, diameter: float | None = None
     ) -> tuple[ModelSpec, bytes]:
@@ -75,14 +82,17 @@ class Device:
 
         Options and errors are those of `Segmenter.fields`; also raises `UnknownModel` and `InvalidModel`.
         """
-        if not hasattr(self._thread, "prepared"):
-            self._accelerator.prepare_thread()
-            self._thread.prepared = True
-        segmenter = self._models.get(name)
+        segmenter = self._model(name)
         with self._tiled_images if self._is_tiled(segmenter.spec, pixels, diameter) else nullcontext():
             return segmenter.spec, segmenter.fields(
                 pixels, tta=tta, diameter=diameter, bounds=self._bounds, run=partial(self._run, segmenter)
             )
+
+    def _model(self, name: str) -> Segmenter:
+        if not hasattr(self._thread, "prepared"):
+            self._accelerator.prepare_thread()
+            self._thread.prepared = True
+        return self._models.get(name)
 
     def _is_tiled(self, spec: ModelSpec, pixels: Pixels, diameter: float | None) -> bool:
         """Return whether an image takes as much memory as tiled ones, as it is or rescaled for its diameter."""
