@@ -3,12 +3,28 @@
 An empty variable counts as unset.
 """
 
+import fcntl
 from pathlib import Path
 from typing import Any, Self
 
 from platformdirs import user_state_path
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import InvalidJob
+
+#: The file in `state_dir` that a running `maskq up` keeps locked.
+LOCK = "lock"
+
+
+def _is_unlocked(file: Path) -> bool:
+    """Whether the file exists and no process holds its lock."""
+    try:
+        with file.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _half_the_cores() -> int:
@@ -76,10 +92,19 @@ class ClientSettings(BaseSettings):
         return self.state_dir / "broker-url"
 
     def with_broker(self) -> Self:
-        """These settings; if they have no broker, with the broker of the running `maskq up`, if there is one."""
-        if self.broker_url is None and self.broker_file.is_file():
-            return self.model_copy(update={"broker_url": self.broker_file.read_text().strip() or None})
-        return self
+        """These settings; if they have no broker, with the broker of the running `maskq up`, if there is one.
+
+        Raises `InvalidJob` if that `maskq up` was killed.
+        """
+        if self.broker_url is not None:
+            return self
+        try:
+            url = self.broker_file.read_text().strip()
+        except OSError:  # there is none, or another user's
+            return self
+        if _is_unlocked(self.state_dir / LOCK):
+            raise InvalidJob(f"the `maskq up` with its data in {self.state_dir} was killed: start it again")
+        return self.model_copy(update={"broker_url": url or None})
 
 
 class Settings(ClientSettings):

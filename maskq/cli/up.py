@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from maskq.producer.settings import Settings
+from maskq.producer.settings import LOCK, Settings
 
 from .options import Devices, Processes, read_settings
 from .terminal import startup, stdout
@@ -24,6 +25,10 @@ app = typer.Typer()
 
 class AlreadyUp(RuntimeError):
     """Another `maskq up` uses the same state folder."""
+
+
+class StateFolderUnusable(RuntimeError):
+    """The state folder can't be made or written."""
 
 
 @app.command()
@@ -39,7 +44,9 @@ def up(devices: Devices = None, cluster_processes: Processes = None) -> int:
         until_stopped.enter_context(_published(stack.settings))
         stdout.print(f"  Flower: {stack.flower_url}")
         stdout.print(f"  gateway: {stack.gateway_url}/docs")
-        stdout.print(f"  broker: export MASKQ_BROKER_URL={stack.settings.broker_url}", soft_wrap=True)
+        # The URL has the password, and this output may end up in a log.
+        file = shlex.quote(str(stack.settings.broker_file))
+        stdout.print(f'  broker: export MASKQ_BROKER_URL="$(cat {file})"', soft_wrap=True, markup=False)
         stdout.print(f"  logs: {stack.log_dir}", soft_wrap=True, markup=False)
         stdout.print("Queue images with `maskq submit IMAGES...`.")
         stdout.print("Ctrl-C stops the stack; unfinished jobs are kept.")
@@ -73,9 +80,16 @@ def _start(settings: Settings, until_stopped: ExitStack) -> Stack:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel releases it when this process ends. Raises `AlreadyUp`."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("w") as lock:
+    """Hold the folder's lock; the kernel releases it when this process ends.
+
+    Raises `AlreadyUp` and `StateFolderUnusable`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise StateFolderUnusable(f"{error}: set MASKQ_STATE_DIR to a folder that this user can write") from error
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

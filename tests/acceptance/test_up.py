@@ -131,13 +131,13 @@ def test_cancel_ends_a_queued_job(up: Up, tmp_path: Path) -> None:
 
 
 def test_the_terminal_shows_only_what_is_up_where_it_is_and_what_to_do(up: Up) -> None:
-    broker_url = (Path(up.env["MASKQ_STATE_DIR"]) / "broker-url").read_text()
+    file = Path(up.env["MASKQ_STATE_DIR"]) / "broker-url"
     assert up.output.read_text().splitlines() == [
         "starting Redis, workers, gateway and Flower …",
         "up: redis, cluster, cpu, flower, gateway",
         f"  Flower: {up.flower}",
         f"  gateway: {up.gateway}/docs",
-        f"  broker: export MASKQ_BROKER_URL={broker_url}",
+        f'  broker: export MASKQ_BROKER_URL="$(cat {file})"',
         f"  logs: {up.env['MASKQ_STATE_DIR']}/logs",
         "Queue images with `maskq submit IMAGES...`.",
         "Ctrl-C stops the stack; unfinished jobs are kept.",
@@ -186,6 +186,12 @@ def test_a_taken_port_is_reported_before_anything_starts(tmp_path: Path) -> None
     assert refused.returncode == 2 and f"port {port} is taken: set MASKQ_GATEWAY_PORT" in refused.stderr
 
 
+def test_a_state_folder_that_can_not_be_made_is_reported_with_the_setting_to_change(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = maskq("up", env={**os.environ, "MASKQ_STATE_DIR": str(tmp_path / "file" / "state")})
+    assert refused.returncode == 2 and "set MASKQ_STATE_DIR to a folder" in refused.stderr
+
+
 def test_ctrl_c_leaves_nothing_and_the_next_up_still_has_the_jobs(tmp_path: Path) -> None:
     first = Up(tmp_path)
     try:
@@ -200,7 +206,10 @@ def test_ctrl_c_leaves_nothing_and_the_next_up_still_has_the_jobs(tmp_path: Path
         assert (tmp_path / "two" / f"{piece.stem}.labels.png").read_bytes() == (
             tmp_path / "one" / f"{piece.stem}.labels.png"
         ).read_bytes()
-        second.stop()
+        second.process.kill()
+        second.process.wait()
+        gone = second.maskq("submit", piece)
+        assert gone.returncode == 2 and "was killed: start it again" in gone.stderr
     finally:
         for process in marked(first.mark):
             process.kill()
