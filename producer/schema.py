@@ -2,9 +2,23 @@
 
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
+
+
+def _explained(text: str) -> WrapValidator:
+    """One error that says what a value may be, instead of one for each member of a union or of a pattern."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError("option_value", "{text}", {"text": text}) from None
+
+    return WrapValidator(validate)
+
 
 #: A channel's number, from 1, or its name.
 ChannelChoice = (
@@ -72,19 +86,26 @@ class Options(_Frozen):
     """Test-time augmentation: average the network's output over all eight turns and flips, at eight times the cost."""
     diameter: float | None = Field(default=None, gt=0, le=100_000)
     """Typical diameter of the objects, pixels: the image is resized so that it matches that of the training images."""
-    channels: ChannelChoice | tuple[ChannelChoice, ...] | None = None
+    channels: Annotated[
+        ChannelChoice | Annotated[tuple[ChannelChoice, ...], Field(min_length=1, max_length=16)] | None,
+        _explained("should be a channel's number from 1, its name, or a list of 1 to 16 of these"),
+    ] = None
     """The channel or channels to segment, by number from 1 or by name. Required if they are neither grey nor RGB."""
     composite: Literal["mean", "max"] | None = None
-    """How several chosen channels become one: each is normalised, then their mean or maximum is taken."""
-    planes: str | None = Field(
-        default=None, pattern=r"^(all|(max|mean)(:[0-9]+-[0-9]+)?|[0-9]+(-[0-9]+)?)$", max_length=32
-    )
+    """How several channels, the chosen ones or else all, become one: the mean or maximum of each, normalised."""
+    planes: Annotated[
+        Annotated[str, Field(pattern=r"^(all|(max|mean)(:[0-9]+-[0-9]+)?|[0-9]+(-[0-9]+)?)$", max_length=32)] | None,
+        _explained("should be all, a number from 1, a range such as 3-10, or a projection: max, mean, max:3-10"),
+    ] = None
     """The planes of a stack: `all`, a number or range from 1 (`3-10`), or a projection (`max`, `mean`, `max:3-10`)."""
     link: Literal["iou"] | None = None
     """Join the objects of consecutive planes whose intersection over union is at least `link_threshold`."""
     link_threshold: float = Field(default=0.25, gt=0, le=1)
     """Minimum intersection over union of two objects that `link` joins."""
-    axes: str | None = Field(default=None, pattern=r"^[TZCYXS]{2,5}$")
+    axes: Annotated[
+        Annotated[str, Field(pattern=r"^[TZCYXS]{2,5}$")] | None,
+        _explained("should be two to five of the letters T, Z, C, Y, X and S, such as CYX"),
+    ] = None
     """The axes of a NumPy array, slowest first, such as `CYX`; the default is `YX` or `YXS`."""
     scene: int | None = Field(default=None, ge=1, le=1_000_000)
     """Which image of a file with several, from 1."""
@@ -92,7 +113,10 @@ class Options(_Frozen):
     """The level of a pyramid: 0 is the full image."""
     resolution: float | None = Field(default=None, gt=0, le=10_000)
     """Micrometres per pixel at which to read a slide or pyramid; the next finer level is resized to it."""
-    region: Literal["tissue"] | tuple[int, int, int, int] | None = None
+    region: Annotated[
+        Literal["tissue"] | tuple[int, int, int, int] | None,
+        _explained("should be tissue, or four whole numbers: x, y, width, height"),
+    ] = None
     """A part of a slide: x, y, width, height in pixels of the full image; or `tissue`, where tissue is found."""
     nan_as_background: bool = False
     """Take NaN and infinite pixels of a float image as background, instead of refusing the image."""
