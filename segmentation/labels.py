@@ -6,9 +6,11 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from .arrays import Labels
+
+_PNG = b"\x89PNG"
 
 
 def encode(labels: Labels) -> bytes:
@@ -29,6 +31,18 @@ def _encode_with_pillow(labels: NDArray[Any], file_format: str, **options: Any) 
     return stream.getvalue()
 
 
+def decode(file: bytes) -> Labels:
+    """The (H, W) int32 labels of a file that `encode` wrote."""
+    if file.startswith(_PNG):
+        try:
+            return np.asarray(imagecodecs.png_decode(file)).astype(np.int32)
+        except imagecodecs.PngError:  # as in `encode`
+            with PngImagePlugin.PngImageFile(io.BytesIO(file)) as image:
+                return np.asarray(image).astype(np.int32)
+    with TiffImagePlugin.TiffImageFile(io.BytesIO(file)) as image:
+        return np.asarray(image).astype(np.int32)
+
+
 def suffix(file: bytes) -> str:
     """The suffix for a file that `encode` wrote: `.png` or `.tif`."""
-    return ".png" if file.startswith(b"\x89PNG") else ".tif"
+    return ".png" if file.startswith(_PNG) else ".tif"

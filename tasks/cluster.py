@@ -1,4 +1,4 @@
-"""The second stage: packed fields → labels and objects."""
+"""The second stage: packed fields → labels and objects; or those of a stack from those of its planes."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,8 @@ from maskq.segmentation.objects import describe
 
 from . import field_payload
 from .field_payload import FieldHeader
+from .stacks.assembly import PlaneResults, assemble
+from .stacks.manifest import Manifest
 from .trace import span
 
 
@@ -21,8 +23,14 @@ class Cluster:
 
     reads = Payload.FIELDS
 
+    def __init__(self, planes: PlaneResults) -> None:
+        """`planes` has the results of a stack's planes: the ledger."""
+        self._planes = planes
+
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
-        """The labels and the objects. Raises `InvalidFields` and `PayloadMissing`."""
+        """The labels and the objects. Raises `InvalidFields`, `PayloadMissing` and `PlanesFailed`."""
+        if job.planes:
+            return assemble(job, Manifest.decode(read()), self._planes)
         header, fields = field_payload.decode(read())
         with span("cluster", job=job.id):
             labels, scores = cluster(unpack(fields), header.clustering)
@@ -31,7 +39,9 @@ class Cluster:
         with span("encode", job=job.id):
             stored = objects.model_dump_json(exclude_defaults=True).encode()
             payloads = {Payload.LABELS: encode(labels), Payload.OBJECTS: stored}
-        return StageResult(f"{len(objects.objects)} objects", payloads, obsolete=(Payload.FIELDS,))
+        # A stack's plane needs its image no longer: the stack has it.
+        obsolete = (Payload.FIELDS, Payload.IMAGE) if job.parent else (Payload.FIELDS,)
+        return StageResult(f"{len(objects.objects)} objects", payloads, obsolete=obsolete)
 
 
 def _objects(labels: Labels, scores: Floats, header: FieldHeader) -> Objects:

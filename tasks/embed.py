@@ -1,4 +1,4 @@
-"""The first stage: an image's bytes → packed foreground fields."""
+"""The first stage: an image's bytes → packed foreground fields, or a stack's planes as jobs of their own."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,9 +8,9 @@ from maskq.producer.schema import ImageInfo, JobStatus
 from maskq.producer.state.ledger import StageResult
 from maskq.producer.state.store import Payload
 from maskq.segmentation.arrays import Pixels
-from maskq.segmentation.errors import MultiPageImage
-from maskq.segmentation.images import ImageLimits, Stack, read_image
+from maskq.segmentation.images import Image, ImageLimits, Stack, read_image
 from maskq.segmentation.images.channels import channels_for_model, choose_channels
+from maskq.segmentation.images.planes import check_single_image, choose_planes
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.value_range import range_notes
 from maskq.segmentation.rescaling import clustering_parameters
@@ -18,6 +18,7 @@ from maskq.segmentation.rescaling import clustering_parameters
 from . import field_payload, leases
 from .field_payload import FieldHeader
 from .image_options import view_of
+from .stacks.splitting import StackLimits, split
 from .trace import span
 
 
@@ -39,22 +40,33 @@ class FieldSource(Protocol):
 
 
 class Embed:
-    """The work of the first stage: decode and check the image, and run the model."""
+    """The work of the first stage: decode and check the image, and run the model; or split a stack."""
 
     reads = Payload.IMAGE
 
-    def __init__(self, device: FieldSource, limits: ImageLimits) -> None:
+    def __init__(self, device: FieldSource, limits: ImageLimits, max_planes: int = 1000) -> None:
         self._device, self._limits = device, limits
+        self._stack_limits = StackLimits.of(max_planes, limits.max_bytes)
 
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
-        """The fields. Raises an `ImageError`, the errors of `FieldSource.fields`, and `PayloadMissing`."""
+        """The fields, or the planes. Raises an `ImageError`, the errors of `FieldSource.fields`, `PayloadMissing`."""
+        planes, name = job.spec.options.planes, job.spec.name
         with span("decode", job=job.id):
-            image = read_image(read(), job.spec.name, self._limits_of(job), view_of(job.spec.options))
-            if isinstance(image, Stack):
-                raise MultiPageImage(f"{job.spec.name}: {image.count} planes (axes {image.axes}YX)")
-            options, name = job.spec.options, job.spec.name
-            image, labels = choose_channels(image, options.channels, name, options.composite)
-            pixels = image.pixels
+            found = read_image(read(), name, self._limits_of(job), view_of(job.spec.options))
+            if isinstance(found, Stack):
+                chosen = choose_planes(found, planes, name)
+                if isinstance(chosen, list):
+                    return split(job, found, chosen, self._device.spec(job.spec.model), self._stack_limits)
+                found = chosen
+            else:
+                check_single_image(planes, name)
+        return self._fields(job, found)
+
+    def _fields(self, job: JobStatus, image: Image) -> StageResult:
+        """The fields of one image."""
+        options, name = job.spec.options, job.spec.name
+        image, labels = choose_channels(image, options.channels, name, options.composite)
+        pixels = image.pixels
         leases.check()
         spec = self._device.spec(job.spec.model)
         channels = channels_for_model(image, labels, spec.channels, name)

@@ -10,6 +10,7 @@ from celery.signals import worker_process_init, worker_ready
 
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
+from maskq.producer.state.connections import Connections
 from maskq.producer.state.routing import CLUSTER_QUEUE
 from maskq.segmentation.clustering.cluster import warm_up
 from maskq.segmentation.objects import describe
@@ -25,7 +26,8 @@ def main() -> None:
     settings = Settings()
     heartbeat = Heartbeat(settings.grace_s)
     time_limit = settings.stage_limit_s
-    worker = StageWorker(settings, Stage.CLUSTER, Cluster(), node="cluster", kill=True, time_limit=time_limit)
+    work = Cluster(Connections.open(settings).ledger)
+    worker = StageWorker(settings, Stage.CLUSTER, work, node="cluster", kill=True, time_limit=time_limit)
     compile_kernels()
 
     def initialize_fork(**_: object) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, MultiPageImage, TruncatedImage
-from . import npy, tiff
+from . import npy, plane_file, tiff
 from .checks import ImageLimits, short_message, validated
 from .image import ChannelKind, Image, Stack, View
 from .pillow import read_pillow
@@ -36,6 +36,8 @@ def _decode(data: bytes, name: str, limits: ImageLimits, view: View) -> Image | 
     found: Image | Stack | Pixels
     if data.startswith(npy.MAGIC):
         found = npy.read_npy(data, name, limits, view.axes)
+    elif data.startswith(plane_file.MAGIC):
+        found = plane_file.read_plane(data, name, limits)
     else:
         found = (tiff.read_tiff if data.startswith(tiff.MAGIC) else read_pillow)(data, name, limits)
     if isinstance(found, np.ndarray):

@@ -370,7 +370,7 @@ def embedded(ledger: Ledger, store: PayloadStore) -> StageRunner:
     store.put("job", Payload.FIELDS, fields_of_one_object())
     ledger.claim(Claim("job", Stage.EMBED, "one"))
     ledger.finish(Claim("job", Stage.EMBED, "one"))
-    return StageRunner(Stage.CLUSTER, with_store(ledger, store), Cluster())
+    return StageRunner(Stage.CLUSTER, with_store(ledger, store), Cluster(ledger))
 
 
 def test_what_the_second_stage_read_is_gone_when_the_job_is_done(ledger: Ledger, store: PayloadStore) -> None:
@@ -384,7 +384,7 @@ def test_a_worker_that_died_before_it_could_tell_has_not_taken_the_fields_with_i
 ) -> None:
     cluster = embedded(ledger, store)
     claimed = with_store(ledger, store).claim(Claim("job", Stage.CLUSTER, "dies"), Payload.FIELDS)
-    assert isinstance(claimed, Granted) and Cluster()(claimed.job, claimed.read).summary == "1 objects"
+    assert isinstance(claimed, Granted) and Cluster(ledger)(claimed.job, claimed.read).summary == "1 objects"
     redis.zadd("maskq:leases", {"job": 1})
     assert list(ledger.reclaim_lost()) == ["job"]
     assert cluster("job") == "1 objects"
@@ -434,7 +434,7 @@ def test_a_finish_whose_answer_was_lost_is_asked_again_and_leaves_nothing(ledger
     ledger.claim(claim, Payload.IMAGE)
     assert [ledger.finish(claim, done) for _ in range(2)] == [True, True]
     assert stored(store) == {Payload.FIELDS} and redis.ttl("maskq:payload:job:fields") == -1
-    assert StageRunner(Stage.CLUSTER, with_store(ledger, store), Cluster())("job") == "1 objects"
+    assert StageRunner(Stage.CLUSTER, with_store(ledger, store), Cluster(ledger))("job") == "1 objects"
     assert not ledger.finish(claim, done)
     assert stored(store) == {Payload.LABELS, Payload.OBJECTS} and len(redis.keys("maskq:payload:*")) == 2
 

@@ -32,7 +32,7 @@ def main(argument: str) -> None:
     heartbeat = Heartbeat(settings.grace_s)
     spec.accelerator.check()  # an unusable GPU ends the process here; later it would only fail job after job
     device = Device(spec, settings)
-    embed = Embed(device, ImageLimits(settings.max_bytes, settings.max_pixels))
+    embed = Embed(device, ImageLimits(settings.max_bytes, settings.max_pixels), settings.max_planes)
     node = unique_node(spec.node, settings.broker_url)
     worker = StageWorker(settings, Stage.EMBED, embed, node=node)
     task_prerun.connect(lambda **_: device.counters.job_started(), weak=False)
