@@ -15,6 +15,7 @@ from maskq.producer.client.client import Client
 from maskq.producer.client.job import Job, Result
 from maskq.producer.errors import (
     BrokerUnavailable,
+    ContainerUnavailable,
     InvalidJob,
     JobCancelled,
     JobDead,
@@ -38,6 +39,7 @@ __version__ = version("maskq")
 __all__ = [
     "BrokerUnavailable",
     "Client",
+    "ContainerUnavailable",
     "Failure",
     "InvalidJob",
     "Job",

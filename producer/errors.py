@@ -2,7 +2,8 @@
 
     MaskqError
     ├── InvalidJob             the request is invalid
-    │   └── PayloadTooLarge    the image file is larger than the limit
+    │   ├── PayloadTooLarge    the image file is larger than the limit
+    │   └── ContainerUnavailable   packages that read this kind of file are not installed
     ├── QueueFull              too many jobs are unfinished; retry later
     ├── StoreFull              the store has no room for the image; retry later
     ├── UnknownJob             no such job, or it was deleted after its retention time
@@ -38,6 +39,10 @@ class PayloadTooLarge(InvalidJob):
     """The image file is larger than the limit."""
 
     status = 413
+
+
+class ContainerUnavailable(InvalidJob):
+    """The packages that read this kind of file are not installed."""
 
 
 class QueueFull(MaskqError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskq.producer.client.job import Job, Result
-from maskq.producer.client.paths import result_names
+from maskq.producer.client.paths import result_names, without_part
 from maskq.producer.errors import JobUnfinished, PayloadMissing, ResultNotReady, UnknownJob, WaitTimeout
 
 from .jobs import connect
@@ -47,7 +47,8 @@ def result(
                 ready.append((job, job.wait(remaining) if wait else job.result()))
             except (JobUnfinished, ResultNotReady, UnknownJob, WaitTimeout) as error:
                 _add_failure(summary, job, error)
-        paths = result_names(Path(job.id) / (Path(done.job.spec.name).name or "image") for job, done in ready)
+        names = (Path(without_part(done.job.spec.name)).name or "image" for _, done in ready)
+        paths = result_names(Path(job.id) / name for (job, _), name in zip(ready, names, strict=True))
         for (job, done), name in zip(ready, paths.values(), strict=True):
             _write(job, done, out, name, formats, summary, as_json)
     summary.seconds = time.monotonic() - began

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskq.producer.client.job import Result
+from maskq.producer.client.paths import ImagePath
 from maskq.producer.errors import JobUnfinished
 from maskq.segmentation.atomic_write import atomic_write
 
@@ -63,7 +64,7 @@ class Summary:
         self.done += 1
         self.objects += len(result.objects)
 
-    def add_failure(self, image: Path, kind: str, message: str) -> None:
+    def add_failure(self, image: ImagePath, kind: str, message: str) -> None:
         """Record an image that has no result, and why."""
         self.failures.append({"image": str(image), "type": kind, "message": message})
 

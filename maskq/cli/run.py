@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskq.producer.client import containers
 from maskq.producer.client.client import Client
-from maskq.producer.client.paths import expand
+from maskq.producer.client.job import Result
+from maskq.producer.client.paths import ImagePath, expand
 from maskq.producer.schema import Options
 from maskq.producer.settings import Settings
 
@@ -84,7 +87,7 @@ def run(
 
 
 def _segment(
-    images: list[Path], model: str, options: Options, settings: Settings, flower: bool, output: RunOutput
+    images: list[ImagePath], model: str, options: Options, settings: Settings, flower: bool, output: RunOutput
 ) -> None:
     """Send the images to the configured broker, or to a stack of their own, and output the results."""
     with output, ExitStack() as until_done:
@@ -97,22 +100,32 @@ def _segment(
         )
         try:
             for image, outcome in zip(images, outcomes, strict=True):
-                output.add(image, outcome)
+                output.add(image, outcome, partial(_submitted, client, image, outcome, options, settings))
         except KeyboardInterrupt:
             if stack and stack.supervisor.error:
                 raise stack.supervisor.error from None
             raise
 
 
-def in_flight(images: list[Path]) -> int:
+def _submitted(
+    client: Client, image: ImagePath, outcome: Result | Exception, options: Options, settings: Settings
+) -> bytes:
+    """The image file that was submitted: of a container or URL, which the client has read, the job's copy."""
+    if isinstance(image, Path) and containers.find(image, options, settings.max_bytes) is None:
+        return image.read_bytes()
+    assert isinstance(outcome, Result)
+    return client.job(outcome.job.id).image()
+
+
+def in_flight(images: list[ImagePath]) -> int:
     """The largest number of these images that may be in flight."""
     largest = max(map(_size, images))
     return max(_MIN_IN_FLIGHT, min(_MAX_IN_FLIGHT, _MAX_BYTES // max(1, largest)))
 
 
-def _size(path: Path) -> int:
+def _size(path: ImagePath) -> int:
     try:
-        return path.stat().st_size
+        return path.stat().st_size if isinstance(path, Path) else 0
     except OSError:  # a file that is gone is reported when its turn comes
         return 0
 

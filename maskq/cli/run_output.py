@@ -1,6 +1,7 @@
 """The output of `maskq run`: result files, a progress bar, a line of JSON per image, and a summary."""
 
 import time
+from collections.abc import Callable
 from json import dumps
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maskq.producer.client.job import Result
-from maskq.producer.client.paths import result_names
+from maskq.producer.client.paths import ImagePath, result_names
 
 from .formats import ResultFormat
 from .result_files import Summary, failure_kind, json_entry, write_result
@@ -20,7 +21,7 @@ from .terminal import image_progress, stderr
 class RunOutput:
     """Writes the results of images to a folder and reports them; a context manager, which shows the progress bar."""
 
-    def __init__(self, images: list[Path], out: Path, formats: tuple[ResultFormat, ...], as_json: bool) -> None:
+    def __init__(self, images: list[ImagePath], out: Path, formats: tuple[ResultFormat, ...], as_json: bool) -> None:
         self._names, self._out, self._formats, self._as_json = result_names(images), out, formats, as_json
         self._summary = Summary(images=len(images))
         self._progress = image_progress(hidden=as_json)
@@ -39,22 +40,23 @@ class RunOutput:
         """Show next to the progress bar what is being done or waited for."""
         self._progress.update(self._bar, description=activity, refresh=True)
 
-    def add(self, image: Path, outcome: Result | Exception) -> None:
-        """Write an image's result files, or record why it has none."""
+    def add(self, image: ImagePath, outcome: Result | Exception, submitted: Callable[[], bytes]) -> None:
+        """Write an image's result files, or record why it has none. `submitted` gives the file that was segmented."""
         entry = {"image": str(image)} | (
-            self._failure(image, outcome) if isinstance(outcome, Exception) else self._result(image, outcome)
+            self._failure(image, outcome) if isinstance(outcome, Exception) else self._result(image, outcome, submitted)
         )
         if self._as_json:
             print(dumps(entry), flush=True)
         self._progress.update(self._bar, advance=1, description="segmenting")
 
-    def _result(self, image: Path, result: Result) -> dict[str, object]:
+    def _result(self, image: ImagePath, result: Result, submitted: Callable[[], bytes]) -> dict[str, object]:
         target = self._out / self._names[image]
-        files = write_result(result, image.read_bytes(), target.parent, target.name, self._formats)
+        needed = any(one.needs_image for one in self._formats)
+        files = write_result(result, submitted() if needed else b"", target.parent, target.name, self._formats)
         self._summary.add_result(result)
         return json_entry(result, files) | {"timings": result.job.timings}
 
-    def _failure(self, image: Path, error: Exception) -> dict[str, object]:
+    def _failure(self, image: ImagePath, error: Exception) -> dict[str, object]:
         kind = failure_kind(error)
         self._summary.add_failure(image, kind, str(error))
         stderr.print(f"[red]{kind}[/] {escape(str(error))}", soft_wrap=True)

@@ -20,11 +20,14 @@ from pydantic import ValidationError
 
 from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
 from ..schema import JobSpec, JobStatus, Limits, Options, State, validation_message
-from ..settings import Settings
+from ..settings import ClientSettings
 from ..state.broker_errors import broker_errors
 from ..state.connections import Connections
 from ..state.stats import Stats, collect
+from . import containers
 from .job import Job, Result
+from .paths import Url
+from .remote import read_url
 from .sources import Source, read_source, shape_of
 
 #: Back-off while the queue is full, seconds: the first pause, and the longest one of `Client.submit`.
@@ -36,12 +39,12 @@ _ORPHAN_S = 3600.0
 class Client:
     """A connection to a broker that queues images. Threads may share it. Close it, or use it as a context manager."""
 
-    def __init__(self, broker_url: str | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(self, broker_url: str | None = None, *, settings: ClientSettings | None = None) -> None:
         """Connect lazily to `broker_url`, else to `MASKQ_BROKER_URL`, else to this user's running `maskq up`.
 
         All other settings come from `settings`, by default the environment. Raises `InvalidJob` if no URL is found.
         """
-        settings = settings or Settings()
+        settings = settings or ClientSettings()
         self._settings = (
             settings.model_copy(update={"broker_url": broker_url}) if broker_url else settings.with_broker()
         )
@@ -77,18 +80,18 @@ class Client:
     ) -> Job:
         """Queue an image and return its job.
 
-        `source` is a path, an image file's bytes, or pixels (H, W) or (H, W, channels). If the same `client` has
-        submitted a job with the same `idempotency_key`, that job is returned. So is an equal job (same image, model,
-        options and limits) of any client, unless `reuse` is False; its default is `MASKQ_REUSE`.
+        `source` is a path or URL, an image file's bytes or the open file, a Pillow image, or an array of (H, W) or
+        (H, W, 3) pixels; `options.axes` names other axes. Whole slides, OME-Zarr, CZI, ND2 and LIF are read here, and
+        the part that `options` choose is sent. If the same `client` has submitted a job with the same
+        `idempotency_key`, that job is returned. So is an equal job (same image, model, options and limits) of any
+        client, unless `reuse` is False; its default is `MASKQ_REUSE`.
 
         While the queue or store is full or the broker is unavailable, retries for `timeout` seconds. Raises
         `InvalidJob`, `PayloadTooLarge`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and `OSError` if the file can't
         be read. Only the worker decodes the image: if it can't, `Job.wait` raises `JobFailed`.
         """
-        image, name = read_source(source, name, self._settings.max_bytes)
         try:
             spec = JobSpec(
-                name=name,
                 model=model,
                 priority=priority,
                 client=client,
@@ -97,7 +100,20 @@ class Client:
             )
         except ValidationError as error:
             raise InvalidJob(validation_message(error)) from error
+        image, name, left = self._read(source, name, spec.options)
+        spec = spec.model_copy(update={"name": name, "options": left})
         return self.enqueue(image, spec, idempotency_key=idempotency_key, reuse=reuse, timeout=timeout)
+
+    def _read(self, source: Source, name: str | None, options: Options) -> tuple[bytes, str, Options]:
+        """The image file to submit, the job's name, and the options that are left for the worker."""
+        max_bytes, max_pixels = self._settings.max_bytes, self._settings.max_pixels
+        if container := containers.find(source, options, max_bytes):
+            found = containers.prepare(container, source, name, options, max_bytes=max_bytes, max_pixels=max_pixels)
+            return found.image, found.name, found.options
+        if isinstance(source, str) and "://" in source:
+            name = name or Url(source).name
+            source = read_url(source, max_bytes)
+        return *read_source(source, name, max_bytes, options), options
 
     def enqueue(
         self,
@@ -113,7 +129,7 @@ class Client:
         Raises `QueueFull`, `StoreFull`, `BrokerUnavailable`.
         """
         fingerprint = _fingerprint(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
-        deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image)
+        deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image, spec.options.axes)
         pause = _FIRST_PAUSE_S
         while True:
             try:

@@ -1,45 +1,86 @@
-"""Expands files, folders and globs to image files, and names their results."""
+"""Expands files, folders, globs and URLs to images, and names their results."""
 
 import glob
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from ..errors import InvalidJob
+from . import containers
+from .containers.ome_zarr import is_zarr_folder
 
 #: Suffixes of image files in folders. A file that is listed explicitly may have any name.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy"})
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".jp2", ".j2k", ".jxl"}
+    | {suffix for container in containers.CONTAINERS for suffix in container.suffixes}
+)
 
 
-def expand(paths: Iterable[str]) -> list[Path]:
-    """The image files without duplicates; those of a folder or glob are sorted.
+class Url(str):
+    """An image's URL, with the names that a `Path` has."""
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return PurePosixPath(urlsplit(self).path).name or urlsplit(self).netloc
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return PurePosixPath(self.name).stem
+
+
+#: What `expand` gives: an image's file or folder, or its URL.
+ImagePath: TypeAlias = Path | Url
+
+
+def expand(paths: Iterable[str]) -> list[ImagePath]:
+    """The images without duplicates; those of a folder or glob are sorted. A Zarr folder is one image, so is a URL.
 
     Raises `InvalidJob` if a path matches no file.
     """
-    images: dict[Path, None] = {}
+    images: dict[ImagePath, None] = {}
     for pattern in paths:
-        files = _files(pattern)
+        files: list[ImagePath] = [Url(pattern)] if "://" in pattern else list(_files(pattern))
         if not files:
             raise InvalidJob(f"{pattern}: no such file, or no image in it ({', '.join(sorted(SUFFIXES))})")
         images |= dict.fromkeys(files)
     return list(images)
 
 
+def skipped(paths: Iterable[str]) -> list[Path]:
+    """The files of the folders among these paths that `expand` leaves out, sorted; hidden files do not count."""
+    folders = [folder for folder in map(_path, paths) if folder.is_dir() and not _is_image(folder)]
+    files = (path for folder in dict.fromkeys(folders) for path in sorted(folder.iterdir()))
+    return [p for p in files if p.suffix.lower() not in SUFFIXES and not p.name.startswith(".") and p.is_file()]
+
+
+def _path(pattern: str) -> Path:
+    return Path(pattern).expanduser()
+
+
 def _files(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
-    if path.is_dir():
-        return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    path = _path(pattern)
+    if path.is_dir() and not _is_image(path):
+        return sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and _is_image(p))
     if path.exists():
         return [path]
     matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 Path.glob rejects absolute patterns
-    return sorted(Path(match) for match in matches if Path(match).is_file())
+    return sorted(Path(match) for match in matches if _is_image(Path(match)))
 
 
-def result_names(paths: Iterable[Path]) -> dict[Path, str]:
+def _is_image(path: Path) -> bool:
+    """Whether the path is a file, or a folder that is one image."""
+    return path.is_file() or (path.is_dir() and (path.suffix.lower() == ".zarr" or is_zarr_folder(path)))
+
+
+def result_names(paths: Iterable[ImagePath]) -> dict[ImagePath, str]:
     """A unique name for each image's result files: the stem, else the file name, else that with a number."""
     paths = list(paths)
     stems = Counter(path.stem for path in paths)
-    names: dict[Path, str] = {}
+    names: dict[ImagePath, str] = {}
     taken: set[str] = set()
     for path in paths:
         name = base = path.stem if stems[path.stem] == 1 else path.name
@@ -50,3 +91,8 @@ def result_names(paths: Iterable[Path]) -> dict[Path, str]:
         taken.add(name)
         names[path] = name
     return names
+
+
+def without_part(name: str) -> str:
+    """A job's name without the part of a container that it says was read: `slide.svs [level 1]` → `slide.svs`."""
+    return name.partition(" [")[0] if name.endswith("]") else name
