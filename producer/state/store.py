@@ -200,7 +200,13 @@ class FsspecStore:
     def _open(self) -> None:
         import fsspec
 
-        self._opened, self._root = fsspec.core.url_to_fs(self._url, auto_mkdir=True)
+        # A cached listing would hide what other processes have written since.
+        self._opened, self._root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
+        protocol = self._opened.protocol
+        protocols = {protocol} if isinstance(protocol, str) else set(protocol)
+        self._is_local = "file" in protocols
+        # s3fs asks for an object's size before it reads the object, unless told not to read pieces side by side.
+        self._read_options = {"max_concurrency": 1} if "s3" in protocols else {}
         self._pid = os.getpid()
 
     @property
@@ -217,8 +223,8 @@ class FsspecStore:
         """Store a payload as a file, which appears whole. Raises `StoreFull`."""
         path = self._path(job_id, kind)
         try:
-            self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
-            if "file" in self._fs.protocol:
+            if self._is_local:
+                self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
                 _put_atomically(Path(path), data)
             else:  # in an object store, a file appears whole
                 self._fs.pipe_file(path, data)
@@ -230,7 +236,7 @@ class FsspecStore:
     def get(self, job_id: str, kind: Payload) -> bytes:
         """Read a payload. Raises `PayloadMissing`."""
         try:
-            return cast(bytes, self._fs.cat_file(self._path(job_id, kind)))
+            return cast(bytes, self._fs.cat_file(self._path(job_id, kind), **self._read_options))
         except FileNotFoundError as error:
             raise _missing(job_id, kind) from error
 
@@ -241,7 +247,7 @@ class FsspecStore:
         """Delete a payload, and the job's folder with its last one."""
         try:
             self._fs.rm_file(self._path(job_id, kind))
-            if "file" in self._fs.protocol:
+            if self._is_local:
                 Path(self._root, job_id).rmdir()
         except OSError:  # it is not there, or the job has other payloads
             return

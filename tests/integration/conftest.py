@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import httpx
 import pytest
 
 from maskq import Client
+from maskq.workers.local.ports import free_port
 from maskq.workers.local.stack import Stack
 from maskq.workers.supervision.process import Program
-from tests.conftest import processes
+from tests.conftest import processes, until
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running S3 server with a bucket."""
+
+    #: The variables by which programs find and enter it.
+    env: dict[str, str]
+    bucket: str
+    #: The file with a line for each request.
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server process (moto's)."""
+    port, log = free_port(), tmp_path_factory.mktemp("s3") / "requests.log"
+    url = f"http://127.0.0.1:{port}"
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        until(lambda: _creates(f"{url}/payloads"), 60)
+        yield S3(keys | {"AWS_ENDPOINT_URL": url}, "payloads", log)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _creates(bucket: str) -> bool:
+    try:
+        return httpx.put(bucket).is_success
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture(scope="module")

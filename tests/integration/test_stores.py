@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,24 @@ from redis.exceptions import ConnectionError, ExecAbortError
 
 from maskq.producer.errors import PayloadMissing, StoreFull
 from maskq.producer.state.store import Payload, PayloadStore, RedisStore, open_store, redis_full_as_store_full
+from tests.integration.conftest import S3
 
 
-@pytest.fixture(params=["redis", "file", "memory"])
+@pytest.fixture(scope="module")
+def bucket(s3: S3) -> Iterator[str]:
+    """The URL of a bucket on a real S3 server, which this process's settings name."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.env.items():
+            patch.setenv(name, value)
+        yield f"s3://{s3.bucket}"
+
+
+@pytest.fixture(params=["redis", "file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, redis: Redis, tmp_path: Path) -> PayloadStore:
-    urls = {"redis": "redis", "file": f"file://{tmp_path}/deep/down", "memory": f"memory://{uuid.uuid4().hex}"}
-    return open_store(urls[request.param], redis, 100)
+    folder = uuid.uuid4().hex
+    urls = {"redis": "redis", "file": f"file://{tmp_path}/deep/down", "memory": f"memory://{folder}"}
+    url = urls.get(request.param) or f"{request.getfixturevalue('bucket')}/{folder}"
+    return open_store(url, redis, 100)
 
 
 def test_what_was_put_is_got_by_job_and_kind(store: PayloadStore) -> None:
