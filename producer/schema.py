@@ -1,5 +1,6 @@
 """The job schema: what a producer submits (`JobSpec`), observes (`JobStatus`) and receives (`Objects`)."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -265,6 +266,6 @@ class Objects(ImageInfo):
     objects: tuple[MaskObject, ...]
 
 
-def validation_message(error: ValidationError) -> str:
-    """The validation error as one line: each field, what is wrong with it, and its value."""
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (given {e['input']!r})" for e in error.errors())
+def validation_message(error: ValidationError, name: Callable[[str], str] = str) -> str:
+    """The validation error as one line: each field as `name` calls it, what is wrong with it, and its value."""
+    return "; ".join(f"{name('.'.join(map(str, e['loc'])))}: {e['msg']} (given {e['input']!r})" for e in error.errors())

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import InvalidJob
 
+_PREFIX = "MASKQ_"
 #: The file in `state_dir` that a running `maskq up` keeps locked.
 LOCK = "lock"
 
@@ -33,11 +34,16 @@ def _half_the_cores() -> int:
     return max(1, int(cpu_budget().count) // 2)
 
 
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return f"{_PREFIX}{field.upper()}"
+
+
 class ClientSettings(BaseSettings):
     """The settings that a client needs: the broker, the store, and the bounds of jobs. It reads no others."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MASKQ_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+        env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
     )
 
     broker_url: str | None = None

@@ -19,8 +19,10 @@ from maskq.producer.client.client import Client
 from maskq.producer.client.job import Result
 from maskq.producer.client.paths import expand
 
+from .extras import STACK, require
 from .options import Devices, Json, Model, Paths, Processes, read_settings
 from .terminal import stderr
+from .writable import output_file
 
 if TYPE_CHECKING:
     from maskq.workers.device.spec import DeviceSpec
@@ -44,17 +46,21 @@ def bench(
     cluster_processes: Processes = None,
     seconds: Annotated[float, typer.Option(min=1, help="How long to run the images, again and again.")] = 20,
     trace: Annotated[
-        Path | None, typer.Option(help="Write a Chrome trace to this file, FILE.json, and a picture of it to FILE.png.")
+        Path | None,
+        typer.Option(
+            callback=output_file, help="Write a Chrome trace to this file, FILE.json, and a picture of it to FILE.png."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
     """Measure how fast this machine segments the images, stage by stage, in a stack started for it."""
+    require(*STACK)
     from maskq.workers.device.spec import parse
     from maskq.workers.local.stack import running
 
     from .timeline import Timeline
 
-    images = [path.read_bytes() for path in expand(paths)]
+    images = [Path(path).read_bytes() for path in expand(paths)]
     with tempfile.TemporaryDirectory(prefix="maskq-trace-") as folder:
         settings = read_settings(
             devices=devices, cluster_processes=cluster_processes, trace=folder if trace else None

@@ -12,8 +12,9 @@ from maskq.producer.client.paths import expand
 from maskq.producer.errors import InvalidJob, UnknownJob
 from maskq.producer.schema import JobStatus, Options, State
 
-from .options import Diameter, JobIds, Json, MinPixels, Model, Paths, Priority, SeedThreshold, Tta
-from .terminal import print_error, stdout
+from .job_options import with_job_options
+from .options import JobIds, Json, Model, Paths, Priority
+from .terminal import print_error, show_skipped, stdout
 
 T = TypeVar("T")
 
@@ -28,25 +29,26 @@ def connect() -> Client:
 
 
 @app.command()
+@with_job_options
 def submit(
     paths: Paths,
+    options: Options,
     model: Model = "nuclei",
     priority: Priority = 5,
     owner: Annotated[str, typer.Option("--client", help="The jobs' owner: owners take turns.")] = "",
     key: Annotated[str | None, typer.Option(help="The job's name: the same name returns the same job.")] = None,
     reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Use the result of an identical job.")] = True,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for room in a full queue.")] = 60,
-    seed_threshold: SeedThreshold = None,
-    min_pixels: MinPixels = None,
-    tta: Tta = False,
-    diameter: Diameter = None,
     as_json: Json = False,
 ) -> int:
     """Queue images and print the ids of their jobs. Exit status 1 if an image could not be queued."""
     failed = 0
-    options = Options(seed_threshold=seed_threshold, min_pixels=min_pixels, tta=tta, diameter=diameter)
+    images = expand(paths)
+    if key is not None and len(images) > 1:
+        raise InvalidJob(f"--key is the name of one job, and here are {len(images)} images: submit them one by one")
+    show_skipped(paths)
     with connect() as client:
-        for path in expand(paths):
+        for path in images:
             try:
                 job = client.submit(
                     path,
@@ -88,7 +90,8 @@ def status(jobs: JobIds, as_json: Json = False) -> int:
 
 def _row(job: JobStatus) -> list[str]:
     error = f"{job.error.type}: {job.error.message}" if job.error else ""
-    return [job.id, job.spec.name, job.spec.model, job.state, f"{job.timings['total']:.2f}", error]
+    state = f"{job.state}, {job.planes.done} of {job.planes.total} planes" if job.planes else job.state
+    return [job.id, job.spec.name, job.spec.model, state, f"{job.timings['total']:.2f}", error]
 
 
 @app.command()

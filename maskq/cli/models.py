@@ -15,6 +15,7 @@ from maskq.segmentation.errors import InvalidModel, SegmentationError
 
 from .options import Json, MinPixels, SeedThreshold, read_settings
 from .terminal import stderr, stdout
+from .writable import output_folder
 
 if TYPE_CHECKING:
     from maskq.segmentation.models.registry import BrokenModel
@@ -91,7 +92,9 @@ def check(
 def import_(
     file: Annotated[Path, typer.Argument(help="A published checkpoint, or a .pt2 program saved by torch.export.")],
     name: Annotated[str, typer.Option("--model", "-m", help="Name of the new model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder in which NAME/VERSION is created.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", callback=output_folder, help="Folder in which NAME/VERSION is created.")
+    ],
     version: Annotated[int, typer.Option(min=1, help="Version of the new model.")] = 1,
     unit: Annotated[
         float | None, typer.Option(help="Pixels per unit of the embedding grid; default: 1023, as published.")

@@ -7,6 +7,8 @@ import typer
 
 from maskq.producer.settings import Settings
 
+from .writable import output_folder
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="The model: see `maskq models`.")]
 Devices = Annotated[
@@ -17,7 +19,7 @@ Processes = Annotated[
 ]
 Address = Annotated[str, typer.Option(help="The address to listen on.")]
 Paths = Annotated[list[str], typer.Argument(help="Image files, folders and glob patterns.", metavar="PATH")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")]
+Out = Annotated[Path, typer.Option("--out", "-o", callback=output_folder, help="The folder to write to.")]
 FormatNames = Annotated[
     str, typer.Option("--format", "-f", metavar="NAME,…", help="The files to write for each image.")
 ]

@@ -18,22 +18,20 @@ from maskq.producer.client.paths import ImagePath, expand
 from maskq.producer.schema import Options
 from maskq.producer.settings import Settings
 
+from .extras import STACK, require
+from .job_options import with_job_options
 from .options import (
     DEFAULT_FORMATS,
     Devices,
-    Diameter,
     FormatNames,
     Json,
-    MinPixels,
     Model,
     Out,
     Paths,
     Processes,
-    SeedThreshold,
-    Tta,
     read_settings,
 )
-from .terminal import startup, stderr
+from .terminal import show_skipped, startup, stderr
 
 if TYPE_CHECKING:
     from maskq.workers.local.stack import Stack
@@ -49,16 +47,14 @@ app = typer.Typer()
 
 
 @app.command()
+@with_job_options
 def run(
     paths: Paths,
     out: Out,
+    options: Options,
     model: Model = "nuclei",
     devices: Devices = None,
     cluster_processes: Processes = None,
-    seed_threshold: SeedThreshold = None,
-    min_pixels: MinPixels = None,
-    tta: Tta = False,
-    diameter: Diameter = None,
     format_names: FormatNames = DEFAULT_FORMATS,
     flower: Annotated[bool, typer.Option("--flower", help="Start Flower too, and print its address.")] = False,
     as_json: Json = False,
@@ -67,16 +63,18 @@ def run(
 
     With MASKQ_BROKER_URL set, the workers of that broker are used instead. Exit status 1 if an image failed.
     """
-    from maskq.segmentation.models.registry import find
-
+    settings = read_settings(devices=devices, cluster_processes=cluster_processes)
+    if settings.broker_url is None:
+        require(*STACK)
     from .formats import select
     from .run_output import RunOutput
 
-    settings = read_settings(devices=devices, cluster_processes=cluster_processes)
     images, formats = expand(paths), select(format_names)
     if settings.broker_url is None:
+        from maskq.segmentation.models.registry import find
+
         find(model, settings.model_folders)  # an unknown model is reported before anything starts
-    options = Options(seed_threshold=seed_threshold, min_pixels=min_pixels, tta=tta, diameter=diameter)
+    show_skipped(paths)
     output = RunOutput(images, out, formats, as_json)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -6,8 +6,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from maskq.producer.client.paths import skipped
+
 stdout, stderr = Console(highlight=False), Console(stderr=True, highlight=False)
 
+#: At most this many skipped files are named.
+_SHOWN = 3
 #: What a process does before it is ready. A name that is not here is a device's.
 _STARTUP = {
     "redis": "starting redis",
@@ -22,6 +26,15 @@ def print_error(message: str) -> None:
     stderr.print(message, style="red", markup=False)
 
 
+def show_skipped(paths: Iterable[str]) -> None:
+    """Say on standard error how many files of the folders are not segmented, if there are any."""
+    files = skipped(paths)
+    if files:
+        count = "1 file is skipped" if len(files) == 1 else f"{len(files):,} files are skipped"
+        names = ", ".join(file.name for file in files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
+        stderr.print(f"{count}, as no image by suffix: {names}", markup=False, soft_wrap=True)
+
+
 def startup(processes: Iterable[str]) -> str:
     """What the processes that are not ready do, such as `compiling kernels, importing torch …`."""
     activities = dict.fromkeys(_STARTUP.get(name, "importing torch") for name in processes)
@@ -29,10 +42,10 @@ def startup(processes: Iterable[str]) -> str:
 
 
 class _Rate(ProgressColumn):
-    """Images per second, once there are some."""
+    """Images per second while images are run. The table that follows has those of the whole command."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        speed = None if task.finished else task.speed
         return Text(f"{speed:.1f} images/s" if speed else "", style="progress.data.speed")
 
 

@@ -14,6 +14,7 @@ import typer
 
 from maskq.producer.settings import LOCK, Settings
 
+from .extras import STACK, require
 from .options import Devices, Processes, read_settings
 from .terminal import startup, stdout
 
@@ -37,6 +38,7 @@ def up(devices: Devices = None, cluster_processes: Processes = None) -> int:
 
     Jobs and results stay on disk until the next `up`. `maskq submit` in another terminal finds the broker by itself.
     """
+    require(*STACK, "uvicorn", "flower")
     settings = read_settings(devices=devices, cluster_processes=cluster_processes)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _locked(settings.state_dir), ExitStack() as until_stopped:

@@ -66,7 +66,7 @@ def test_the_command_line_reports_a_bad_value_on_one_line(monkeypatch: pytest.Mo
     monkeypatch.setenv("MASKQ_LEASE_S", "soon")
     command = CliRunner().invoke(app, ["status", "x"])
     assert command.exit_code == 2
-    assert command.stderr.startswith("maskq: lease_s: ") and command.stderr.endswith("(given 'soon')\n")
+    assert command.stderr.startswith("maskq: MASKQ_LEASE_S: ") and command.stderr.endswith("(given 'soon')\n")
     assert command.stderr.count("\n") == 1
 
 

@@ -1,0 +1,33 @@
+"""Checks of output paths while the command line is parsed: a command fails before its work, not after it."""
+
+import os
+from pathlib import Path
+
+
+class NotWritable(ValueError):
+    """Nothing can be written to the path that an option names."""
+
+
+def output_folder(path: Path | None) -> Path | None:
+    """The path, if it is a writable folder or one that can be made. Raises `NotWritable`."""
+    if path is not None:
+        _check_folder(path.absolute(), path)
+    return path
+
+
+def output_file(path: Path | None) -> Path | None:
+    """The path, if a file can be written there. Raises `NotWritable`."""
+    if path is not None:
+        if path.is_dir():
+            raise NotWritable(f"{path} is a folder: give a file")
+        _check_folder(path.absolute().parent, path.parent)
+    return path
+
+
+def _check_folder(folder: Path, shown: Path) -> None:
+    """Raises `NotWritable` if the folder, or the nearest folder above it that exists, can't be written."""
+    existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise NotWritable(f"{shown if existing == folder else existing} is not a folder: give a folder to write to")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise NotWritable(f"{existing}: this user may not write there")
