@@ -10,8 +10,9 @@ from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, MultiPageImage, TruncatedImage
 from . import npy, plane_file, tiff
 from .checks import ImageLimits, short_message, validated
+from .file_kinds import is_dicom
 from .image import ChannelKind, Image, Stack, View
-from .pillow import read_pillow
+from .pictures import read_picture
 
 __all__ = ["ChannelKind", "Image", "ImageLimits", "Pixels", "Stack", "View", "decode", "read_image"]
 
@@ -19,7 +20,7 @@ __all__ = ["ChannelKind", "Image", "ImageLimits", "Pixels", "Stack", "View", "de
 def read_image(
     data: bytes, name: str = "image", limits: ImageLimits = ImageLimits(), view: View = View()
 ) -> Image | Stack:
-    """Read PNG, JPEG, TIFF, BMP, WebP or NumPy bytes.
+    """Read PNG, JPEG, TIFF, BMP, WebP, JPEG 2000, JPEG XL or NumPy bytes.
 
     Error messages call the image `name`. Raises an `ImageError`: `NotAnImage`, `TruncatedImage`, `EmptyImage`,
     `ImageTooLarge`, `MultiPageImage` or `NonFiniteImage`; so does `Stack.read` for a plane.
@@ -33,15 +34,17 @@ def read_image(
 
 def _decode(data: bytes, name: str, limits: ImageLimits, view: View) -> Image | Stack:
     """What the format's reader returns; the planes of a stack are checked as they are read."""
-    found: Image | Stack | Pixels
-    if data.startswith(npy.MAGIC):
+    found: Image | Stack
+    if is_dicom(data):  # the 128 bytes before its own may be those of a TIFF
+        found = read_picture(data, name, limits)
+    elif data.startswith(npy.MAGIC):
         found = npy.read_npy(data, name, limits, view.axes)
     elif data.startswith(plane_file.MAGIC):
         found = plane_file.read_plane(data, name, limits)
+    elif data.startswith(tiff.MAGIC):
+        found = tiff.read_tiff(data, name, limits, view)
     else:
-        found = (tiff.read_tiff if data.startswith(tiff.MAGIC) else read_pillow)(data, name, limits)
-    if isinstance(found, np.ndarray):
-        found = Image.of(validated(found, name, nan_as_background=view.nan_as_background))
+        found = read_picture(data, name, limits)
     return _with_checked_planes(found, name, view) if isinstance(found, Stack) else found
 
 
@@ -57,14 +60,13 @@ def _with_checked_planes(stack: Stack, name: str, view: View) -> Stack:
 def _checked(image: Image, name: str, view: View) -> Image:
     """The image with validated pixels, and a note of those that are NaN. Raises an `ImageError`."""
     pixels = validated(image.pixels, name, nan_as_background=view.nan_as_background)
-    if (
-        view.nan_as_background
-        and pixels.dtype.kind == "f"
-        and (count := np.count_nonzero(np.isnan(pixels).any(axis=2)))
-    ):
+    checked = image.with_pixels(pixels)
+    if view.nan_as_background and pixels.dtype.kind == "f":
+        count = np.count_nonzero(np.isnan(pixels).any(axis=2))
         note = f"{count:,} of {pixels.shape[0] * pixels.shape[1]:,} pixels are NaN or infinite: background."
-        return replace(image, pixels=pixels, notes=(*image.notes, note))
-    return image.with_pixels(pixels)
+        if count and note not in image.notes:  # a plane of a stack has it already
+            return replace(checked, notes=(*image.notes, note))
+    return checked
 
 
 @contextmanager

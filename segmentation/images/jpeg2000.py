@@ -42,7 +42,7 @@ class Codestream:
 
 
 def boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The kind, begin and end of each box between two offsets. Raises `TruncatedImage` if a box is cut short."""
+    """The kind, begin and end of each box between two offsets. Raises `ValueError` if a box is cut short."""
     for _ in range(_MAX_BOXES):
         if begin + 8 > end:
             return
@@ -53,7 +53,7 @@ def boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]
             body += 8
         stop = end if length == 0 else begin + length
         if not body <= stop <= end:
-            raise TruncatedImage(f"a box of {length:,} bytes ends after the file")
+            raise ValueError(f"a box of {length:,} bytes ends after the file")
         yield kind, body, stop
         begin = stop
 
@@ -61,7 +61,7 @@ def boxes(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]
 def read_codestream(data: bytes, name: str) -> Codestream:
     """The header of a whole codestream, which OpenJPEG can decode in memory proportional to its pixels.
 
-    Raises `NotAnImage`, `TruncatedImage` or `ImageTooLarge`; `struct.error` or `IndexError` at the end of the bytes.
+    Raises `NotAnImage`, `TruncatedImage` or `ImageTooLarge`; `ValueError`, `struct.error` or `IndexError` on damage.
     """
     if not data.startswith(CODESTREAM_MAGIC):
         raise TruncatedImage(f"{name}: damaged: no JPEG 2000 codestream where there should be one")
@@ -121,7 +121,7 @@ def _parts(style: bytes, has_precincts: bool, header: Codestream) -> tuple[int, 
     """Precincts with any sample, and about how many code blocks, in one component of a tile."""
     levels, block_width, block_height = style[0], style[1] + 2, style[2] + 2
     if levels > _MAX_LEVELS or block_width + block_height > 12:
-        raise TruncatedImage("a JPEG 2000 coding style outside the standard")
+        raise ValueError("a JPEG 2000 coding style outside the standard")
     precincts = blocks = 0
     for resolution in range(levels + 1):
         size = style[5 + resolution] if has_precincts else 0xFF

@@ -76,7 +76,7 @@ def read_header(data: bytes, name: str) -> Header:
 
 
 def codestream(data: bytes, name: str) -> bytes:
-    """The codestream of a JPEG XL file. Raises `TruncatedImage` if a box ends after the file, or there is none."""
+    """The codestream of a JPEG XL file. Raises `TruncatedImage` if there is none, `ValueError` if a box is cut."""
     if not data.startswith(FILE_MAGIC):
         return data
     parts = []

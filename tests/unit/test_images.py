@@ -208,11 +208,7 @@ def test_lossy_files_and_other_colour_spaces_decode_to_nearly_the_same_rgb(data:
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     image = Image.fromarray(COLOUR)
     image.getexif()[0x112] = orientation
-    options = (
-        {"tiffinfo": {0x112: orientation}}
-        if kind == "TIFF"
-        else {"exif": orientation_exif(orientation), "lossless": True}
-    )
+    options = {"exif": orientation_exif(orientation), "lossless": True}
     np.testing.assert_array_equal(decode(saved(COLOUR, kind, **options)), np.asarray(ImageOps.exif_transpose(image)))
 
 
