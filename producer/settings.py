@@ -85,10 +85,10 @@ class ClientSettings(BaseSettings):
     Workers renew three times per lease."""
     stage_limit_s: float = Field(default=120.0, gt=0)
     """Time limit for the clustering of one image, seconds. After it, the process is replaced and the job is retried.
-    Celery remembers a job's limit for the same time, half a kilobyte each."""
+    For each job, Celery keeps half a kilobyte of memory for as long as this limit."""
     task_events: bool = True
-    """Whether Celery sends task events, which Flower displays; they are a sixth of the cost of a small job. With a
-    private Redis, `maskq run` sends none unless Flower is requested."""
+    """Whether Celery sends the task events that Flower shows. They take a sixth of the time of a small job. If
+    `maskq run` starts its own Redis, it sends them only with `--flower`."""
     state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
     """The folder in which `maskq up` keeps its Redis's data."""
 
@@ -124,12 +124,12 @@ class Settings(ClientSettings):
     it is larger."""
     devices: str = "auto"
     """The devices to run, one process each: `cuda:0=on,cuda:1=auto`, `cuda=auto` (all GPUs), `cpu`, or `auto` (every
-    GPU, or the CPU if there is none). The value after `=` is the process's cudnn benchmark mode: `on` searches the
-    fastest convolutions of every new shape, `off` never searches, `auto` (the default) searches once a shape has come
-    often enough for the search to pay; a `cpu` device accepts the mode and ignores it. Options follow after `;`:
-    `lanes=fixed` (images of common shapes only), `varied` (all others) or `both`, `batch=16`, and `precision=bf16` (or
-    `fp16`, `fp32`): `cuda:0=on;lanes=fixed,cuda:1=off;lanes=varied`. `maskq devices` shows the hardware and the devices
-    that this setting selects."""
+    GPU, or the CPU if there is none). After `=` comes the cudnn benchmark mode: `on` searches for the fastest
+    convolutions of every new shape, `off` never searches, and `auto` (the default) searches for a shape that has come
+    often enough to make the search worth its time. A `cpu` device ignores the mode. After `;` come options:
+    `lanes=fixed` (only images of common shapes), `lanes=varied` (only the others) or `lanes=both`; `batch=16`;
+    `precision=fp32`, `fp16` or `bf16`. An example: `cuda:0=on;lanes=fixed,cuda:1=off;lanes=varied`. `maskq devices`
+    shows the hardware and the devices that this setting selects."""
     cluster_processes: int = Field(default_factory=_half_the_cores, ge=1, le=1024)
     """Processes of a CPU worker. Default: half the cores that this process may use, by its affinity and its container's
     quota."""
@@ -160,10 +160,11 @@ class Settings(ClientSettings):
     together."""
     tile_pixels: int = Field(default=20_000_000, ge=1)
     """Maximum number of pixels in one network input, and in all inputs of a batch together. A larger image is processed
-    in tiles that overlap by the network's receptive field; larger tiles mean less duplicate work and more memory (about
-    150 bytes per pixel). The part of a tile that is kept is never smaller than that overlap: tiles of the shipped
-    models' network may have 3.4 million pixels regardless of this setting. If a model's own `halo` requires tiles of
-    more than twice that size and twice this setting, the job fails with `ImageTooLarge`."""
+    in tiles, which overlap by the network's receptive field. Larger tiles need more memory (about 150 bytes per pixel),
+    but less is computed twice. The part of a tile that is kept is at least as wide as the overlap, so with the models
+    that come with maskq tiles may have 3.4 million pixels whatever this setting is. A model with a larger `halo` may
+    need larger tiles: if they exceed both 6.8 million pixels and twice this setting, the job fails with
+    `ImageTooLarge`."""
     retry_s: float = Field(default=1.0, ge=0)
     """Back-off before the second attempt, seconds, with a jitter of ±50 %. It doubles with each further attempt, up to
     a minute. A job whose worker died is retried at once."""
