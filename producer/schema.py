@@ -240,7 +240,9 @@ class MaskObject(_Frozen):
 
 
 class ImageInfo(_Frozen):
-    """What is known of an image besides its pixels."""
+    """What is known of an image besides its pixels. Unknown members, which a newer worker may write, are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
 
     channels: tuple[str, ...] = ()
     """The channels that were segmented: number and name, such as `2 (DAPI)`, or `grey`, `RGB`."""

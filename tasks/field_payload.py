@@ -12,9 +12,12 @@ from maskq.segmentation.errors import InvalidFields
 
 
 class FieldHeader(BaseModel):
-    """The header: one line of JSON before the packed fields."""
+    """The header: one line of JSON before the packed fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Unknown members are ignored: during a rolling upgrade, an older CPU worker reads what a newer device worker writes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     #: The model with its version, `nuclei@3`.
     model: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from maskq.segmentation.clustering.cluster import Clustering
@@ -14,6 +16,13 @@ HEADER = FieldHeader(model="nuclei@3", clustering=Clustering(0.93, 24, 5))
 @pytest.mark.parametrize("fields", [b"", b"\n", b"MQF1\n\x00{}\n", bytes(range(256))], ids=str)
 def test_fields_arrive_as_they_were(fields: bytes) -> None:
     assert decode(encode(HEADER, fields)) == (HEADER, fields)
+
+
+def test_members_that_a_newer_worker_adds_are_ignored() -> None:
+    header = HEADER.model_dump(mode="json")
+    header["image"] |= {"newer": 1}
+    header["clustering"] |= {"newer": 1}
+    assert decode(json.dumps(header | {"newer": [1]}).encode() + b"\nfields") == (HEADER, b"fields")
 
 
 @pytest.mark.parametrize(
