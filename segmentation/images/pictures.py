@@ -1,9 +1,9 @@
-"""Reads pictures by what their bytes are: PNG, JPEG, BMP, WebP, JPEG 2000 and JPEG XL; all else is refused by name."""
+"""Finds the reader of a picture by its first bytes; files of other kinds are refused by name."""
 
 from collections.abc import Callable
 
 from ..errors import NotAnImage
-from . import bmp, jpeg, jpeg2000, jpegxl, png, webp
+from . import bmp, jpeg, jpeg2000, jpegxl, png, pnm, webp
 from .checks import ImageLimits
 from .file_kinds import is_dicom, recognise
 from .image import Image
@@ -29,6 +29,7 @@ def _is_by_pillow(data: bytes) -> bool:
 _READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes, str, ImageLimits], Image]], ...] = (
     (_is_by_pillow, read_pillow),
     (bmp.is_bmp, bmp.read_bmp),
+    (pnm.is_pnm, pnm.read_pnm),
     (lambda data: data.startswith((jpeg2000.FILE_MAGIC, jpeg2000.CODESTREAM_MAGIC)), read_jpeg2000),
     (lambda data: data.startswith((jpegxl.FILE_MAGIC, jpegxl.CODESTREAM_MAGIC)), read_jpegxl),
 )

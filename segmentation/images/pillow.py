@@ -12,13 +12,16 @@ from PIL import UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ..arrays import Pixels
-from ..errors import MultiPageImage, TruncatedImage
+from ..errors import MultiPageImage, NotAnImage, TruncatedImage
 from . import jpeg, png, webp
 from .checks import EXIF_ORIENTATION, ImageLimits, check_size, short_message, upright
 from .image import ChannelKind, Image
 
 #: What the channels of a picture are, by their number.
 KINDS = {1: ChannelKind.GREY, 2: ChannelKind.GREY_ALPHA, 3: ChannelKind.RGB, 4: ChannelKind.RGBA}
+_PLAIN_CMYK = (
+    "a CMYK JPEG without Adobe's mark, which half of the readers show as a negative; save it as RGB, in PNG or TIFF"
+)
 _CMYK_NOTE = "CMYK was converted to RGB without the file's colour profile."
 
 
@@ -40,6 +43,8 @@ def read_pillow(data: bytes, name: str, limits: ImageLimits) -> Image:
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise MultiPageImage(f"{name}: an animated PNG of {frames} frames; save one as PNG, or all as a TIFF stack")
         if image.mode == "CMYK":
+            if "adobe" not in image.info:
+                raise NotAnImage(f"{name}: {_PLAIN_CMYK}")
             notes.append(_CMYK_NOTE)
         pixels = png.read_deep_colour(data, name) if png.is_deep_colour(data) else np.asarray(_to_intensities(image))
         return as_image(upright(pixels, _orientation(image)), *notes)

@@ -120,6 +120,17 @@ def test_inverted_cmyk_of_adobe_and_plain_ycck_are_the_same_picture() -> None:
     plain = saved(cmyk, "JPEG", quality=100)  # Pillow writes it inverted, with Adobe's segment
     assert b"Adobe" in plain
     assert np.abs(read(plain).pixels.astype(int) - SMOOTH).mean() < 3
+    ycck = bytes(imagecodecs.jpeg_encode(255 - np.asarray(cmyk), 100, colorspace="CMYK", outcolorspace="YCCK"))
+    assert b"Adobe" in ycck
+    assert np.abs(read(ycck).pixels.astype(int) - SMOOTH).mean() < 4
+
+
+def test_cmyk_that_readers_show_differently_is_refused() -> None:
+    data = saved(PillowImage.fromarray(SMOOTH).convert("CMYK"), "JPEG")
+    start = data.index(b"\xff\xee")
+    unmarked = data[:start] + data[start + 16 :]
+    with pytest.raises(NotAnImage, match="CMYK JPEG without Adobe's mark, .*; save it as RGB"):
+        read(unmarked)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
