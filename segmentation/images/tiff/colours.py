@@ -27,12 +27,13 @@ _ALPHA = frozenset({1, 2})
 def interpreted(pixels: Pixels, page: Directory, data: bytes, name: str) -> Image:
     """(H, W, S) samples as stored → the image that they mean.
 
-    RGB and grey are kept; one more sample is alpha only if ExtraSamples says so. Any other samples are separate
-    channels, however many, because nothing says what they mean. Raises `NotAnImage`, or `TruncatedImage` for a palette
-    that is missing.
+    RGB and grey are kept; one more sample is alpha if ExtraSamples says so, or if it is a fourth of RGB without that
+    tag, as OpenCV writes it. Any other samples are separate channels, however many, because nothing says what they
+    mean. Raises `NotAnImage`, or `TruncatedImage` for a palette that is missing.
     """
     photometric, samples = page.photometric, pixels.shape[2]
-    alpha = bool(_ALPHA.intersection(page.values(data, EXTRA_SAMPLES)[:1].tolist()))
+    extra = page.values(data, EXTRA_SAMPLES)[:1].tolist() or ([2] if (photometric, samples) == (RGB, 4) else [])
+    alpha = bool(_ALPHA.intersection(extra))
     notes: tuple[str, ...] = ()
     if page.tags.get(ORIENTATION, 1) not in (0, 1):
         notes = (f"The TIFF's orientation tag says {page.tags[ORIENTATION]}; the pixels are taken as they are stored.",)

@@ -23,6 +23,8 @@ from .segments import Window
 _USUAL_TILE = 16 * 2**20
 #: All tiles together may be this many times the largest image: the worst case is 2 × 2 tiles with one used pixel each.
 _MAX_PADDING = 4
+#: Bits of packed integers; readers disagree about the byte order of more, such as 24.
+_MAX_PACKED = 16
 #: The value of tag 284 of a page that stores each sample by itself.
 _BY_BAND = 2
 #: TIFF's numbers of complex sample formats.
@@ -100,7 +102,9 @@ def check_kind(page: Directory, data: bytes, name: str) -> None:
 
 def _check_page(page: tifffile.TiffPage, part: Window, name: str, limits: ImageLimits) -> None:
     """Raises an `ImageError` if the page has too many bytes."""
-    if page.dtype is None:
+    bits = page.bitspersample
+    packed = page.dtype is not None and page.dtype.kind != "f" and isinstance(bits, int) and bits not in (32, 64)
+    if page.dtype is None or (packed and bits > _MAX_PACKED):
         raise NotAnImage(
             f"{name}: a TIFF of {page.bitspersample} bits a sample and sample format {int(page.sampleformat)}, which "
             "maskq does not read; save it with 8, 16 or 32 bits"

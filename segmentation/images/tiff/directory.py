@@ -52,8 +52,8 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _CODES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u4", 7: "u1", 10: "i4", 11: "f4", 12: "f8", 13: "u4", 16: "u8"}
 #: Bytes of a value, by its kind: integers, and the text and undefined bytes of JPEG tables.
 _SIZES = {kind: struct.calcsize("<" + code) for kind, code in _INTEGERS.items()} | {2: 1, 7: 1}
-#: Bytes of a value of metadata, by its kind.
-_METADATA_SIZES = _SIZES | {5: 8, 10: 8, 11: 4, 12: 8}
+#: Bytes of a value of any kind.
+VALUE_SIZES = _SIZES | {5: 8, 6: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 17: 8, 18: 8}
 
 #: A tag's number, the kind and count of its values, and the values or their offset in the file.
 Entry: TypeAlias = tuple[int, int, int, bytes]
@@ -130,9 +130,19 @@ class Directory:
     def place(self, tag: int) -> int | None:
         """The offset of a tag's values in the file; None if they are in the directory itself, or the tag is missing."""
         for number, kind, count, raw in (*self.entries, *self.metadata):
-            if number == tag and count * _METADATA_SIZES[kind] > len(raw):
+            if number == tag and count * VALUE_SIZES[kind] > len(raw):
                 return int(struct.unpack(self.layout.word, raw)[0])
         return None
+
+    def pixels_end(self, data: bytes) -> int:
+        """Where the last strip or tile ends in the file, whether the file is that long or not."""
+        ends = [0]
+        for starts, lengths in ((STRIP_OFFSETS, STRIP_COUNTS), (TILE_OFFSETS, TILE_COUNTS)):
+            offsets, counts = self.values(data, starts), self.values(data, lengths)
+            common = min(len(offsets), len(counts))
+            if common:
+                ends.append(int((offsets[:common].astype(np.float64) + counts[:common]).max()))
+        return max(ends)
 
     def number(self, data: bytes, tag: int, default: int = 0) -> int:
         """The first value of a tag of metadata."""
@@ -149,7 +159,7 @@ class Directory:
         for tag, kind, count, raw in (*self.entries, *self.metadata):
             if tag != wanted:
                 continue
-            length = count * _METADATA_SIZES[kind]
+            length = count * VALUE_SIZES[kind]
             start = 0 if length <= len(raw) else struct.unpack(self.layout.word, raw)[0]
             source = raw if length <= len(raw) else data
             code = np.dtype(self.layout.word[0] + _CODES[kind])
@@ -195,5 +205,9 @@ def _checked_entries(entries: list[Entry], layout: Layout, size: int, name: str)
 def _is_sound(entry: Entry, layout: Layout, size: int) -> bool:
     """Whether a tag of metadata is within its limit and within the file."""
     tag, kind, count, raw = entry
-    length = count * _METADATA_SIZES.get(kind, size + 1)
-    return 0 < count <= _METADATA[tag] and (length <= len(raw) or struct.unpack(layout.word, raw)[0] + length <= size)
+    length = count * VALUE_SIZES.get(kind, 1)
+    return (
+        kind in _CODES
+        and 0 < count <= _METADATA[tag]
+        and (length <= len(raw) or struct.unpack(layout.word, raw)[0] + length <= size)
+    )

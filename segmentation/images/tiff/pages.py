@@ -13,6 +13,7 @@ from .directory import (
     SUB_DIRECTORIES,
     SUBFILE_TYPE,
     TILE_OFFSETS,
+    VALUE_SIZES,
     WIDTH,
     Directory,
     Layout,
@@ -23,6 +24,8 @@ _MAX_PAGES = 1 << 16
 #: Tags of all pages together: directories may share bytes, so a small file could have any number.
 _MAX_ALL_TAGS = 1 << 20
 _REDUCED, _IS_MASK, _OLD_REDUCED = 1, 4, 2
+#: Bytes at a file's end that are not pixels of a page whose directory is missing.
+_PADDING = 16
 _STRAY = "The TIFF announces another page, which is not there; its only page was read."
 
 
@@ -59,7 +62,7 @@ def read_pages(data: bytes, name: str) -> Pages:
     if not full:
         full = _in_subdirectories(chain, data, name) or [max(chain, key=_area)]
         reduced = [page for page in reduced if page is not full[0]]
-    if is_broken and len(full) > 1:
+    if is_broken and (len(full) > 1 or len(data) > max(_end(page, data) for page in chain) + _PADDING):
         raise TruncatedImage(f"{name}: cut short: its page {len(chain) + 1} is damaged or beyond the end")
     return Pages(chain, tuple(full), tuple(reduced), (_STRAY,) if is_broken else ())
 
@@ -96,6 +99,17 @@ def _walk(data: bytes, layout: Layout, name: str) -> tuple[tuple[Directory, ...]
                 f"{name}: a TIFF of more than {_MAX_PAGES:,} pages or {_MAX_ALL_TAGS:,} tags; send it in parts"
             )
     return tuple(pages), False
+
+
+def _end(page: Directory, data: bytes) -> int:
+    """Where the page ends in the file: its directory, the values of its tags, and its strips or tiles."""
+    begin = page.offset + struct.calcsize(page.layout.count)
+    end = begin + page.count * struct.calcsize(page.layout.entry)
+    ends = [end + struct.calcsize(page.layout.word), page.pixels_end(data)]
+    for _, kind, count, raw in struct.iter_unpack(page.layout.entry, data[begin:end]):
+        if (length := VALUE_SIZES.get(kind, 1) * count) > len(raw):
+            ends.append(struct.unpack(page.layout.word, raw)[0] + length)
+    return max(ends)
 
 
 def _is_page(directory: Directory) -> bool:

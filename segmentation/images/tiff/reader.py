@@ -11,7 +11,7 @@ from ..checks import ImageLimits, check_channels, check_size
 from ..image import ChannelKind, Image, Stack, View
 from .colours import CAMERA_RAW
 from .decoding import check_kind, read_plane
-from .directory import DNG_VERSION, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Directory
+from .directory import DNG_VERSION, Directory
 from .levels import Level, choose_level, described, levels_of
 from .pages import Pages, read_pages, subdirectories
 from .scene import Scene
@@ -102,7 +102,8 @@ class _Reader:
             return self.read(0)
         for page in {source.page.offset: source.page for source in scene.planes}.values():
             check_kind(page, self.data, self.name)
-            _check_complete(page, self.data, self.name)
+            if page.pixels_end(self.data) > len(self.data):
+                raise TruncatedImage(f"{self.name}: cut short: {len(self.data):,} bytes end before its last plane does")
         size = (self.window.height, self.window.width) if self.window else self.level.size
         return Stack("".join(axis for axis, _ in outer), tuple(n for _, n in outer), size, self.read)
 
@@ -148,13 +149,3 @@ class _Reader:
         if size is None:
             return None
         return size[0] * self.full_size[0] / self.level.size[0], size[1] * self.full_size[1] / self.level.size[1]
-
-
-def _check_complete(page: Directory, data: bytes, name: str) -> None:
-    """Raises `TruncatedImage` if a strip or tile stands beyond the file's end."""
-    for starts, lengths in ((STRIP_OFFSETS, STRIP_COUNTS), (TILE_OFFSETS, TILE_COUNTS)):
-        offsets, counts = page.values(data, starts), page.values(data, lengths)
-        common = min(len(offsets), len(counts))
-        ends = offsets[:common].astype(np.float64) + counts[:common]
-        if common and ends.max() > len(data):
-            raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before its last plane does")

@@ -121,6 +121,7 @@ def _check_jpeg(segment: bytes, max_pixels: int, name: str) -> None:
         with Image.open(io.BytesIO(segment), formats=("JPEG",)) as image:
             size = image.size
     except UnidentifiedImageError as error:
-        raise TruncatedImage(f"{name}: damaged: a strip or tile is no JPEG, or one of a rare kind") from error
+        jpeg.check_kind(segment, name)
+        raise TruncatedImage(f"{name}: damaged: a strip or tile is no JPEG") from error
     if size[0] * size[1] > max_pixels:
         raise TruncatedImage(f"{name}: damaged: a tile of {max_pixels:,} pixels holds a JPEG of {size}")
