@@ -26,10 +26,10 @@ _GAP = 4
 
 
 def draw(pixels: Pixels, labels: Labels) -> Picture:
-    """Draw (H, W, C) finite pixels and their (H, W) labels → (H, W, 3) uint8.
+    """Draw (H, W, C) pixels and their (H, W) labels → (H, W, 3) uint8.
 
-    One or two channels are drawn grey (the second is alpha), three or four as RGB (and alpha), more as their mean.
-    An id has the same colour in every picture. Raises `ValueError` if the shapes differ in height or width.
+    One or two channels are drawn grey (the second is alpha), three or four as RGB (and alpha), more as their mean; NaN
+    is black. An id has the same colour in every picture. Raises `ValueError` if the shapes differ in height or width.
     """
     if pixels.shape[:2] != labels.shape:
         raise ValueError(f"pixels {pixels.shape} and labels {labels.shape} differ in height or width")
@@ -106,10 +106,14 @@ def _block_means(pixels: Pixels, step: int) -> Pixels:
 def _range(pixels: Pixels) -> tuple[float, float]:
     """The values to draw black and white, the same for all channels, so that colours keep their hue."""
     step = max(1, int((pixels.shape[0] * pixels.shape[1] / _SAMPLE) ** 0.5))
-    low, high = np.percentile(_visible_channels(pixels[::step, ::step]).astype(np.float64), _PERCENTILES)
+    sample = _visible_channels(pixels[::step, ::step]).astype(np.float64)
+    low, high = np.percentile(sample, _PERCENTILES)
+    if np.isnan(low):  # one NaN is enough
+        values = sample[~np.isnan(sample)]
+        low, high = np.percentile(values, _PERCENTILES) if values.size else (0, 0)
     if low == high:  # flat except for a few pixels, which have to be visible
         visible = _visible_channels(pixels)
-        low, high = visible.min(), visible.max()
+        low, high = np.fmin.reduce(visible, axis=None), np.fmax.reduce(visible, axis=None)
     return float(low), float(high)
 
 
@@ -120,6 +124,8 @@ def _to_8_bit(pixels: Pixels, low: float, high: float) -> Picture:
     values = pixels.astype(exact)
     values -= exact.type(low)
     values *= exact.type(255 / (high - low) if high > low else 0)
+    if pixels.dtype.kind == "f":
+        values[np.isnan(values)] = 0
     return values.clip(0, 255, out=values).astype(np.uint8)
 
 

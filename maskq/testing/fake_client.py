@@ -70,7 +70,7 @@ class FakeClient(Client):
         status = job.status()
         if status.state.ended:
             return False
-        labels = paint(job.image(), objects) if labels is None else labels
+        labels = paint(job.image(), objects, status.spec.options.axes) if labels is None else labels
         name = status.spec.model
         result = describe(labels, model or (name if "@" in name else f"{name}@1"))
         self._ledger.store.put(job.id, Payload.LABELS, encode(labels))

@@ -18,12 +18,12 @@ Box: TypeAlias = tuple[int, int, int, int]
 _DEFAULT_SIZE = 32, 32
 
 
-def paint(image: bytes, boxes: Iterable[Box] | None) -> NDArray[np.int32]:
-    """Labels of the image's size with a rectangle per box, by default one in the centre.
+def paint(image: bytes, boxes: Iterable[Box] | None, axes: str | None = None) -> NDArray[np.int32]:
+    """Labels of the image's size with a rectangle per box, by default one in the centre; `axes` are those of an array.
 
     Raises `ValueError` if a box has no pixel inside the image.
     """
-    height, width = map(int, shape.split("x")) if (shape := shape_of(image)) else _DEFAULT_SIZE
+    height, width = map(int, shape.split("x")) if (shape := shape_of(image, axes)) else _DEFAULT_SIZE
     if boxes is None:
         boxes = [(width // 4, height // 4, (width + 1) // 2, (height + 1) // 2)]
     labels = np.zeros((height, width), np.int32)

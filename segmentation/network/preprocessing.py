@@ -66,7 +66,8 @@ def combine(pixels: Pixels, composite: Composite) -> NDArray[np.float32]:
     channels = [pixels[..., channel : channel + 1] for channel in range(pixels.shape[2])]
     combined = to_input(channels[0], "grey", "percentile")[0]
     for channel in channels[1:]:
-        (np.maximum if composite == "max" else np.add)(combined, to_input(channel, "grey", "percentile")[0], combined)
+        plane = to_input(channel, "grey", "percentile")[0]
+        (np.maximum if composite == "max" else np.add)(combined, plane, out=combined)
     if composite == "mean":
         combined /= len(channels)
     if pixels.dtype.kind == "f":

@@ -204,6 +204,38 @@ def test_values_at_the_ends_of_a_float_stay_finite(
     assert np.isfinite(to_input(pixels, channels, normalisation)).all()
 
 
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+@BOTH
+@EITHER
+def test_nan_becomes_0_and_does_not_shift_the_percentiles(
+    kind: str, channels: Channels, normalisation: Normalisation
+) -> None:
+    scene = SCENE[..., :1].astype(kind) / 255
+    bordered = np.full((60, 70, 1), np.nan, kind)
+    bordered[10:50, 10:60] = scene
+    planes = to_input(bordered, channels, normalisation)
+    np.testing.assert_allclose(planes[:, 10:50, 10:60], to_input(scene, channels, normalisation), atol=1e-6)
+    assert not planes[:, :10].any() and not planes[:, :, 60:].any()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_image_of_nan_alone_and_one_without_nan_in_the_sample_become_finite(count: int) -> None:
+    nothing = np.full((9, 9, count), np.nan)
+    assert not to_input(nothing, "grey", "percentile").any()
+    large = np.full((1100, 1100, count), np.nan)
+    large[1::2, 1::2] = np.arange(550 * 550).reshape(550, 550, 1)  # the sample takes every second row and column
+    plane = to_input(large, "grey", "percentile")[0]
+    assert np.isfinite(plane).all() and plane.max() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "i4", "f4"])
+def test_a_constant_image_with_a_hot_pixel_is_0_but_for_that_pixel(kind: str) -> None:
+    pixels = np.full((64, 64, 1), 40, kind)
+    pixels[5, 6] = 99
+    plane = to_input(pixels, "grey", "percentile")[0]
+    assert plane[5, 6] == 3 and np.count_nonzero(plane) == 1
+
+
 def test_pixels_are_not_modified() -> None:
     pixels = SCENE.copy()
     for channels in CHANNELS:
