@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maskq import InvalidJob
-from maskq.producer.client.paths import expand, result_names
+from maskq.producer.client.paths import expand, result_names, without_part
 
 
 @pytest.fixture
@@ -44,6 +44,36 @@ def test_a_path_without_images_is_an_error_with_its_name(folder: Path, missing: 
     with pytest.raises(InvalidJob) as raised:
         expand([str(folder / "b.png"), str(folder / missing)])
     assert str(folder / missing) in str(raised.value)
+
+
+def test_a_zarr_folder_is_one_image(folder: Path) -> None:
+    for name in ("e.ome.zarr/0/.zarray", "f/zarr.json", "deep/g.zarr/zarr.json"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).touch()
+    assert [path.name for path in expand([str(folder)])] == ["a.TIF", "b.png", "c.npy", "e.ome.zarr"]
+    assert expand([f"{folder}/e.ome.zarr", f"{folder}/f", f"{folder}/deep/*.zarr"]) == [
+        folder / "e.ome.zarr",
+        folder / "f",
+        folder / "deep" / "g.zarr",
+    ]
+
+
+def test_containers_are_images_of_a_folder(tmp_path: Path) -> None:
+    for name in ("a.svs", "b.NDPI", "c.scn", "d.czi", "e.nd2", "f.lif", "g.jp2", "h.jxl", "i.xml"):
+        (tmp_path / name).touch()
+    assert [path.name[0] for path in expand([str(tmp_path)])] == list("abcdefgh")
+
+
+def test_a_url_is_one_image_named_by_its_path() -> None:
+    urls = ["s3://bucket/plates/x.ome.zarr", "https://host/cells.png?token=a/b"]
+    images = expand(urls)
+    assert list(map(str, images)) == urls
+    assert list(result_names(images).values()) == ["x.ome", "cells"]
+
+
+def test_a_jobs_name_without_the_part_that_was_read() -> None:
+    assert without_part("slide.svs [level 1, x=0 y=0 w=9 h=9]") == "slide.svs"
+    assert without_part("cells[1].png") == "cells[1].png"
 
 
 def test_results_are_named_by_the_stem() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from ...schema import Options
 from .request import Request
 from .series import Series
 
@@ -23,7 +22,3 @@ class Container:
     open: Callable[[str, Request], AbstractContextManager[Sequence[Series]]]
     #: Options that its reader applies itself, and that are cleared in the job besides scene, level and region.
     own_options: frozenset[str] = frozenset()
-
-    def takes(self, path: str, options: Options) -> bool:
-        """Whether a file of this name is read on the client's side."""
-        return path.rstrip("/").lower().endswith(self.suffixes)

@@ -15,6 +15,8 @@ from .resize import resizable, resized
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: What OME-TIFF holds of NumPy's types.
+_TYPES = frozenset({"uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"})
 #: A fixed identifier: by default it is random, and equal images would not be equal bytes.
 _UUID = "urn:uuid:00000000-0000-0000-0000-000000000000"
 
@@ -29,6 +31,8 @@ def ome_tiff(part: Part, request: Request) -> bytes:
     import tifffile
 
     series = part.series
+    if series.dtype.name not in _TYPES:
+        raise InvalidJob(f"{request.name}: pixels of {series.dtype} can't be sent; store them as uint16 or float32")
     if part.size != part.box.size and not resizable(series.dtype):
         raise InvalidJob(f"{request.name}: images of {series.dtype} are not resized; give the option level")
     axes = {axis: length for axis, length in series.axes.items() if length > 1}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidJob
 from .container import Container
+from .planes import read_plane
 from .request import Request
 from .series import Box, Index, Series
 from .units import micrometres
 
 if TYPE_CHECKING:
-    import numpy as np
     import zarr
     from numpy.typing import NDArray
 
@@ -163,7 +163,7 @@ def _series(
     levels = list(takewhile(same_planes, arrays))
 
     def read(level: int, index: Index, box: Box) -> NDArray[Any]:
-        return _read(levels[level], axes, index, box)
+        return read_plane(levels[level], axes, index, box)
 
     return Series(
         name=name,
@@ -175,17 +175,6 @@ def _series(
         channels=tuple(channels) if len(channels) == lengths.get("C", 1) else (),
         pixel_size=pixel_size,
     )
-
-
-def _read(array: zarr.Array[Any], axes: str, index: Index, box: Box) -> NDArray[Any]:
-    """The box of one plane, (h, w) or (h, w, samples)."""
-    import numpy as np
-
-    rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-    whole = {"Y": rows, "X": columns, "S": slice(None)}
-    pixels: np.ndarray[Any, Any] = np.asarray(array[tuple(whole.get(axis, index.get(axis, 0)) for axis in axes)])
-    left = [axis for axis in axes if axis in whole]
-    return np.transpose(pixels, [left.index(axis) for axis in "YXS" if axis in left])
 
 
 def is_zarr_folder(path: Any) -> bool:

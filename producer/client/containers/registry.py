@@ -102,13 +102,15 @@ def prepare(
     request = Request(name, options, max_bytes, max_pixels)
     try:
         return _prepare(container, given, request)
-    except (MaskqError, OSError, MemoryError):
+    except (MaskqError, MemoryError):
         raise
     except ImportError as error:
         raise ContainerUnavailable(
             f"{name}: reading {container.name} takes packages that are not installed: {_INSTALL} ({error})"
         ) from error
-    except Exception as error:  # readers raise nearly anything on damaged files
+    except Exception as error:  # readers raise nearly anything on damaged files, OSError without a number as well
+        if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):
+            raise
         message = f"{type(error).__name__}: {error}"[:200]
         raise InvalidJob(f"{name}: can't be read as {container.name} ({message})") from error
 

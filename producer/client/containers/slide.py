@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InvalidJob
 from . import slide_metadata
 from .container import Container
+from .planes import read_plane
 from .request import Request
 from .series import Box, Index, Series
 
@@ -55,31 +56,23 @@ def _series(file: tifffile.TiffFile, found: tifffile.TiffPageSeries, request: Re
     import numpy as np
     import tifffile
 
-    page, axes = found.keyframe, found.axes
-    lengths = dict(zip(axes, found.shape, strict=True))
+    page = found.keyframe
     colour = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
-    grey = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
-    other = [axis for axis, length in lengths.items() if axis not in "TZCYXS" and length > 1]
-    if other or not (colour or grey) or (lengths.get("S", 1) > 1 and lengths.get("C", 1) > 1):
-        raise InvalidJob(
-            f"{request.name}: an image of colour space {page.photometric} and axes {axes} {found.shape} is not "
-            "read in parts"
-        )
-    if not colour:  # samples that are no colours are channels
-        axes = axes.replace("S", "C")
-        lengths = dict(zip(axes, found.shape, strict=True))
+    axes = _axes(found, colour, request)
+    lengths = dict(zip(axes, found.shape, strict=True))
     inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
 
     def read(level: int, index: Index, box: Box) -> NDArray[Any]:
-        pixels = _read(opened(level), axes, index, box)
-        return _turned_round(pixels) if inverted else pixels
+        pixels = read_plane(opened(level), axes, index, box)
+        return _turned_round(pixels, int(page.bitspersample)) if inverted else pixels
 
     @cache
     def opened(level: int) -> Any:
         import zarr
 
         fill = 255 if colour and found.kind in _WHITE else 0
-        return zarr.open_array(found.aszarr(level=level, fillvalue=fill), mode="r")
+        store = found.aszarr(level=level, fillvalue=fill)
+        return zarr.open_array(store, mode="r" if store.read_only else "r+")  # a file in memory counts as writable
 
     levels = [level for level in found.levels if level.axes == found.axes]
     return Series(
@@ -94,22 +87,26 @@ def _series(file: tifffile.TiffFile, found: tifffile.TiffPageSeries, request: Re
     )
 
 
-def _read(array: Any, axes: str, index: Index, box: Box) -> NDArray[Any]:
-    """The box of one plane, (h, w) or (h, w, samples)."""
-    import numpy as np
+def _axes(found: tifffile.TiffPageSeries, colour: bool, request: Request) -> str:
+    """The axes: samples that are no colours are channels. Raises `InvalidJob` for axes and colours of other kinds."""
+    import tifffile
 
-    rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-    whole = {"Y": rows, "X": columns, "S": slice(None)}
-    pixels: NDArray[Any] = np.asarray(array[tuple(whole.get(axis, index.get(axis, 0)) for axis in axes)])
-    left = [axis for axis in axes if axis in whole]
-    return np.transpose(pixels, [left.index(axis) for axis in "YXS" if axis in left])
+    photometric, lengths = found.keyframe.photometric, dict(zip(found.axes, found.shape, strict=True))
+    grey = photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+    other = [axis for axis, length in lengths.items() if axis not in "TZCYXS" and length > 1]
+    if other or not (colour or grey) or {"S", "C"} <= set(lengths):
+        raise InvalidJob(
+            f"{request.name}: an image of colour space {photometric} and axes {found.axes} {found.shape} is not read "
+            "in parts"
+        )
+    return found.axes if colour else found.axes.replace("S", "C")
 
 
-def _turned_round(pixels: NDArray[Any]) -> NDArray[Any]:
+def _turned_round(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
     """WhiteIsZero as BlackIsZero: 2^bits - 1 - v for unsigned and ~v for signed integers."""
     if pixels.dtype.kind not in "ui":
         raise InvalidJob(f"a WhiteIsZero TIFF of {pixels.dtype}; store it as BlackIsZero")
-    return ~pixels
+    return ~pixels if pixels.dtype.kind == "i" else pixels.dtype.type(2**bits - 1) - pixels
 
 
 CONTAINER = Container("whole slide", SLIDES, open_slide)

@@ -1,0 +1,183 @@
+"""Whole slides as sources, in the structures that the vendors write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from maskq import InvalidJob, Options
+from maskq.producer.settings import ClientSettings
+from maskq.testing import FakeClient
+from tests.container_files import slide_picture, write_ndpi, write_ome_pyramid, write_scn, write_svs
+from tests.containers import Sent
+
+PICTURE = slide_picture()
+STAINS = np.random.default_rng(1).integers(0, 3000, (3, 200, 300), dtype=np.uint16)
+
+
+def refused(source: Any, settings: ClientSettings | None = None, **options: Any) -> str:
+    with pytest.raises(InvalidJob) as raised:
+        FakeClient(settings=settings).submit(source, options=Options(**options))
+    return str(raised.value)
+
+
+@pytest.fixture(scope="module")
+def svs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_svs(tmp_path_factory.mktemp("svs") / "slide.svs", PICTURE)
+
+
+def test_an_aperio_slide_is_its_full_image_in_colour(svs: Path) -> None:
+    sent = Sent(svs)
+    assert sent.axes == "YXS"
+    assert np.array_equal(sent.pixels, PICTURE)
+    assert sent.pixel_size == (0.5, 0.5)
+    assert sent.spec.name == "slide.svs"
+
+
+def test_a_level_of_a_slide(svs: Path) -> None:
+    sent = Sent(svs, level=1)
+    assert np.array_equal(sent.pixels, PICTURE[::4, ::4])
+    assert sent.pixel_size == (2.0, 2.0)
+
+
+def test_a_region_is_given_in_pixels_of_the_full_image(svs: Path) -> None:
+    sent = Sent(svs, region=(100, 200, 300, 400))
+    assert np.array_equal(sent.pixels, PICTURE[200:600, 100:400])
+    sent = Sent(svs, region=(100, 200, 300, 400), level=1)
+    assert np.array_equal(sent.pixels, PICTURE[200:600:4, 100:400:4])
+    assert sent.spec.name == "slide.svs [level 1, x=100 y=200 w=300 h=400]"
+    assert sent.spec.options == Options()
+
+
+def test_a_resolution_is_the_next_finer_level_resized(svs: Path) -> None:
+    sent = Sent(svs, resolution=1)
+    assert sent.pixels.shape == (600, 800, 3)
+    assert sent.pixel_size == (1.0, 1.0)
+    assert sent.spec.name == "slide.svs [1 µm per pixel]"
+    blocks = PICTURE.reshape(600, 2, 800, 2, 3).mean(axis=(1, 3))
+    assert abs(sent.pixels.astype(float) - blocks).mean() < 2
+    assert Sent(svs, resolution=2.6).pixels.shape == (231, 308, 3)  # 300 × 400 of 2 µm
+
+
+def test_a_level_of_nearly_the_resolution_is_not_resized(svs: Path) -> None:
+    sent = Sent(svs, resolution=1.99)
+    assert np.array_equal(sent.pixels, PICTURE[::4, ::4])
+    assert sent.pixel_size == (2.0, 2.0)
+
+
+def test_what_a_slide_does_not_have_is_refused_with_what_it_has(svs: Path) -> None:
+    levels = "level 0 is 1600 × 1200 (0.5 µm per pixel), level 1 is 400 × 300 (2 µm per pixel)"
+    assert refused(svs, level=2) == f"slide.svs: no level 2; {levels}"
+    assert refused(svs, resolution=0.1) == f"slide.svs: no level is as fine as 0.1 µm per pixel; {levels}"
+    assert "level or resolution, not both" in refused(svs, resolution=1, level=0)
+    assert "is not inside the full image of 1600 × 1200" in refused(svs, region=(1500, 0, 200, 100))
+    assert "no scene 2; it has 1" in refused(svs, scene=2)
+
+
+def test_a_slide_over_the_limits_is_refused_with_its_levels(svs: Path) -> None:
+    message = refused(svs, ClientSettings(max_pixels=1_000_000))
+    assert "1600 × 1200 is over the limit of 1,000,000 pixels" in message
+    assert "level, resolution or region" in message
+    assert "level 1 is 400 × 300" in message
+    assert Sent(svs, ClientSettings(max_pixels=1_000_000), level=1).pixels.shape == (300, 400, 3)
+
+
+def test_without_a_pixel_size_the_resolution_is_refused(tmp_path: Path) -> None:
+    path = write_svs(tmp_path / "a.svs", PICTURE, micrometres=None)
+    assert Sent(path).pixel_size is None
+    assert "its pixel size is unknown, so give the option level" in refused(path, resolution=1)
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["one JPEG", "restart markers"])
+def test_a_hamamatsu_slide_without_its_macro(tmp_path: Path, restart: bool) -> None:
+    path = write_ndpi(tmp_path / "a.ndpi", PICTURE, restart)
+    sent = Sent(path, region=(0, 100, 1600, 1000))
+    assert abs(sent.pixels.astype(int) - PICTURE[100:1100]).mean() < 2.5  # JPEG of a noisy picture
+    assert sent.pixel_size == pytest.approx((0.46, 0.46), rel=1e-6)
+    assert Sent(path, level=1).pixels.shape == (300, 400, 3)
+
+
+def test_a_leica_slide_without_its_macro(tmp_path: Path) -> None:
+    path = write_scn(tmp_path / "a.scn", PICTURE)
+    sent = Sent(path)
+    assert np.array_equal(sent.pixels, PICTURE)
+    assert sent.pixel_size == (0.5, 0.5)
+    assert np.array_equal(Sent(path, level=1).pixels, PICTURE[::4, ::4])
+
+
+def test_a_fluorescence_pyramid_keeps_its_channels(tmp_path: Path) -> None:
+    path = write_ome_pyramid(tmp_path / "a.ome.tif", STAINS)
+    sent = Sent(path, level=1, channels="stain 1")
+    assert (sent.axes, sent.channels) == ("CYX", ["stain 0", "stain 1", "stain 2"])
+    assert np.array_equal(sent.pixels[1], STAINS[1, ::2, ::2])
+    assert sent.pixels[0].max() == sent.pixels[2].max() == 0
+    assert sent.pixel_size == (0.65, 0.65)
+
+
+def test_an_akoya_slide_names_its_channels(tmp_path: Path) -> None:
+    names = ("DAPI", "CD8", "PanCK")
+    with tifffile.TiffWriter(tmp_path / "a.qptiff") as file:
+        for stain, name in zip(STAINS, names, strict=True):
+            xml = f"<?xml version='1.0'?><PerkinElmer-QPI-ImageDescription><Name>{name}</Name>"
+            file.write(
+                stain,
+                description=f"{xml}</PerkinElmer-QPI-ImageDescription>",
+                software="PerkinElmer-QPI",
+                tile=(64, 64),
+                resolution=(20_000, 20_000),
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+    sent = Sent(tmp_path / "a.qptiff", channels="CD8")
+    assert sent.channels == list(names)
+    assert np.array_equal(sent.pixels[1], STAINS[1])
+    assert sent.pixel_size == (0.5, 0.5)
+
+
+def test_a_generic_pyramid_of_pages(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        tiled: dict[str, Any] = {"tile": (64, 64), "metadata": None}
+        file.write(STAINS[0], resolution=(20_000, 10_000), resolutionunit="CENTIMETER", **tiled)
+        file.write(STAINS[0, ::2, ::2], subfiletype=1, **tiled)
+        file.write(STAINS[0, ::4, ::4], subfiletype=1, **tiled)
+    sent = Sent(tmp_path / "a.tif", level=2)
+    assert np.array_equal(sent.pixels, STAINS[0, ::4, ::4])
+    assert sent.pixel_size == (4.0, 2.0)
+
+
+def test_white_is_zero_is_turned_round(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", 4095 - STAINS[0], photometric="miniswhite")
+    assert np.array_equal(Sent(tmp_path / "a.tif", region=(0, 0, 300, 200)).pixels, 65_535 - (4095 - STAINS[0]))
+
+
+def test_a_tiff_without_a_part_is_sent_as_it_is(tmp_path: Path) -> None:
+    path = write_ome_pyramid(tmp_path / "a.ome.tif", STAINS)
+    job = FakeClient().submit(path)
+    assert job.image() == path.read_bytes()
+
+
+def test_a_tiff_that_is_too_large_to_send_names_its_levels(tmp_path: Path) -> None:
+    path = write_ome_pyramid(tmp_path / "a.ome.tif", STAINS)
+    settings = ClientSettings(max_bytes=50_000)
+    assert "choose less with the options" in refused(path, settings, channels=1)
+    assert Sent(path, settings, channels=1, level=1).pixels.shape == (3, 100, 150)
+
+
+def test_bytes_of_a_tiff_are_read_if_only_the_client_can(tmp_path: Path) -> None:
+    data = write_ome_pyramid(tmp_path / "a.ome.tif", STAINS, micrometres=0.5).read_bytes()
+    assert Sent(data, resolution=1, channels=1).pixels.shape == (3, 100, 150)
+    assert "resolution is for slides" in refused(b"\x89PNG", resolution=1)
+    assert "region=tissue is for slides" in refused(np.zeros((4, 4), np.uint8), region="tissue")
+
+
+def test_a_file_that_is_no_slide_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").write_bytes(b"no slide")
+    assert refused(tmp_path / "a.svs").startswith("a.svs: can't be read as whole slide (")
+
+
+def test_equal_parts_are_equal_bytes(svs: Path) -> None:
+    assert Sent(svs, level=1).data == Sent(svs, level=1).data
