@@ -12,11 +12,10 @@ from typer.core import TyperGroup
 
 from maskq import __version__
 from maskq.producer.schema import validation_message
+from maskq.producer.settings import ClientSettings, Settings, variable
 
-from . import admin, bench, evaluate, jobs, models, result, run, train, up, worker
-
-#: The modules of the extra `gateway`; every other optional module comes with the extra `worker`.
-_GATEWAY_MODULES = ("fastapi", "python_multipart", "starlette", "uvicorn")
+from . import admin, bench, evaluate, jobs, labels, models, result, run, train, up, worker
+from .extras import how_to_install
 
 
 class CommandGroup(TyperGroup):
@@ -43,11 +42,11 @@ class CommandGroup(TyperGroup):
 def _message(error: Exception) -> str | None:
     """The line to show for an error that a user can act on; None for an unexpected one."""
     if isinstance(error, ValidationError):
-        return validation_message(error)
+        is_setting = error.title in (ClientSettings.__name__, Settings.__name__)
+        return validation_message(error, variable if is_setting else str)
     root = type(error).__module__.partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "maskq").startswith("maskq"):
-        extra = "gateway" if error.name in _GATEWAY_MODULES else "worker"
-        return f"this command needs {error.name}: pip install 'maskq[{extra}]' (or, in a checkout, '.[{extra}]')"
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("maskq"):
+        return how_to_install(error.name.partition(".")[0])
     return str(error) if root == "maskq" else None
 
 
@@ -61,7 +60,7 @@ app = typer.Typer(
 for module in (run, up, jobs, result):
     app.add_typer(module.app)
 app.add_typer(models.app, name="models")
-for module in (evaluate, train, bench, admin, worker):
+for module in (evaluate, train, labels, bench, admin, worker):
     app.add_typer(module.app)
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .labelled import Channel, check_labels, tell, with_channel
 from .options import Diameter, Json, Model, Tta, read_settings
+from .writable import output_folder
 
 if TYPE_CHECKING:
     from maskq.segmentation.evaluation.evaluated_model import EvaluatedModel
@@ -35,10 +37,11 @@ def evaluate(
         bool, typer.Option("--tune", help="Choose seed_threshold and min_pixels on this data; store them in the model.")
     ] = False,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of the errors in the worst images.")
+        Path | None, typer.Option(callback=output_folder, help="Folder for pictures of the errors in the worst images.")
     ] = None,
     worst: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 10,
     all_images: Annotated[bool, typer.Option("--all", help="Show all images, not only the worst ten.")] = False,
+    channel: Channel = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="Number format of the network: fp32, bf16 or fp16.")] = "fp32",
     as_json: Json = False,
@@ -55,7 +58,9 @@ def evaluate(
     settings = read_settings()
     baselines, options = baseline_methods(baseline), RunOptions(tta, diameter, device, precision)
     folder = find(name, settings.model_folders)
-    images = pairs(data, split, index or model_index(folder, data))
+    images = pairs(data, split, index or (model_index(folder, data) if split else None), tell)
+    images = with_channel(images, channel)
+    check_labels(images, with_images=True)
     model = EvaluatedModel(folder, options, Bounds(settings.tile_pixels, settings.max_pixels))
     tuning = model.tune(images, report.progress) if tune else None
     results = model.evaluate(images, baselines, report.progress, tuning)

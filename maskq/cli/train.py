@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress as ProgressBar
 
+from .labelled import Channel, check_labels, show_reading, tell, with_channel
 from .options import read_settings
 from .terminal import stderr
+from .writable import output_folder
 
 if TYPE_CHECKING:
     from maskq.segmentation.training.curves import Row
@@ -22,9 +24,9 @@ app = typer.Typer()
 def train(
     data: Annotated[Path, typer.Argument(help="Folder with images/ and labels/, and optionally index.csv.")],
     name: Annotated[str, typer.Option("--model", "-m", help="Name of the new model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder in which the model's folder is created.")] = Path(
-        "models"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", callback=output_folder, help="Folder in which the model's folder is created.")
+    ] = Path("models"),
     index: Annotated[
         Path | None,
         typer.Option(
@@ -38,6 +40,7 @@ def train(
     crop: Annotated[int, typer.Option(min=32, help="Side of a crop, pixels; a multiple of 8.")] = 160,
     rate: Annotated[float, typer.Option(min=0, help="Initial learning rate; it falls to 0.")] = 1e-3,
     every: Annotated[int, typer.Option(min=1, help="Steps between validations, each with a checkpoint.")] = 250,
+    channel: Channel = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     compiled: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile: a minute to start, then faster.")
@@ -54,12 +57,13 @@ def train(
 
     schedule = Schedule(steps=steps, batch=batch, crop=crop, rate=rate, seed=seed)
     folder = session.new_model_folder(out, name)
-    learned, held_out = train_val_split(data, index)
+    learned, held_out = (with_channel(part, channel) for part in train_val_split(data, index, tell))
+    facts = check_labels([*learned, *held_out])
     base = session.find_base(start, read_settings().model_folders) if start else None
-    spec = session.new_spec(name, data.name, learned, base, scale)
+    spec = session.new_spec(name, data.resolve().name, facts[: len(learned)], base, scale)
     origin = session.initial_state(learned, held_out, base)
     trainer = Trainer(spec, schedule, device, compiled=compiled, origin=origin)
-    training = session.TrainingSession(folder, trainer, learned, held_out, base)
+    training = session.TrainingSession(folder, trainer, learned, held_out, base, show_reading)
     sizes = f"objects about {spec.diameter:g} pixels across, images resized by {spec.scale:g}"
     counts = f"{len(learned)} images to learn from, {len(held_out)} to validate on"
     stderr.print(f"{counts}; {sizes}; steps {trainer.step:,} to {steps:,}", markup=False)

@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from .. import torch_devices
 from ..arrays import Labels, Pixels
-from ..dataset import INDEX, SPLITS, Pair
+from ..dataset import SPLITS, Pair, has_splits
 from ..errors import SegmentationError
 from ..models.storage import Location
 from ..network.preprocessing import to_input
@@ -101,6 +101,6 @@ def baseline_methods(name: str | None) -> dict[str, Method]:
 
 
 def model_index(folder: Location, data: Path) -> Path | None:
-    """The `split.csv` of the model in `folder`, if it has one and the data set has no index."""
+    """The `split.csv` of the model in `folder`, if it has one and the data set has no splits of its own."""
     index = folder / SPLITS
-    return index if isinstance(index, Path) and index.is_file() and not (data / INDEX).is_file() else None
+    return index if isinstance(index, Path) and index.is_file() and not has_splits(data) else None

@@ -1,6 +1,7 @@
 """Training crops: centred on objects, with random rotation, flip, scale and intensity."""
 
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from ..rescaling import resized_shape
 class CropSampler:
     """Draws augmented crops, each centred on a random object. Keeps all images in memory."""
 
-    def __init__(self, data: list[Pair], spec: ModelSpec, size: int) -> None:
+    def __init__(self, data: Iterable[Pair], spec: ModelSpec, size: int) -> None:
         """Read all images; `size`: side of a crop, pixels. Raises as `Pair.read`, or `InvalidDataset` if no object."""
         self.size, self.channels = size, spec.channel_count
         examples = [_read(pair, spec) for pair in data]

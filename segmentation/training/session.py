@@ -4,13 +4,13 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..dataset import SPLITS, InvalidDataset, Pair, write_index
+from ..dataset import SPLITS, Facts, Pair, object_areas, write_index
 from ..errors import InvalidModel, ModelExists
 from ..evaluation.metrics import score, summarise
 from ..models.registry import ModelRegistry, RegisteredModel, refuse_existing
@@ -29,13 +29,29 @@ _DIAMETER = 24.0
 _TOLERANCE = 1.6
 
 
+#: Wraps pairs that are read, to show progress.
+Show = Callable[[Sequence[Pair]], Iterable[Pair]]
+
+
+def _show_nothing(data: Sequence[Pair]) -> Iterable[Pair]:
+    return data
+
+
 class TrainingSession:
     """Trains a model in its folder, on `train`, validated on `val`. Resumes from the folder's checkpoint, if any."""
 
     def __init__(
-        self, folder: Path, trainer: Trainer, train: list[Pair], val: list[Pair], base: RegisteredModel | None
+        self,
+        folder: Path,
+        trainer: Trainer,
+        train: list[Pair],
+        val: list[Pair],
+        base: RegisteredModel | None,
+        show: Show = _show_nothing,
     ) -> None:
-        """Read all images. The weights are those of the checkpoint, else of `base`, else the trainer's.
+        """Read all images; `show` wraps their pairs to show how many are read.
+
+        The weights are those of the checkpoint, else of `base`, else the trainer's.
 
         Raises `StaleCheckpoint`, `InvalidModel`, `InvalidDataset`, and the errors of `Pair.read`.
         """
@@ -46,8 +62,9 @@ class TrainingSession:
             weights = read_weights(base.location, base.spec)
             trainer.start_from(base.spec.architecture.load(base.spec, weights, "cpu"))
         self._train, self._val = train, val
-        self._crops = CropSampler(train, trainer.spec, trainer.schedule.crop)
-        self._validation = [pair.read() for pair in val]
+        members = iter(show([*train, *val]))
+        self._crops = CropSampler(islice(members, len(train)), trainer.spec, trainer.schedule.crop)
+        self._validation = [pair.read() for pair in members]
         self._curves = Curves(folder / _TRAINING, trainer.step)
 
     @property
@@ -107,14 +124,16 @@ def find_base(ref: str, folders: Iterable[str | Path]) -> RegisteredModel:
     return base
 
 
-def new_spec(name: str, source: str, train: list[Pair], base: RegisteredModel | None, scale: float | None) -> ModelSpec:
+def new_spec(
+    name: str, source: str, train: Sequence[Facts], base: RegisteredModel | None, scale: float | None
+) -> ModelSpec:
     """The spec of a model trained on images of `source`: that of `base`, with the objects' sizes of `train`.
 
     Without `scale`, images are resized so that objects are about as large as in the training of `base`.
-    Raises `InvalidDataset` if there is no object, and the errors of `Pair.read_labels`.
+    Raises `InvalidDataset` if there is no object.
     """
     start = base.spec if base else ModelSpec(name=name)
-    areas = _object_areas(train)
+    areas = object_areas(train)
     diameter = round(float(2 * np.sqrt(np.median(areas) / np.pi)), 1)
     factor = (start.diameter * start.scale or _DIAMETER) / diameter
     if 1 / _TOLERANCE <= factor <= _TOLERANCE:
@@ -134,15 +153,6 @@ def new_spec(name: str, source: str, train: list[Pair], base: RegisteredModel | 
         "min_pixels": min(start.min_pixels, int(np.percentile(areas, 1)) // 2),
     }
     return ModelSpec.model_validate(start.model_dump() | fields)
-
-
-def _object_areas(data: list[Pair]) -> NDArray[np.int64]:
-    """(K,) area of every object, pixels."""
-    images = (pair.read_labels() for pair in data)
-    areas = np.concatenate([np.unique(labels[labels > 0], return_counts=True)[1] for labels in images])
-    if not len(areas):
-        raise InvalidDataset("no label image has an object")
-    return areas
 
 
 def initial_state(train: list[Pair], val: list[Pair], base: RegisteredModel | None) -> str:

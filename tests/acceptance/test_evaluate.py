@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from maskq.segmentation.models.registry import SHIPPED, find
@@ -158,3 +159,51 @@ def test_labels_of_another_size_than_their_image_are_refused(data: Path, tmp_pat
     Image.fromarray(np.zeros((20, 30), np.uint16)).save(tmp_path / "data" / "labels" / "piece4.png")
     done = maskq("evaluate", tmp_path / "data")
     assert done.returncode == 2 and "piece4.png: 20×30 pixels" in done.stderr
+
+
+def test_a_data_set_as_people_keep_it_gives_the_same_scores(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    for path in sorted((data / "images").iterdir()):
+        shutil.copy(path, tmp_path / "val" / f"{path.stem}_img{path.suffix}")
+        with Image.open(data / "labels" / f"{path.stem}.png") as labels:
+            numbers = np.asarray(labels).astype(np.float32)
+        tifffile.imwrite(tmp_path / "val" / f"{path.stem}_cp_masks.tif", numbers, imagej=True)
+        (tmp_path / "val" / f"{path.stem}.json").write_text("{}")
+    shutil.copy(path, tmp_path / "val" / "lone.png")
+    plain = json.loads(maskq("evaluate", data, "--json").stdout)
+    done = maskq("evaluate", tmp_path, "--split", "validation", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["summary"] == plain["summary"]
+    assert "5 files that are no images were passed over (5 .json)" in done.stderr
+    assert "1 images have no labels and are left out: lone.png" in done.stderr and len(done.stderr.splitlines()) == 2
+
+
+def test_masks_of_foreground_are_refused_and_converted_by_the_command_that_is_named(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "images", tmp_path / "images")
+    (tmp_path / "masks").mkdir()
+    for path in (data / "labels").iterdir():
+        with Image.open(path) as labels:
+            Image.fromarray(np.asarray(labels) > 0).save(tmp_path / "masks" / path.name)
+    done = maskq("evaluate", tmp_path)
+    assert done.returncode == 2 and "the only number is 1" in done.stderr and "5 of 5" in done.stderr
+    (command,) = re.findall(r"maskq (labels .*) --out NEW_FOLDER", done.stderr)
+    converted = maskq(*command.split(), "--out", tmp_path / "labels")
+    assert converted.returncode == 0 and "5 files, " in converted.stdout, converted.stderr
+    assert json.loads(maskq("evaluate", tmp_path, "--json").stdout)["ap50"]["pooled"] > 0.5
+    again = maskq(*command.split(), "--out", tmp_path / "labels")
+    assert again.returncode == 2 and "exists; choose another folder" in again.stderr
+
+
+def test_colours_are_converted_and_pictures_are_refused_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "colours").mkdir()
+    codes = np.zeros((20, 30, 3), np.uint8)
+    codes[2:8, 2:9], codes[10:18, 12:25] = (200, 0, 0), (0, 200, 0)
+    Image.fromarray(codes).save(tmp_path / "colours" / "a.png")
+    noise = np.random.default_rng(0).integers(0, 256, codes.shape, np.uint8)
+    Image.fromarray(noise).save(tmp_path / "colours" / "b.png")
+    done = maskq("labels", tmp_path / "colours", "--out", tmp_path / "labels", "--background", "#000000", "--json")
+    assert done.returncode == 1 and "b.png: " in done.stderr and "a picture" in done.stderr
+    report = json.loads(done.stdout)
+    assert (report["objects"], report["values"], report["pieces"]) == (2, 2, 2)
+    with Image.open(report["written"]) as labels:
+        assert np.asarray(labels).max() == 2 and labels.mode == "I;16"

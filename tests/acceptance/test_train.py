@@ -123,6 +123,26 @@ def test_a_finished_model_is_not_overwritten(data: Path, undisturbed: Path, tmp_
     assert (kept / "weights.safetensors").read_bytes() == before
 
 
+def test_data_sets_are_understood_or_refused_before_the_training(data: Path, tmp_path: Path) -> None:
+    for path in sorted((data / "labels").iterdir()):
+        with Image.open(path) as labels:
+            numbers = np.asarray(labels).astype(np.uint8)
+        indexed = Image.fromarray(numbers, "L")
+        indexed.putpalette([value for n in range(256) for value in (n, 37 * n % 256, 91 * n % 256)])
+        for kind, picture in (("good", indexed), ("foreground", Image.fromarray(numbers > 0))):
+            target = tmp_path / kind / ("validation" if path.stem == "5" else "train")
+            (target / "images").mkdir(parents=True, exist_ok=True)
+            (target / "masks").mkdir(exist_ok=True)
+            shutil.copy(data / "images" / path.name, target / "images")
+            picture.save(target / "masks" / f"{path.stem}_mask.png")
+    done = train(tmp_path / "good", "--model", "disks", "--out", tmp_path / "models", "--steps", "1", *STEPS[2:])
+    assert done.returncode == 0 and "5 images to learn from, 1 to validate on" in done.stderr, done.stderr
+    assert "objects about 40" in done.stderr
+    refused = train(tmp_path / "foreground", "--model", "other", "--out", tmp_path / "models", *STEPS)
+    assert refused.returncode == 2 and "0_mask.png: the only number is 1, in 4 separate pieces" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1 and not (tmp_path / "models" / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from maskq.segmentation.dataset import InvalidDataset, Pair, pairs, train_val_split, write_index
@@ -111,7 +110,7 @@ def test_hidden_files_and_folders_are_ignored(folder: Path) -> None:
 @pytest.mark.parametrize("missing", ["images", "labels"])
 def test_a_folder_without_images_or_labels_is_refused(folder: Path, missing: str) -> None:
     (folder / missing).rename(folder / "elsewhere")
-    with pytest.raises(InvalidDataset, match=rf"^{folder}: needs the folders images/ and labels/$"):
+    with pytest.raises(InvalidDataset, match=rf"^{folder}: needs the folders images/ and labels/.* elsewhere/, "):
         pairs(folder)
 
 
@@ -165,8 +164,8 @@ def test_labels_of_any_integer_type_are_read(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
-        (np.zeros((9, 9, 3), np.uint8), "3 channels of uint8"),
-        (np.zeros((9, 9)), "1 channels of float64"),
+        (np.full((9, 9, 3), [9, 0, 7], np.uint8), "3 channels of uint8"),
+        (np.full((9, 9), 0.5), "81 values are no whole numbers, such as 0.5"),
         (np.full((9, 9), -1), "labels from -1 to -1"),
         (np.full((9, 9), 2**31), "labels from 2147483648 to 2147483648, outside 0 to 2147483647"),
     ],
@@ -175,14 +174,6 @@ def test_labels_of_any_integer_type_are_read(tmp_path: Path, kind: str) -> None:
 def test_files_that_are_not_label_images_are_refused(tmp_path: Path, labels: Array, reason: str) -> None:
     write(tmp_path, "a", labels)
     with pytest.raises(InvalidDataset, match=rf"labels/a\.npy: {reason}"):
-        pairs(tmp_path)[0].read_labels()
-
-
-def test_labels_saved_with_a_palette_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, "a", squares())
-    (tmp_path / "labels" / "a.npy").unlink()
-    Image.fromarray(squares().astype(np.uint8)).quantize(16).save(tmp_path / "labels" / "a.png")
-    with pytest.raises(InvalidDataset, match=r"a\.png: 3 channels"):
         pairs(tmp_path)[0].read_labels()
 
 

@@ -1,0 +1,183 @@
+"""Reads the values of a file as they are stored, for label images: numbers there name objects, they are no brightness.
+
+`read_image` gives what a viewer shows: colours for palette indices, 2 and 4 bits spread over 0 to 255, WhiteIsZero
+turned round. Here the part of the file that says how numbers look is replaced first: a palette by one in which the
+colour of n is (n, n, n), a TIFF's photometric by BlackIsZero. Then `read_image` decodes the file, with all its checks.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import Pixels
+from ..errors import NotAnImage
+from . import npy, png, read_image, tiff
+from .checks import ImageLimits
+from .image import Image, Stack
+
+_BMP, _JPEG = b"BM", b"\xff\xd8\xff"
+#: The palette in which the colour of n is (n, n, n).
+_EQUAL = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+#: In a PNG's header: offsets of its depth and its colour type, and two of these types.
+_DEPTH, _COLOUR_TYPE, _GREY, _INDEXED = 24, 25, 0, 3
+#: Where a BMP's header starts, and the length of the one whose palette has 3 bytes a colour.
+_BMP_HEADER, _SHORT_HEADER = 14, 12
+#: Compressions of TIFF that keep every number: none, the three of fax, LZW, deflate (two numbers), PackBits, PNG, LZMA,
+#: Zstandard (two numbers). The others are lossy, or can be.
+_LOSSLESS = frozenset({1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 34926, 34933, 50000})
+_JPEG_COMPRESSIONS = (6, 7)
+_COMPRESSION, _PHOTOMETRIC, _BLACK_IS_ZERO = 259, 262, 1
+#: Photometrics whose values are numbers of one channel: WhiteIsZero, palette, mask.
+_OF_ONE_CHANNEL = (0, 3, 4)
+_MAX_TAGS = 4096
+
+
+def read_stored(data: bytes, name: str, limits: ImageLimits = ImageLimits()) -> Image | Stack:
+    """Read PNG, BMP, TIFF or NumPy bytes; palette indices, bits and numbers are as stored, perhaps in equal channels.
+
+    Raises the errors of `read_image`, and `NotAnImage` for a format or compression that can change numbers.
+    """
+    if data.startswith(_JPEG):
+        raise NotAnImage(f"{name}: a JPEG, which changes numbers (lossy); save labels as PNG or TIFF")
+    if not data.startswith((png.MAGIC, _BMP, npy.MAGIC, *tiff.MAGIC)):
+        raise NotAnImage(f"{name}: not a PNG, TIFF, BMP or NumPy file; save labels in one of these, which keep numbers")
+    plain = data
+    try:
+        if data.startswith(tiff.MAGIC):
+            plain = _plain_tiff(data, name)
+        elif data.startswith(png.MAGIC):
+            png.check_structure(data, name)
+            plain = _plain_png(data)
+        elif data.startswith(_BMP) and (place := _bmp_palette(data)):
+            plain = data[: place.offset] + place.with_colours(_EQUAL) + data[place.end :]
+    except struct.error:  # damaged: `read_image` says how
+        plain = data
+    return read_image(plain, name, limits)
+
+
+def black_index(data: bytes, pixels: Pixels) -> int | None:
+    """The palette index, used in `pixels`, that is black, if the palette's index 0 is another colour; else None.
+
+    `data` are what `read_stored` has read. Programs that shrink PNGs replace RGB by a palette of any order. A TIFF's
+    palette only shows numbers.
+    """
+    if data.startswith(png.MAGIC):
+        bodies = [data[body] for kind, body in _chunks(data) if kind == b"PLTE" and data[_COLOUR_TYPE] == _INDEXED]
+        colours = np.frombuffer(bodies[0] if bodies else b"", np.uint8).reshape(-1, 3)
+    elif data.startswith(_BMP) and (place := _bmp_palette(data)):
+        colours = np.frombuffer(data[place.offset : place.end], np.uint8).reshape(-1, place.size)[:, :3]
+    else:
+        return None
+    black = np.flatnonzero(~colours.any(axis=1))
+    used = black[np.isin(black, pixels)]
+    return int(used[0]) if used.size and black[0] != 0 else None
+
+
+def _plain_png(data: bytes) -> bytes:
+    """The PNG with a palette of equal channels, if it has a palette or grey of less than 8 bits."""
+    header = data[8:33]
+    indexed, grey = (data[_COLOUR_TYPE : _COLOUR_TYPE + 1] == bytes([kind]) for kind in (_INDEXED, _GREY))
+    valid = len(header) == 25 and zlib.crc32(header[4:21]) == struct.unpack(">I", header[21:])[0]
+    if not valid or not (indexed or (grey and data[_DEPTH] < 8)):
+        return data
+    body = bytearray(header[8:21])
+    body[_COLOUR_TYPE - 16] = _INDEXED
+    palette = _EQUAL[: 2 ** data[_DEPTH]].tobytes()
+    parts = [png.MAGIC, _chunk(b"IHDR", bytes(body)), _chunk(b"PLTE", palette)]
+    end = 8
+    for kind, place in _chunks(data):
+        end = place.stop + 4
+        if kind not in (b"IHDR", b"PLTE", b"tRNS"):
+            parts.append(data[place.start - 8 : end])
+    return b"".join([*parts, data[end:]])
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
+    """The kind of each whole chunk of a PNG, and where its body is."""
+    offset = 8
+    while offset + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        if offset + 12 + length > len(data):
+            return
+        yield kind, slice(offset + 8, offset + 8 + length)
+        offset += 12 + length
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@dataclass(frozen=True)
+class _Palette:
+    """Where a BMP's palette is, and the bytes of a colour: blue, green, red, perhaps a fourth."""
+
+    offset: int
+    end: int
+    size: int
+
+    def with_colours(self, colours: NDArray[np.uint8]) -> bytes:
+        """A palette of as many bytes with these colours, of equal channels."""
+        entries = np.zeros((len(colours), self.size), np.uint8)
+        entries[:, :3] = colours
+        return entries.tobytes()[: self.end - self.offset]
+
+
+def _bmp_palette(data: bytes) -> _Palette | None:
+    """The palette of a BMP; None if it stores colours. Raises `struct.error` at the file's end."""
+    pixels, header = struct.unpack_from("<II", data, 10)
+    (depth,) = struct.unpack_from("<H", data, _BMP_HEADER + (10 if header == _SHORT_HEADER else 14))
+    if depth not in (1, 2, 4, 8):
+        return None
+    size = 3 if header == _SHORT_HEADER else 4
+    offset = _BMP_HEADER + header
+    count = min(2**depth, max(0, min(pixels, len(data)) - offset) // size)
+    return _Palette(offset, offset + count * size, size)
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """A tag of one integer: its value, and where it is in the file."""
+
+    value: int
+    offset: int
+    code: str
+
+
+def _plain_tiff(data: bytes, name: str) -> bytes:
+    """The TIFF with its first page declared as BlackIsZero, if that page is of one channel.
+
+    Raises `NotAnImage` for a compression that can change numbers, `struct.error` at the file's end.
+    """
+    tags = dict(_first_tags(data))
+    compression, photometric = tags.get(_COMPRESSION), tags.get(_PHOTOMETRIC)
+    if compression and compression.value not in _LOSSLESS:
+        lossy = compression.value in _JPEG_COMPRESSIONS
+        kind = "JPEG, which changes numbers (lossy)" if lossy else "a kind that can change numbers"
+        raise NotAnImage(
+            f"{name}: a TIFF compressed by {kind} (number {compression.value}); save labels with LZW, deflate or none"
+        )
+    if photometric is None or photometric.value not in _OF_ONE_CHANNEL:
+        return data
+    plain = struct.pack(photometric.code, _BLACK_IS_ZERO)
+    return data[: photometric.offset] + plain + data[photometric.offset + len(plain) :]
+
+
+def _first_tags(data: bytes) -> Iterator[tuple[int, _Tag]]:
+    """Compression and photometric of the first directory. Raises `struct.error` at the file's end."""
+    order = "<" if data[:1] == b"I" else ">"
+    if b"+" in data[2:4]:
+        word, count, entry, pointer = "Q", "Q", "HHQ8s", 8
+    else:
+        word, count, entry, pointer = "I", "H", "HHI4s", 4
+    (start,) = struct.unpack_from(order + word, data, pointer)
+    (number,) = struct.unpack_from(order + count, data, start)
+    begin, size = start + struct.calcsize(order + count), struct.calcsize(order + entry)
+    for offset in range(begin, begin + min(number, _MAX_TAGS) * size, size):
+        tag, kind, values, raw = struct.unpack_from(order + entry, data, offset)
+        if tag in (_COMPRESSION, _PHOTOMETRIC) and values == 1 and kind in (1, 3, 4):
+            code = order + {1: "B", 3: "H", 4: "I"}[kind]
+            yield tag, _Tag(struct.unpack_from(code, raw)[0], offset + size - len(raw), code)
