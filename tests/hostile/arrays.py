@@ -53,7 +53,7 @@ def _values() -> Cases:
     arrays: dict[str, tuple[str, Array]] = {
         "100000-by-1": (PIXELS, np.arange(100_000, dtype=np.uint8)[:, None] % 251),
         "1-by-100000": (PIXELS, np.arange(100_000, dtype=np.uint8)[None] % 251),
-        "16-channels": (PIXELS, np.zeros((5, 6, 16), np.uint16)),
+        "16-channels": (NOT, np.zeros((5, 6, 16), np.uint16)),
         "largest-doubles": (PIXELS, np.full((5, 6), np.finfo(np.float64).max)),
         "largest-and-smallest-doubles": (PIXELS, np.finfo(np.float64).max * np.array([[1.0, -1.0], [-1.0, 1.0]])),
         "denormals": (PIXELS, np.full((5, 6), 5e-324)),

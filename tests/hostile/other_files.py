@@ -64,7 +64,7 @@ def _zip(name: str, data: bytes) -> bytes:
 
 
 def _other_formats() -> Cases:
-    """Files that are no images, or images of formats that maskq does not read."""
+    """Files that are no images, images of formats that maskq does not read, and of formats that are rare."""
     starts = {"png": "png", "jpeg": "jpeg", "tiff": "tiff", "bigtiff": "bigtiff", "webp": "webp", "bmp": "bmp"}
     found = {
         "nothing": b"",
@@ -76,9 +76,8 @@ def _other_formats() -> Cases:
         "drawing": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',
         "gif": saved(GREY, "GIF"),
         "gif-animated": valid()["gif-animated"],
-        "jpeg-2000": saved(COLOUR, "JPEG2000"),
         "icon": saved(np.zeros((16, 16, 4), np.uint8), "ICO"),
-        "portable-pixmap": b"P6 7 5 255\n" + bytes(105),
+        "portable-bitmap": b"P4 8 5\n" + bytes(5),
         "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
         "pdf": saved(COLOUR, "PDF"),
         "photoshop": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 30, 30, 8, 3),
@@ -89,7 +88,12 @@ def _other_formats() -> Cases:
         "pickle": pickle.dumps([1, 2]),
     }
     cut = {f"first-bytes-of-{name}": case(f"{CUT} {NOT}", valid()[key][:8]) for name, key in starts.items()}
-    return {name: case(NOT, data) for name, data in found.items()} | cut
+    read = {"jpeg-2000": saved(COLOUR, "JPEG2000"), "portable-pixmap": b"P6 7 5 255\n" + bytes(105)}
+    return {
+        **{name: case(NOT, data) for name, data in found.items()},
+        **{name: case(PIXELS, data) for name, data in read.items()},
+        **cut,
+    }
 
 
 def _two_formats() -> Cases:

@@ -140,7 +140,7 @@ def _jpeg() -> Cases:
         "200-starts": case("", b"\xff\xd8" * 200 + plain),
         "padding-of-66000-bytes": case(NOT, plain[:scan] + b"\xff" * 66_000 + plain[scan:]),
         "10001-empty-segments": case(NOT, plain[:2] + b"\xff\xe5\0\2" * 10_001 + plain[2:]),
-        "stereo": case(PAGES, valid()["mpo"]),
+        "stereo": case(PIXELS, valid()["mpo"]),
     }  # fmt: skip
 
 

@@ -30,9 +30,10 @@ from maskq.segmentation.errors import (
     NotAnImage,
     TruncatedImage,
 )
-from maskq.segmentation.images import ImageLimits, checks, decode, jpeg
+from maskq.segmentation.images import ImageLimits, Stack, View, checks, decode, jpeg, read_image
 from maskq.segmentation.images import png as png_reader
 from maskq.segmentation.images.tiff import directory as tiff_directory
+from maskq.segmentation.images.tiff import pages as tiff_pages
 from tests.image_files import (
     Array,
     chunk,
@@ -242,7 +243,9 @@ def test_bytes_after_the_end_of_an_array_are_ignored() -> None:
     )
 )
 def test_any_array_round_trips_through_npy(pixels: Array) -> None:
-    decoded = decode(npy(pixels))
+    image = read_image(npy(pixels), view=View(axes="YXC"[: pixels.ndim]))
+    assert not isinstance(image, Stack)
+    decoded = image.pixels
     np.testing.assert_array_equal(decoded, pixels.reshape(*pixels.shape[:2], -1))
     assert decoded.dtype == pixels.dtype.newbyteorder("=")
 
@@ -442,7 +445,7 @@ def test_a_16_bit_colour_png_longer_than_libpng_reads_is_too_large() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(npy_header("(900, 900, 16)", "<f8"), id="npy"),
+        pytest.param(npy_header("(2900, 2900, 3)", "<f4"), id="npy"),
         pytest.param(png(4_000, 4_000, bytes(99)), id="png-16-rgb"),
         pytest.param(tiff_with(tiff(COLOUR, compression="lzw"), ImageWidth=5_000, ImageLength=5_000), id="tiff"),
         pytest.param(
@@ -518,6 +521,37 @@ def test_a_tiff_of_too_many_tags_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         decode(raw_tiff())
 
 
+@pytest.mark.parametrize("limit", ["_MAX_PAGES", "_MAX_ALL_TAGS"])
+def test_a_tiff_of_too_many_pages_or_tags_of_all_pages_is_refused(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directories may share their bytes, so a small file can have any number of pages."""
+    data = tiff(np.stack([GREY] * 3), photometric="minisblack", metadata=None)
+    monkeypatch.setattr(tiff_pages, limit, 2)
+    with pytest.raises(MultiPageImage, match=r"a TIFF of more than [\d,]+ pages or [\d,]+ tags; send it in parts"):
+        decode(data)
+
+
+def test_pages_in_a_circle_are_refused() -> None:
+    """Readers can follow such pages without end. The first four bytes are zero here: this is no TIFF for others."""
+    data = bytearray(tiff(np.stack([GREY] * 3), photometric="minisblack", metadata=None))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        second, last = file.pages[1].offset, file.pages[2].offset
+    (count,) = struct.unpack_from("<H", data, last)
+    struct.pack_into("<I", data, last + 2 + 12 * count, second)
+    layout = tiff_directory.Layout.of(bytes(data))
+    data[:4] = bytes(4)
+    with pytest.raises(MultiPageImage, match="in a circle"):
+        tiff_pages._walk(bytes(data), layout, "cells")
+
+
+def test_metadata_of_a_tiff_that_is_too_long_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parsers of metadata get no more than a limit. The pixels do not depend on it."""
+    description = b"ImageJ=1.11a\nimages=2\nslices=2\n"
+    data = raw_tiff({tiff_directory.DESCRIPTION: (2, description)}, bytes(128))
+    assert isinstance(read_image(data), Stack)
+    monkeypatch.setitem(tiff_directory._METADATA, tiff_directory.DESCRIPTION, len(description) - 1)
+    assert decode(data).shape == (8, 8, 1)
+
+
 JPEG_IN_TIFF = {259: (3, [7]), 256: (4, [64]), 257: (4, [64]), 278: (4, [64])}
 
 
@@ -590,7 +624,7 @@ def test_quoted_decoder_errors_are_short_and_without_addresses(text: str) -> Non
 
 
 def test_the_error_for_a_strip_that_is_not_a_jpeg_has_no_addresses() -> None:
-    with pytest.raises(TruncatedImage, match="^image: damaged: a strip or tile is no JPEG, or one of a rare kind$"):
+    with pytest.raises(TruncatedImage, match="^image: damaged: a strip or tile is no JPEG$"):
         decode(raw_tiff(JPEG_IN_TIFF, saved(GREY, "PNG")))
 
 
@@ -616,25 +650,6 @@ def test_an_image_without_pixels_raises_empty_image(data: bytes) -> None:
         decode(data, "cells")
 
 
-@pytest.mark.parametrize(
-    ("data", "content"),
-    [
-    ],
-)
-def test_a_file_of_several_images_raises_multi_page_image(data: bytes, content: str) -> None:
-    with pytest.raises(MultiPageImage, match=f"^cells: .*{content}.*; send each "):
-        decode(data, "cells")
-
-
-def test_a_cycle_of_pages_does_not_hang() -> None:
-    data = bytearray(tiff(GREY))
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        first = file.pages.first.offset
-    struct.pack_into("<I", data, first + 2 + 12 * struct.unpack_from("<H", data, first)[0], first)
-    with pytest.raises(MultiPageImage):
-        decode(bytes(data))
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("write", [npy, tiff])
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
@@ -643,7 +658,7 @@ def test_a_non_finite_image_is_refused_with_the_count_of_bad_values(
 ) -> None:
     pixels = np.ones((300, 40), kind)
     pixels[:30] = bad
-    with pytest.raises(NonFiniteImage, match=r"^cells: 1,200 values are NaN or infinite$"):
+    with pytest.raises(NonFiniteImage, match=r"^cells: 1,200 values are NaN or infinite; "):
         decode(write(pixels), "cells")
 
 

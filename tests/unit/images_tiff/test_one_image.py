@@ -91,14 +91,6 @@ def test_a_stack_whose_next_page_is_not_there_is_cut_short() -> None:
         stack(with_next(written(grey(3, 9, 9), metadata=None), 1 << 30))
 
 
-def test_pages_in_a_circle_are_refused() -> None:
-    data = written(grey(3, 9, 9), metadata=None)
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        second = file.pages[1].offset
-    with pytest.raises(MultiPageImage, match="in a circle"):
-        stack(with_next(data, second))
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_orientation_tag_turns_nothing_and_is_a_note(orientation: int) -> None:
     # As tifffile, ImageJ, napari and CellProfiler show it; Pillow's `exif_transpose` and libvips' autorot turn it.
