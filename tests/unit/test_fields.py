@@ -81,6 +81,20 @@ def test_the_packed_fields_do_not_depend_on_the_parts_or_their_order(raw: Floats
     assert packer.finish() == pack(raw, 64)
 
 
+@given(raw_fields, st.data())
+def test_background_is_no_foreground_in_any_part(raw: Floats, data: st.DataObject) -> None:
+    _, height, width = raw.shape
+    background = data.draw(arrays(np.bool_, (height, width)))
+    column = data.draw(st.integers(0, width))
+    packer = Packer((height, width), 64, background)
+    for left, right in ((column, width), (0, column)):
+        part = raw[:, :, left:right]
+        packer.add(compact(part) if data.draw(st.booleans()) else part, 0, left)
+    without = raw.copy()
+    without[-1, background] = -1
+    assert packer.finish() == pack(without, 64)
+
+
 def test_activation_in_chunks_equals_activation_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = np.random.default_rng(0).normal(0, 2, (5, 40, 50)).astype(np.float32)
     at_once = unpack(pack(raw, 64))

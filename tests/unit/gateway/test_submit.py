@@ -76,6 +76,13 @@ def test_every_field_of_a_job_specification_can_be_requested() -> None:
         ("options=[]", "options"),
         ('options={"seed_threshold":3}', "options.seed_threshold"),
         ('options={"depth":3}', "options.depth"),
+        ('options={"channels":0}', "options.channels"),
+        ('options={"channels":[]}', "options.channels"),
+        ('options={"channels":[1,""]}', "options.channels"),
+        ('options={"composite":"sum"}', "options.composite"),
+        ('options={"axes":"CYQ"}', "options.axes"),
+        ('options={"planes":"some"}', "options.planes"),
+        ('options={"region":[1,2]}', "options.region"),
         ("reuse=perhaps", "reuse"),
         ("callback_url=http://x", "callback_url"),
     ],
@@ -87,6 +94,27 @@ def test_an_invalid_field_is_422_and_is_named(http: Http, query: str, field: str
     form = http("POST", "/v1/jobs", files={"file": ("a.png", b"x")}, data={name: value})
     assert assert_problem(form, 422, InvalidJob)["detail"].startswith(f"{field}: ")
     assert not http.client.submitted
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ('{"channels":"DAPI"}', Options(channels="DAPI")),
+        ('{"channels":2}', Options(channels=2)),
+        ('{"channels":["red",3],"composite":"max"}', Options(channels=("red", 3), composite="max")),
+        ('{"axes":"CYX","nan_as_background":true}', Options(axes="CYX", nan_as_background=True)),
+    ],
+)
+def test_channels_and_axes_are_options(http: Http, given: str, options: Options) -> None:
+    assert http.post(path=f"/v1/jobs?options={given}").status_code == 202
+    assert http.client.submitted[0][1]["options"] == options
+
+
+def test_the_error_of_a_wrong_option_says_once_what_it_may_be(http: Http) -> None:
+    response = http.post(path='/v1/jobs?options={"channels":0}')
+    assert assert_problem(response, 422, InvalidJob)["detail"] == (
+        "options.channels: should be a channel's number from 1, its name, or a list of 1 to 16 of these"
+    )
 
 
 @pytest.mark.parametrize("key", ["", "a b", "ä", "k" * 256])
