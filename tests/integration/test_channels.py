@@ -25,7 +25,9 @@ WAIT_S = 120
 
 def reference() -> Array:
     """A real picture of nuclei, (160, 128) in 8 bits."""
-    picture = decode(next(path for path in samples() if path.name == "img2d.tif").read_bytes())[:160, :128, 0]
+    picture = decode(next(path for path in samples() if path.name == "img2d.tif").read_bytes())[:160, :128, 0].astype(
+        float
+    )
     low, high = np.percentile(picture, (0.1, 99.9))
     return np.asarray(((picture - low) / (high - low)).clip(0, 1) * 255).astype(np.uint8)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from maskq.segmentation.errors import AmbiguousChannels, NoSuchChannel
 from maskq.segmentation.images.channels import Choice, channels_for_model, choose_channels
 from maskq.segmentation.images.image import ChannelKind, Image
-from maskq.segmentation.network.preprocessing import combine, to_input
+from maskq.segmentation.network.preprocessing import Channels, combine, to_input
 
 Array = NDArray[Any]
 RANDOM = np.random.default_rng(0)
@@ -43,10 +43,10 @@ def test_grey_and_rgb_need_no_choice_and_give_the_input_of_the_file(source: Imag
     chosen, labels = choose_channels(source, None, "cells")
     assert channels_for_model(chosen, labels, "grey", "cells") == (grey,)
     assert channels_for_model(chosen, labels, "rgb", "cells") == (rgb,)
-    for channels in ("grey", "rgb"):
+    for channels in get_args(Channels):
         np.testing.assert_array_equal(
-            to_input(chosen.pixels, channels, "percentile"),  # type: ignore[arg-type]
-            to_input(source.pixels, channels, "percentile"),  # type: ignore[arg-type]
+            to_input(chosen.pixels, channels, "percentile"),
+            to_input(source.pixels, channels, "percentile"),
         )
 
 

@@ -48,7 +48,7 @@ def pixels(source: Any, **options: Any) -> Array:
         memoryview(FILE),
         memoryview(FILE + bytes(9))[: len(FILE)],
         io.BytesIO(FILE),
-        io.BufferedReader(io.BytesIO(FILE)),  # type: ignore[arg-type]
+        io.BufferedReader(io.BytesIO(FILE)),
     ],
     ids=["bytes", "bytearray", "memoryview", "slice", "BytesIO", "buffered"],
 )
@@ -139,7 +139,7 @@ def test_more_than_the_limit_is_refused(source: Any) -> None:
         GREY,
         GREY[::-1, ::-1].copy()[::-1, ::-1],
         np.asfortranarray(GREY),
-        memoryview(GREY),
+        GREY.data,
         torch.from_numpy(GREY),
         GREY.view(np.ma.MaskedArray),
     ],
