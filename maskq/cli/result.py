@@ -71,7 +71,7 @@ def _write(
     if as_json:
         print(dumps({"job_id": job.id} | json_entry(done, files)), flush=True)
     else:
-        print(f"{list(files.values())[-1]}  {len(done.objects)} objects", flush=True)
+        print(f"{list(files.values())[-1]}  {done.count} objects", flush=True)
 
 
 def _add_failure(summary: Summary, job: Job, error: Exception) -> None:

@@ -11,16 +11,19 @@ from maskq.producer.client.paths import ImagePath
 from maskq.producer.errors import JobUnfinished
 from maskq.segmentation.atomic_write import atomic_write
 
-from .formats import FORMATS, ResultFormat
+from .formats import FORMATS, ResultFormat, for_result
 
 
 def write_result(
     result: Result, image: bytes, folder: Path, name: str, formats: Iterable[ResultFormat] = FORMATS.values()
 ) -> dict[str, Path]:
-    """Write one file per format, `name` and the format's ending; returns the paths by the formats' names."""
+    """Write one file per format, `name` and the format's ending; returns the paths by the formats' names.
+
+    A stack also gets a table if the formats are the default.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for result_format in formats:
+    for result_format in for_result(tuple(formats), result):
         ending, data = result_format.encode(result, image)
         paths[result_format.name] = path = folder / f"{name}{ending}"
         _write(path, data)
@@ -31,7 +34,7 @@ def json_entry(result: Result, paths: Mapping[str, Path]) -> dict[str, Any]:
     """The number of objects, and the paths that `write_result` returned."""
     files = {name: str(path) for name, path in paths.items()}
     overlay = {"overlay": files["overlay"]} if "overlay" in files else {}
-    return {"objects": len(result.objects), "files": files} | overlay
+    return {"objects": result.count, "files": files} | overlay
 
 
 def failure_kind(error: Exception) -> str:
@@ -62,7 +65,7 @@ class Summary:
     def add_result(self, result: Result) -> None:
         """Count an image that has a result."""
         self.done += 1
-        self.objects += len(result.objects)
+        self.objects += result.count
 
     def add_failure(self, image: ImagePath, kind: str, message: str) -> None:
         """Record an image that has no result, and why."""

@@ -93,9 +93,15 @@ def _segment(
         client = until_done.enter_context(Client(settings=stack.settings if stack else settings))
         client.check()
         output.describe("loading the model …" if stack else "waiting for workers …")
-        outcomes = until_done.enter_context(
-            closing(client.map(images, in_flight=in_flight(images), errors="return", model=model, options=options))
+        sources = client.map(
+            images,
+            in_flight=in_flight(images),
+            watch=output.show_planes,
+            errors="return",
+            model=model,
+            options=options,
         )
+        outcomes = until_done.enter_context(closing(sources))
         try:
             for image, outcome in zip(images, outcomes, strict=True):
                 output.add(image, outcome, partial(_submitted, client, image, outcome, options, settings))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from maskq.producer.client.job import Result
 from maskq.producer.client.paths import ImagePath, result_names
+from maskq.producer.schema import JobStatus
 
 from .formats import ResultFormat
 from .result_files import Summary, failure_kind, json_entry, write_result
@@ -49,6 +50,11 @@ class RunOutput:
             print(dumps(entry), flush=True)
         self._progress.update(self._bar, advance=1, description="segmenting")
 
+    def show_planes(self, job: JobStatus) -> None:
+        """Show how far the stack is that is waited for."""
+        if job.planes:
+            self.describe(f"segmenting, {job.planes.done} of {job.planes.total} planes")
+
     def _result(self, image: ImagePath, result: Result, submitted: Callable[[], bytes]) -> dict[str, object]:
         target = self._out / self._names[image]
         needed = any(one.needs_image for one in self._formats)
@@ -78,7 +84,7 @@ class RunOutput:
     def _print_table(self) -> None:
         summary = self._summary
         drawn = any(item.name == "overlay" for item in self._formats)
-        header, path = ("overlays", self._out / "*.overlay.png") if drawn else ("folder", self._out)
+        header, path = ("overlays", self._out / "*.overlay.*") if drawn else ("folder", self._out)
         counts = (summary.images, summary.done, len(summary.failures), summary.objects)
         speed = (f"{summary.seconds:.1f}", f"{summary.images_per_second:.2f}")
         table = Table("images", "done", "failed", "objects", "seconds", "images/s", header)

@@ -13,16 +13,27 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Literal, Self, overload
 
 from pydantic import ValidationError
 
-from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, PayloadMissing, QueueFull, StoreFull, UnknownJob
+from ..errors import (
+    BrokerUnavailable,
+    InvalidJob,
+    JobUnfinished,
+    PayloadMissing,
+    QueueFull,
+    StoreFull,
+    UnknownJob,
+    WaitTimeout,
+)
 from ..schema import JobSpec, JobStatus, Limits, Options, State, validation_message
 from ..settings import ClientSettings
 from ..state.broker_errors import broker_errors
 from ..state.connections import Connections
+from ..state.keys import stack_id
 from ..state.stats import Stats, collect
 from . import containers
 from .job import Job, Result
@@ -34,6 +45,8 @@ from .sources import Source, read_source, shape_of
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 2.0
 #: Payloads older than this without a job are orphans (seconds).
 _ORPHAN_S = 3600.0
+#: The interval at which `Client.map` looks how far a job is (seconds).
+_WATCH_S = 0.5
 
 
 class Client:
@@ -189,7 +202,7 @@ class Client:
         orphans = [
             job_id
             for job_id, age_s in self._connections.store.jobs()
-            if age_s > _ORPHAN_S and not ledger.exists(job_id)
+            if age_s > _ORPHAN_S and not ledger.exists(job_id) and not ledger.exists(stack_id(job_id))
         ]
         if not dry_run:
             for job_id in expired:
@@ -205,6 +218,7 @@ class Client:
         *,
         in_flight: int = ...,
         progress: Callable[[int], None] | None = ...,
+        watch: Callable[[JobStatus], None] | None = ...,
         errors: Literal["raise"] = ...,
         **job: Any,
     ) -> Generator[Result, None, None]: ...
@@ -216,6 +230,7 @@ class Client:
         *,
         in_flight: int = ...,
         progress: Callable[[int], None] | None = ...,
+        watch: Callable[[JobStatus], None] | None = ...,
         errors: Literal["return"],
         **job: Any,
     ) -> Generator[Result | Exception, None, None]: ...
@@ -226,15 +241,17 @@ class Client:
         *,
         in_flight: int = 32,
         progress: Callable[[int], None] | None = None,
+        watch: Callable[[JobStatus], None] | None = None,
         errors: Literal["raise", "return"] = "raise",
         **job: Any,
     ) -> Generator[Result | Exception, None, None]:
         """Yield the results of the sources in order, with at most `in_flight` unfinished jobs at a time.
 
         `job` are the keyword arguments of `submit`. `progress` is called with the number of finished images after each
-        one. If an image can't be read or a job ends without a result, the error is raised in its place; with
-        `errors="return"` it is yielded instead and the iteration continues. While the queue is full, waits. Closing
-        the iterator cancels the jobs in flight.
+        one, and `watch` twice a second with the job that is waited for: a stack says how far it is. If an image can't
+        be read or a job ends without a result, the error is raised in its place; with `errors="return"` it is yielded
+        instead and the iteration continues. While the queue is full, waits. Closing the iterator cancels the jobs in
+        flight.
         """
         pending: deque[Job | Exception] = deque()
         remaining = iter(sources)
@@ -244,7 +261,7 @@ class Client:
                 remaining = self._submit_more(pending, remaining, in_flight, job)
                 if not pending:
                     return
-                outcome = _result_or_error(pending[0])
+                outcome = _result_or_error(pending[0], watch)
                 pending.popleft()
                 if isinstance(outcome, Exception) and errors == "raise":
                     raise outcome
@@ -278,14 +295,23 @@ class Client:
         return sources
 
 
-def _result_or_error(job: Job | Exception) -> Result | Exception:
+def _result_or_error(job: Job | Exception, watch: Callable[[JobStatus], None] | None) -> Result | Exception:
     """Wait for the job's result, or for the error with which it ends."""
     if isinstance(job, Exception):
         return job
     try:
-        return job.wait()
+        return _watched(job, watch) if watch else job.wait()
     except (JobUnfinished, PayloadMissing, UnknownJob) as error:
         return error
+
+
+def _watched(job: Job, watch: Callable[[JobStatus], None]) -> Result:
+    """Wait for the job's result and show meanwhile how far it is. Keeps waiting while the broker is away."""
+    while True:
+        with suppress(WaitTimeout, BrokerUnavailable):
+            return job.wait(_WATCH_S)
+        with suppress(BrokerUnavailable), broker_errors():
+            watch(job.status())
 
 
 def _fingerprint(image: bytes, spec: JobSpec) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -33,16 +33,46 @@ class Result:
 
     job: JobStatus
     size: tuple[int, int]
-    """Height and width, pixels."""
+    """Height and width of the image or, for a stack, of a plane; pixels."""
     model: str
     """The model and its version, such as `nuclei@1`."""
     objects: tuple[MaskObject, ...]
+    """The objects; of a stack, those of each plane. An object that `link` joined through planes has a row in each."""
     label_file: bytes
-    """The labels as an image file: 16-bit PNG, or 32-bit TIFF if there are more than 65,535 objects."""
+    """The labels as an image file: 16-bit PNG, or 32-bit TIFF if there are more than 65,535 objects. Those of a stack
+    are a TIFF with a page per plane, of 16 or 32 bits."""
+    channels: tuple[str, ...] = ()
+    """The channels that were segmented: number and name, such as `2 (DAPI)`, or `grey`, `RGB`."""
+    pixel_size: tuple[float, float] | None = None
+    """Height and width of a pixel, micrometres; None if the file does not say."""
+    notes: tuple[str, ...] = ()
+    """What was done to the file's values that a user may want to know, one sentence each."""
+    axes: str = "YX"
+    """The axes of `labels`: `YX`, or those of a stack, such as `ZYX`."""
+    shape: tuple[int, ...] = ()
+    """The lengths of the axes before `YX`; empty if the image is no stack."""
+    planes: tuple[int, ...] = ()
+    """The number of each plane in the submitted stack, from 1; empty if the image is no stack."""
+
+    @property
+    def count(self) -> int:
+        """The number of objects; one that goes through several planes of a stack counts once."""
+        linked = self.planes and self.job.spec.options.link
+        return len({item.id for item in self.objects}) if linked else len(self.objects)
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
-        """(H, W) int32: 0 is background, every other value an object's id."""
+        """(H, W) int32: 0 is background, every other value an object's id. Of a stack: its shape, then (H, W).
+
+        Without `link`, the ids of each plane of a stack begin at 1.
+        """
+        import numpy as np
+
+        planes = [*self.label_planes()]
+        return np.stack(planes).reshape(*self.shape, *self.size) if self.planes else planes[0]
+
+    def label_planes(self) -> Iterator[NDArray[np.int32]]:
+        """The (H, W) labels, one plane of a stack after the other: `labels` has all in memory."""
         import numpy as np
         from PIL import PngImagePlugin, TiffImagePlugin
 
@@ -50,7 +80,9 @@ class Result:
         png = self.label_file.startswith(b"\x89PNG")
         kind = PngImagePlugin.PngImageFile if png else TiffImagePlugin.TiffImageFile
         with kind(io.BytesIO(self.label_file)) as image:
-            return np.asarray(image).astype(np.int32)
+            for page in range(max(1, len(self.planes))):
+                image.seek(page)
+                yield np.asarray(image).astype(np.int32)
 
 
 class Job:
@@ -109,7 +141,19 @@ class Job:
         self._check_done(status)
         objects, labels = (payloads.get(kind) or self._connections.store.get(self.id, kind) for kind in _RESULT)
         stored = Objects.model_validate_json(objects)
-        return Result(status, (stored.height, stored.width), stored.model, stored.objects, labels)
+        return Result(
+            status,
+            (stored.height, stored.width),
+            stored.model,
+            stored.objects,
+            labels,
+            channels=stored.channels,
+            pixel_size=stored.pixel_size,
+            notes=stored.notes,
+            axes=stored.axes,
+            shape=stored.shape,
+            planes=stored.planes,
+        )
 
     def image(self) -> bytes:
         """The image file as submitted. Raises `PayloadMissing` if it is no longer stored."""

@@ -19,7 +19,7 @@ from .subscriptions import Subscriptions
 T = TypeVar("T")
 
 JOBS = "/v1/jobs"
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
+_JOB_ID = re.compile(r"[0-9a-f]{32}(-[0-9]{5,9})?")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _reject_query(request: Request) -> None:
 
 def _valid_job_id(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
-        raise UnknownJob("no such job: an id has 32 digits, 0 to 9 and a to f")
+        raise UnknownJob("no such job: an id has 32 digits, 0 to 9 and a to f; that of a stack's plane also its number")
     return job_id
 
 

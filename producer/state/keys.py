@@ -37,6 +37,11 @@ def plane_id(job_id: str, number: int) -> str:
     return f"{job_id}-{number:05d}"
 
 
+def stack_id(job_id: str) -> str:
+    """The id of the stack's job if this is the id of one of its planes; otherwise the same id."""
+    return job_id.partition("-")[0]
+
+
 def payload_key(job_id: str, kind: str) -> str:
     """The string (or, for large payloads, the hash of pieces) of one payload of a job."""
     return f"{PREFIX}payload:{job_id}:{kind}"

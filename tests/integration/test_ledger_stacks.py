@@ -171,8 +171,8 @@ def test_a_stack_that_ends_takes_its_planes_with_it(
     held = claim(ledger, PLANES[1])
     with ledger.cancellations() as cancelled:
         ENDS[end](ledger, "stack")
-        heard: set[str | None] = set()
-        until(lambda: heard.add(cancelled.wait(1)) or heard >= set(PLANES[1:]))
+        heard: list[str | None] = []
+        until(lambda: heard.append(cancelled.wait(1)) or set(PLANES[1:]) <= {*heard})  # type: ignore[func-returns-value]
     assert ledger.state(PLANES[0]) is State.DONE
     for plane in PLANES[1:]:
         job = ledger.status(plane)
@@ -331,7 +331,7 @@ def test_the_reconciler_lets_a_stack_wait(ledger: Ledger, redis: Redis, split: C
     redis.zadd("maskq:stacks", {"stack": 1})
     assert Reconciler(redis, ledger, resend_s=1000).run_round() == 0
     assert "stack" not in waiting(redis) and members(redis, "stacks") == {"stack"}
-    assert redis.zscore("maskq:stacks", "stack") > 1
+    assert (redis.zscore("maskq:stacks", "stack") or 0) > 1
 
 
 def test_who_waits_for_a_stack_is_woken_by_each_plane(redis: Redis, split: Claim, ledger: Ledger) -> None:
@@ -357,4 +357,4 @@ def test_a_stack_may_take_longer_than_an_image_to_put_together(redis: Redis) -> 
         ledger.finish(claim(ledger, "stack"), manifest())
         for plane in PLANES:
             finish(ledger, plane)
-        assert sent in redis.lindex("cluster\x06\x164", 0)
+        assert sent in (redis.lindex("cluster\x06\x164", 0) or b"")

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from maskq import JobStatus, MaskObject, Result, State
+from maskq import JobStatus, MaskObject, Options, Result, State
 from maskq.cli.formats import FORMATS, UnknownFormat, select
 from maskq.cli.result_files import Summary, write_result
 from maskq.producer.schema import JobSpec, Rle
 from maskq.segmentation.errors import NotAnImage
+from maskq.segmentation.label_stack import encode_stack
 from maskq.segmentation.labels import encode
 from maskq.segmentation.objects import describe as objects_of
 from tests.conftest import png
@@ -86,6 +89,9 @@ def test_the_json_file_describes_the_job_and_lists_its_objects(labels: NDArray[n
         "width": 30,
         "model": "nuclei@1",
         "timings": {"queued": 1, "embedding": 2, "embedded": 3, "clustering": 4, "total": 10},
+        "channels": [],
+        "pixel_size": None,
+        "notes": [],
     }
     assert first.keys() == {"id", "score", "bbox", "area", "centroid", "rle"}
     assert (first["id"], first["bbox"], first["area"], first["centroid"]) == (1, [3, 2, 7, 4], 28, [6.0, 3.5])
@@ -130,7 +136,101 @@ def test_a_format_knows_the_media_type_of_what_it_writes(labels: NDArray[np.int3
     image = png(np.zeros((20, 30), np.uint8))
     endings = {name: FORMATS[name].encode(result_of(labels), image)[0] for name in FORMATS}
     media_types = {name: FORMATS[name].media_types[ending] for name, ending in endings.items()}
-    assert media_types == {"labels": "image/png", "objects": "application/json", "overlay": "image/png"}
+    assert media_types == {
+        "labels": "image/png",
+        "objects": "application/json",
+        "overlay": "image/png",
+        "table": "text/csv",
+    }
+
+
+def stack_result(planes: NDArray[np.int32], link: bool = False) -> Result:
+    """The result of a stack with (N, H, W) labels, whose planes are numbered from 3."""
+    one = result_of(planes[0])
+    numbers = tuple(range(3, 3 + len(planes)))
+    objects = [
+        item.model_copy(update={"plane": number})
+        for number, plane in zip(numbers, planes, strict=True)
+        for item in result_of(plane).objects
+    ]
+    options = Options(planes=f"3-{numbers[-1]}", link="iou" if link else None, axes="ZYX")
+    return replace(
+        one,
+        job=one.job.model_copy(update={"spec": JobSpec(name="cells.npy", options=options)}),
+        objects=tuple(objects),
+        label_file=encode_stack(planes, "Z", (len(planes),), one.size, int(planes.max())),
+        axes="ZYX",
+        shape=(len(planes),),
+        planes=numbers,
+    )
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.fixture
+def planes(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    return np.stack([labels, np.zeros_like(labels), labels[::-1]])
+
+
+@pytest.mark.parametrize("factor", [1, 40_000])
+def test_labels_of_a_stack_are_read_back_from_their_pages(planes: NDArray[np.int32], factor: int) -> None:
+    result = stack_result(planes)
+    result = replace(result, label_file=encode_stack(planes * factor, "Z", (3,), (20, 30), 2 * factor))
+    assert result.labels.dtype == np.int32 and np.array_equal(result.labels, planes * factor)
+    assert [np.array_equal(page, plane) for page, plane in zip(result.label_planes(), result.labels, strict=True)]
+
+
+def test_axes_of_any_name_are_in_the_label_file(planes: NDArray[np.int32]) -> None:
+    four = np.concatenate([planes, planes[:1]])
+    for axes, shape in {"Z": (4,), "T": (4,), "I": (4,), "TZ": (2, 2), "ZT": (2, 2), "ITZ": (1, 2, 2)}.items():
+        file = encode_stack(four, axes, shape, (20, 30), 2)
+        with tifffile.TiffFile(io.BytesIO(file)) as tiff:
+            assert tiff.series[0].axes == f"{axes}YX"
+            assert np.array_equal(tiff.asarray().reshape(four.shape), four)
+
+
+def test_a_stack_of_the_default_formats_also_gets_a_table(planes: NDArray[np.int32], tmp_path: Path) -> None:
+    image = npy(np.zeros((9, 20, 30), np.uint8))
+    paths = write_result(stack_result(planes), image, tmp_path, "cells", select("labels,objects,overlay"))
+    assert [path.name for path in paths.values()] == [
+        "cells.labels.tif",
+        "cells.json",
+        "cells.overlay.tif",
+        "cells.csv",
+    ]
+    assert (tmp_path / "cells.csv").read_text().splitlines()[:3] == [
+        "plane,id,score,x,y,area,left,top,width,height",
+        "3,1,0.75,6.0,3.5,28,3,2,7,4",
+        "3,2,0.75,24.5,12.0,50,20,10,10,5",
+    ]
+    document = json.loads((tmp_path / "cells.json").read_text())
+    assert (document["axes"], document["shape"], document["planes"]) == ("ZYX", [3], [3, 4, 5])
+    assert [item["plane"] for item in document["objects"]] == [3, 3, 5, 5]
+    assert write_result(stack_result(planes), b"", tmp_path, "cells", select("labels")).keys() == {"labels"}
+
+
+def test_the_overlay_of_a_stack_draws_each_chosen_plane(planes: NDArray[np.int32], tmp_path: Path) -> None:
+    image = np.zeros((9, 20, 30), np.uint8)
+    image[2:5, 0, 0] = 255
+    path = write_result(stack_result(planes), npy(image), tmp_path, "cells", select("overlay"))["overlay"]
+    drawn = tifffile.imread(path)
+    assert drawn.shape == (3, 20, 30, 3) and (drawn[:, 0, 0] == 255).all()
+    coloured = (drawn != drawn[..., :1]).any(axis=3)
+    assert np.array_equal(coloured, planes > 0)
+
+
+def test_the_table_of_an_image_has_no_plane(labels: NDArray[np.int32], tmp_path: Path) -> None:
+    path = write_result(result_of(labels), b"", tmp_path, "cells", select("table"))["table"]
+    assert path.read_text().splitlines()[1] == ",1,0.75,6.0,3.5,28,3,2,7,4"
+
+
+def test_an_object_that_goes_through_planes_counts_once(planes: NDArray[np.int32]) -> None:
+    assert stack_result(planes).count == 4
+    assert stack_result(planes, link=True).count == 2
 
 
 def test_the_summary_has_counts_and_the_reasons_of_failures(tmp_path: Path) -> None:

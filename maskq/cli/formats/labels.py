@@ -1,4 +1,4 @@
-"""Labels: a 16-bit PNG, or a 32-bit TIFF beyond 65,535 objects."""
+"""Labels: a 16-bit PNG, or a 32-bit TIFF beyond 65,535 objects; a stack as a TIFF with a page per plane."""
 
 from maskq.producer.client.job import Result
 from maskq.segmentation.labels import suffix

@@ -14,8 +14,11 @@ def encode(result: Result, image: bytes) -> tuple[str, bytes]:
 
 
 def describe(result: Result) -> dict[str, Any]:
-    """The image's name and size (pixels), the job, the model, seconds per stage, and the objects."""
+    """The image's name and size (pixels), the job, the model, seconds per stage, what is known of the image, and the
+    objects; of a stack also its axes and planes.
+    """
     height, width = result.size
+    stack = {"axes": result.axes, "shape": result.shape, "planes": result.planes} if result.planes else {}
     return {
         "image": result.job.spec.name,
         "job_id": result.job.id,
@@ -23,6 +26,10 @@ def describe(result: Result) -> dict[str, Any]:
         "width": width,
         "model": result.model,
         "timings": result.job.timings,
+        "channels": result.channels,
+        "pixel_size": result.pixel_size,
+        "notes": result.notes,
+        **stack,
         "objects": [item.model_dump(mode="json", exclude_none=True) for item in result.objects],
     }
 

@@ -59,7 +59,9 @@ async def submit(
 
 @router.get("/{job_id}", dependencies=NO_QUERY, responses=openapi_responses(UnknownJob))
 async def status(gateway: GatewayDep, job_id: JobId) -> dict[str, Any]:
-    """The job's state, when it entered each state, the attempts per stage, its specification and its error."""
+    """The job's state, when it entered each state, the attempts per stage, its specification and its error; of a stack
+    also the number of planes, in all and done.
+    """
     job = await gateway.in_thread(gateway.client.job(job_id).status)
     return {
         "job_id": job.id,
@@ -68,6 +70,7 @@ async def status(gateway: GatewayDep, job_id: JobId) -> dict[str, Any]:
         "times": job.times,
         "timings": job.timings,
         "attempts": job.attempts,
+        "planes": job.planes and job.planes.model_dump(),
         "error": job.error,
         "links": links(job.id),
     }

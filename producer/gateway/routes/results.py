@@ -58,7 +58,9 @@ def _objects(job: Job) -> StoredResult:
 
 @router.get("/{job_id}/labels", dependencies=NO_QUERY, responses=_RESULT_ERRORS, response_class=Response)
 async def labels(gateway: GatewayDep, job_id: JobId) -> Response:
-    """The label image, 0 or an object's id: a 16-bit PNG, or a 32-bit TIFF for more than 65,535 objects."""
+    """The label image, 0 or an object's id: a 16-bit PNG, or a 32-bit TIFF for more than 65,535 objects. A stack's is a
+    TIFF with a page per plane.
+    """
     return _response(gateway, partial(_labels, gateway.client.job(job_id), _LABEL_FORMATS))
 
 
