@@ -189,6 +189,7 @@ def test_any_runs_expand_to_the_same_pixels(indices: Array, data: st.DataObject)
         (bmp(1, 1, 24, bytes(8), compression=4, size=64), "24-bit run lengths"),
         (bmp(1, 1, 8, bytes(8), compression=9), "compression 9"),
         (bmp(1, 1, 4, bytes(8), compression=1), "run lengths of 4 bits"),
+        (bmp(1, 1, 8, bytes(8), compression=3), "bit fields of 8 bits"),
         (bmp(1, 1, 8, bytes(8), size=240), "a header of 240 bytes"),
     ],
 )

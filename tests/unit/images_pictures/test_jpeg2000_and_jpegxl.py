@@ -147,6 +147,12 @@ def test_a_decoder_that_takes_too_long_is_ended() -> None:
         isolated.decode("jpegxl", jpeg_xl(GREY), GREY.size, "cells", seconds=0)
 
 
+def test_a_decoder_that_cannot_be_started_is_not_the_files_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated.sys, "executable", "/nonexistent/python")
+    with pytest.raises(ImageTooLarge, match="can't be started"):
+        isolated.decode("jpegxl", jpeg_xl(GREY), GREY.size, "cells")
+
+
 def test_the_header_of_a_jpeg_xl_may_be_in_several_boxes() -> None:
     stream = jpeg_xl(COLOUR)
     halves = [
