@@ -74,6 +74,12 @@ def test_colours_of_an_nd2_are_red_green_blue(tmp_path: Path) -> None:
     assert sent.pixel_size is None  # not calibrated
 
 
+def test_channels_of_colours_are_refused(tmp_path: Path) -> None:
+    frames = np.concatenate([FRAMES, FRAMES, FRAMES], axis=3)[:1].astype(np.uint8)
+    path = write_nd2(tmp_path / "a.nd2", frames, {}, ("one", "two"), None)
+    assert "2 channels of colours each, which is not read" in refused(path)
+
+
 def test_a_plain_nd2_is_one_plane(tmp_path: Path) -> None:
     path = write_nd2(tmp_path / "a.nd2", FRAMES[:1, ..., :1], {}, ("DAPI",), 0.5)
     sent = Sent(path)

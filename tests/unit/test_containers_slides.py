@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from maskq import InvalidJob, Options
 from maskq.producer.settings import ClientSettings
@@ -147,6 +148,38 @@ def test_a_generic_pyramid_of_pages(tmp_path: Path) -> None:
     sent = Sent(tmp_path / "a.tif", level=2)
     assert np.array_equal(sent.pixels, STAINS[0, ::4, ::4])
     assert sent.pixel_size == (4.0, 2.0)
+
+
+def test_aperio_jpeg_2000_of_another_colour_space_becomes_rgb(tmp_path: Path) -> None:
+    stored = np.array(Image.fromarray(PICTURE[300:556, 300:556]).convert("YCbCr"))
+    with tifffile.TiffWriter(tmp_path / "a.svs") as file:
+        file.write(
+            stored,
+            photometric="rgb",
+            tile=(256, 256),
+            compression=33003,
+            compressionargs={"level": 90},
+            description="Aperio Image Library v10|MPP = 0.5",
+            metadata=None,
+        )
+    sent = Sent(tmp_path / "a.svs")
+    assert abs(sent.pixels.astype(int) - PICTURE[300:556, 300:556]).mean() < 3  # lossy, of a noisy picture
+
+
+def test_missing_tiles_of_a_slide_are_white(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.svs") as file:
+        file.write(
+            iter([PICTURE[:256, :256], None]),
+            shape=(256, 512, 3),
+            dtype=np.uint8,
+            photometric="rgb",
+            tile=(256, 256),
+            description="Aperio Image Library v10|MPP = 0.5",
+            metadata=None,
+        )
+    sent = Sent(tmp_path / "a.svs")
+    assert np.array_equal(sent.pixels[:, :256], PICTURE[:256, :256])
+    assert sent.pixels[:, 256:].min() == 255
 
 
 def test_white_is_zero_is_turned_round(tmp_path: Path) -> None:

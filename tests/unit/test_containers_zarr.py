@@ -130,6 +130,16 @@ def test_colours_of_a_bare_array_stay_colours(tmp_path: Path) -> None:
     assert np.array_equal(sent.pixels, picture.transpose(1, 2, 0))
 
 
+@pytest.mark.parametrize(("samples", "axes"), [(1, "YX"), (2, "CYX"), (3, "YXS"), (4, "YXS")])
+def test_three_or_four_samples_are_colours(tmp_path: Path, samples: int, axes: str) -> None:
+    picture = np.dstack([STACK[0, 0, 0]] * samples).astype(np.uint8)
+    zarr.create_array(tmp_path / "a.zarr", data=picture)
+    sent = Sent(tmp_path / "a.zarr", axes="YXS", channels=1)
+    assert sent.axes == axes
+    first = sent.pixels[..., 0] if axes == "YXS" else sent.pixels.reshape(-1, 40, 60)[0]
+    assert np.array_equal(first, picture[..., 0])
+
+
 def test_a_plate_and_a_well_name_the_images_inside(tmp_path: Path) -> None:
     plate = tmp_path / "plate.zarr"
     group = zarr.open_group(plate, mode="w", zarr_format=2)

@@ -165,10 +165,13 @@ def _lengths(series: Series) -> str:
 def choose_channels(series: Series, request: Request) -> set[int]:
     """The channels that `options.channels` names, from 0. The others are sent empty, so that numbers stay the file's.
 
-    Raises `InvalidJob` if there are several and the option is not given, and if it names one that is not there.
+    Raises `InvalidJob` if there are several and the option is not given, if it names one that is not there, and if each
+    channel is a colour image.
     """
     wanted = request.options.channels
     if series.samples > 1:
+        if series.channel_count > 1:
+            raise InvalidJob(f"{request.name}: {series.channel_count} channels of colours each, which is not read")
         return {0}
     if wanted is None:
         if series.channel_count > 1:

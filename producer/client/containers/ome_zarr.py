@@ -149,6 +149,8 @@ def _series(
     pixel_size: tuple[float, float] | None = None,
 ) -> Series:
     first = arrays[0]
+    if len(axes) == first.ndim and "C" not in axes and "S" in axes and first.shape[axes.index("S")] not in (3, 4):
+        axes = axes.replace("S", "C")  # samples that can't be colours
     if len(axes) != first.ndim or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
         raise InvalidJob(f"{request.name}: an array of shape {first.shape} with the axes {axes}")
     lengths = dict(zip(axes, first.shape, strict=True))

@@ -105,8 +105,9 @@ def prepare(
     except (MaskqError, MemoryError):
         raise
     except ImportError as error:
+        missing = f"{_INSTALL} ({error})" if isinstance(error, ModuleNotFoundError) else str(error)
         raise ContainerUnavailable(
-            f"{name}: reading {container.name} takes packages that are not installed: {_INSTALL} ({error})"
+            f"{name}: reading {container.name} takes packages that are not installed: {missing}"
         ) from error
     except Exception as error:  # readers raise nearly anything on damaged files, OSError without a number as well
         if isinstance(error, OSError) and (error.errno is not None or type(error) is not OSError):

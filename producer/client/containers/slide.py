@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SLIDES = (".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8")
 TIFFS = (".tif", ".tiff")
 _NO_IMAGE = frozenset({"Thumbnail", "Label", "Macro", "Map"})
-#: Slides whose missing tiles are empty glass, which is white.
-_WHITE = frozenset({"svs", "ndpi", "scn", "philips"})
+#: Slides whose missing tiles are empty glass, which is white, and the value of white.
+_WHITE, _MISSING = frozenset({"svs", "ndpi", "scn", "philips"}), 255
 #: Bits of tag 254: a reduced copy, a mask.
 _COPY_OR_MASK = 0b101
 
@@ -64,13 +64,15 @@ def _series(file: tifffile.TiffFile, found: tifffile.TiffPageSeries, request: Re
 
     def read(level: int, index: Index, box: Box) -> NDArray[Any]:
         pixels = read_plane(opened(level), axes, index, box)
+        if page.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
+            pixels = _from_ycbcr(pixels)
         return _turned_round(pixels, int(page.bitspersample)) if inverted else pixels
 
     @cache
     def opened(level: int) -> Any:
         import zarr
 
-        fill = 255 if colour and found.kind in _WHITE else 0
+        fill = _MISSING if colour and found.kind in _WHITE else 0
         store = found.aszarr(level=level, fillvalue=fill)
         return zarr.open_array(store, mode="r" if store.read_only else "r+")  # a file in memory counts as writable
 
@@ -100,6 +102,16 @@ def _axes(found: tifffile.TiffPageSeries, colour: bool, request: Request) -> str
             "in parts"
         )
     return found.axes if colour else found.axes.replace("S", "C")
+
+
+def _from_ycbcr(pixels: NDArray[Any]) -> NDArray[Any]:
+    """(h, w, 3) uint8 of JPEG's YCbCr as RGB: Aperio's compression 33003, which tifffile leaves as it is."""
+    import numpy as np
+    from PIL import Image
+
+    rgb = np.array(Image.fromarray(pixels, "YCbCr").convert("RGB"))
+    rgb[(pixels == _MISSING).all(axis=2)] = _MISSING
+    return rgb
 
 
 def _turned_round(pixels: NDArray[Any], bits: int) -> NDArray[Any]:
