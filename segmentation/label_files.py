@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import Labels, Pixels
-from .errors import InvalidDataset
+from .errors import InvalidDataset, NotAnImage
+from .images import npy
 from .images.image import ChannelKind, Image, Stack
 from .images.stored import black_index, read_stored
 
@@ -55,9 +56,17 @@ def _advice(low: int, path: Path) -> str:
 def read_values(path: Path) -> Image:
     """The pixels of a label file as stored, of any type and number of channels.
 
-    Raises an `ImageError`, or `InvalidDataset` for a stack.
+    Raises an `ImageError`, or `InvalidDataset` for a stack or an array of other axes.
     """
-    image = read_stored(path.read_bytes(), str(path))
+    data = path.read_bytes()
+    try:
+        image = read_stored(data, str(path))
+    except NotAnImage as error:
+        if not data.startswith(npy.MAGIC):
+            raise
+        raise InvalidDataset(
+            f"{path}: not a NumPy array (H, W) of numbers; save the labels of each plane as a file of its own"
+        ) from error
     if isinstance(image, Stack):
         raise InvalidDataset(
             f"{path}: a stack of {lengths(image)}; save the labels of each plane as a file of its own, "

@@ -37,12 +37,12 @@ def check_labels(data: Sequence[Pair], *, with_images: bool = False) -> list[Fac
 
     Raises the errors of `Pair.read`, and `InvalidDataset` if the labels are masks of foreground.
     """
-    from maskq.segmentation.dataset import class_mask_note, examine, refuse_foreground_masks
+    from maskq.segmentation.dataset import examine, label_warnings, refuse_foreground_masks
 
     facts = [examine(pair, image=with_images) for pair in _shown(data, "checking")]
     refuse_foreground_masks(facts)
-    if note := class_mask_note(facts):
-        tell(note)
+    for warning in label_warnings(facts):
+        tell(warning)
     return facts
 
 

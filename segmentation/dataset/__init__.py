@@ -6,7 +6,7 @@ and layouts are understood if their meaning is certain; docs/train.md lists them
 """
 
 from ..errors import InvalidDataset
-from .checks import Facts, class_mask_note, examine, object_areas, refuse_foreground_masks
+from .checks import Facts, examine, label_warnings, object_areas, refuse_foreground_masks
 from .members import has_splits, pairs, train_val_split
 from .pair import Pair
 from .splits import INDEX, SPLITS, write_index
@@ -17,9 +17,9 @@ __all__ = [
     "Facts",
     "InvalidDataset",
     "Pair",
-    "class_mask_note",
     "examine",
     "has_splits",
+    "label_warnings",
     "object_areas",
     "pairs",
     "refuse_foreground_masks",

@@ -16,6 +16,8 @@ from .pair import Pair
 _SPECK = 0.05
 #: The value of foreground in 8-bit masks. An instance file whose only object has just this number is a rare accident.
 _FOREGROUND = 255
+#: Numbers that mark pixels to ignore in some data sets: the maxima of 8 and 16 bits.
+_VOID = (255, 65_535)
 #: Up to this many numbers a file may be a mask of classes, such as nucleus, cytoplasm and debris.
 _MAX_CLASSES = 5
 #: From this many pieces for each number on, numbers are rather classes than objects.
@@ -29,6 +31,8 @@ class Facts:
     path: Path
     #: (K,) area of each object, pixels.
     areas: NDArray[np.int64]
+    #: The highest number and the one below it, 0 if there is none.
+    highest: tuple[int, int]
     #: The number of the only object; None if there are none or several.
     only: int | None
     #: In how many connected pieces the objects are, specks not counted; 0 if there are more objects than classes.
@@ -40,7 +44,9 @@ def examine(pair: Pair, *, image: bool = False) -> Facts:
     labels = pair.read()[1] if image else pair.read_labels()
     values, areas = np.unique(labels[labels > 0], return_counts=True)
     only = int(values[0]) if len(values) == 1 else None
-    return Facts(pair.labels, areas.astype(np.int64), only, _pieces(labels) if len(values) <= _MAX_CLASSES else 0)
+    highest = [0, 0, *map(int, values[-2:])]
+    pieces = _pieces(labels) if len(values) <= _MAX_CLASSES else 0
+    return Facts(pair.labels, areas.astype(np.int64), (highest[-1], highest[-2]), only, pieces)
 
 
 def _pieces(labels: Labels) -> int:
@@ -74,8 +80,26 @@ def refuse_foreground_masks(facts: Sequence[Facts]) -> None:
             raise InvalidDataset(_message(fact, "unlike most label files here"))
 
 
-def class_mask_note(facts: Sequence[Facts]) -> str | None:
-    """A warning if the label files look like masks of classes: few numbers, each in many pieces; None if not."""
+def label_warnings(facts: Sequence[Facts]) -> list[str]:
+    """What may be wrong with the label files, but is not certain: one sentence each."""
+    return [note for note in (_class_note(facts), _void_note(facts)) if note]
+
+
+def _void_note(facts: Sequence[Facts]) -> str | None:
+    """If in most files the highest number is the type's maximum, far above the others, as borders in Pascal VOC are."""
+    several = [fact for fact in facts if len(fact.areas) > 1]
+    far = [fact for fact in several if fact.highest[0] in _VOID and 2 * fact.highest[1] < fact.highest[0]]
+    if 2 * len(far) <= len(several):
+        return None
+    number = far[0].highest[0]
+    return (
+        f"{len(far):,} of {len(facts):,} label files have an object {number}, far above the others: is it a border, or "
+        f"pixels to ignore? `maskq labels --background 0 --background {number}` makes it background"
+    )
+
+
+def _class_note(facts: Sequence[Facts]) -> str | None:
+    """If the label files look like masks of classes: few numbers, each in many pieces."""
     filled = [fact for fact in facts if len(fact.areas)]
     numbers, pieces = (sum(counts) for counts in ([len(f.areas) for f in filled], [f.pieces for f in filled]))
     few = all(len(fact.areas) <= _MAX_CLASSES for fact in filled)

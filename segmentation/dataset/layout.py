@@ -46,8 +46,14 @@ def _needs(folder: Path) -> str:
     found = ", ".join(f"{path.name}/" for path in _folders(folder)[:6]) or "no folder"
     return (
         f"{folder}: needs the folders images/ and labels/ (or masks/), or both in each of train/, val/ and test/, or "
-        f"files such as x.png and x_masks.png in one folder; it has {found}"
+        f"files such as x.png and x_masks.png in one folder; it has {found}{_hint(folder)}"
     )
+
+
+def _hint(folder: Path) -> str:
+    """What to do with labels that only Cellpose reads, as the end of a sentence."""
+    found = any(folder.glob("*_seg.npy"))
+    return "; save the masks of Cellpose's _seg.npy files as PNG or TIFF from its window" if found else ""
 
 
 def _two_folders(folder: Path) -> tuple[Path, Path] | None:

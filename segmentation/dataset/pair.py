@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..arrays import Labels, Pixels
-from ..errors import AmbiguousChannels, InvalidDataset, MultiPageImage
-from ..images import ChannelKind, Stack, read_image
+from ..errors import AmbiguousChannels, InvalidDataset, MultiPageImage, NotAnImage
+from ..images import ChannelKind, Stack, npy, read_image
 from ..images.channels import choose_channels, describe_channels
 from ..label_files import lengths, read_labels
 
@@ -36,7 +36,16 @@ class Pair:
         return read_labels(self.labels)
 
     def _read_image(self) -> Pixels:
-        image = read_image(self.image.read_bytes(), self.image.name)
+        data = self.image.read_bytes()
+        try:
+            image = read_image(data, self.image.name)
+        except NotAnImage as error:
+            if not data.startswith(npy.MAGIC):
+                raise
+            raise InvalidDataset(
+                f"{self.image}: not a NumPy array (H, W) or (H, W, 3) of numbers, height first; save each plane as a "
+                f"file of its own, and channels as TIFF"
+            ) from error
         if isinstance(image, Stack):
             raise MultiPageImage(
                 f"{self.image}: a stack of {lengths(image)}; training and evaluation take single images: save each "

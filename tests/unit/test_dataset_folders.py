@@ -15,9 +15,9 @@ from PIL import Image
 
 from maskq.segmentation.dataset import (
     InvalidDataset,
-    class_mask_note,
     examine,
     has_splits,
+    label_warnings,
     pairs,
     refuse_foreground_masks,
     train_val_split,
@@ -326,6 +326,15 @@ def test_masks_of_classes_give_a_warning(tmp_path: Path) -> None:
     content = {f"{kind}/{n}.png": classes for n in range(2) for kind in ("images", "labels")}
     facts = [examine(pair) for pair in pairs(make(tmp_path, *content, content=content))]
     refuse_foreground_masks(facts)
-    assert "classes instead of objects" in (class_mask_note(facts) or "")
+    (warning,) = label_warnings(facts)
+    assert "classes instead of objects" in warning
     make(tmp_path / "good", "images/a.png", "labels/a.png", content={"labels/a.png": INSTANCES})
-    assert class_mask_note([examine(pair) for pair in pairs(tmp_path / "good")]) is None
+    assert label_warnings([examine(pair) for pair in pairs(tmp_path / "good")]) == []
+
+
+def test_borders_marked_as_255_give_a_warning(tmp_path: Path) -> None:
+    bordered = INSTANCES.copy()
+    bordered[0] = 255
+    content = {f"{kind}/{n}.png": bordered for n in range(3) for kind in ("images", "labels")}
+    (warning,) = label_warnings([examine(pair) for pair in pairs(make(tmp_path, *content, content=content))])
+    assert "3 of 3 label files have an object 255" in warning and "--background 0 --background 255" in warning

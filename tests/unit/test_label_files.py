@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskq.segmentation.errors import ImageError, ImageTooLarge, InvalidDataset, NotAnImage, TruncatedImage
+from maskq.segmentation.errors import ImageTooLarge, InvalidDataset, NotAnImage, TruncatedImage
 from maskq.segmentation.images import ImageLimits
 from maskq.segmentation.images.stored import read_stored
 from maskq.segmentation.label_files import read_labels
@@ -162,8 +162,15 @@ def test_imagej_and_ome_files_of_one_plane_are_read(tmp_path: Path) -> None:
 
 def test_a_stack_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([LABELS] * 3), photometric="minisblack")
-    with pytest.raises((ImageError, InvalidDataset), match=r"a\.tif: "):
+    with pytest.raises(InvalidDataset, match=r"a\.tif: a stack of Q=3; save the labels of each plane"):
         read_labels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 20), (3, 12, 20), (2, 3, 12, 20)])
+def test_arrays_of_other_axes_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(InvalidDataset, match=r"a\.npy: not a NumPy array \(H, W\) of numbers; save the labels of each"):
+        read_labels(tmp_path / "a.npy")
 
 
 # Colours and lossy files
