@@ -64,6 +64,16 @@ def test_a_few_bright_pixels_on_a_flat_image_are_visible() -> None:
     assert picture[5, 7].tolist() == [255, 255, 255] and picture.sum() == 3 * 255
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nan_is_black_and_changes_no_other_pixel(channels: int) -> None:
+    pixels = ramp("f4", channels) + 1000
+    bordered = np.pad(pixels, ((5, 5), (5, 5), (0, 0)), constant_values=np.nan)
+    picture = overlay.draw(bordered, np.zeros(bordered.shape[:2], np.int32))
+    difference = picture[5:-5, 5:-5].astype(int) - overlay.draw(pixels, BACKGROUND)
+    assert abs(difference).max() <= 1 and not picture[:5].any() and not picture[:, -5:].any()
+    assert not overlay.draw(np.full((9, 9, channels), np.nan), np.zeros((9, 9), np.int32)).any()
+
+
 def test_pixels_outside_objects_are_unchanged() -> None:
     pixels, labels = ramp("u2"), square(7)
     changed = (overlay.draw(pixels, labels) != overlay.draw(pixels, BACKGROUND)).any(axis=2)

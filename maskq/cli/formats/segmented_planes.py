@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Iterator
 
-import numpy as np
-
 from maskq.producer.client.job import Result
 from maskq.segmentation.arrays import Pixels
 from maskq.segmentation.images import Image, ImageLimits, Stack, read_image
@@ -17,14 +15,14 @@ _NO_LIMITS = ImageLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
 
 
 def segmented_planes(result: Result, image: bytes) -> Iterator[Pixels]:
-    """The (H, W, C) finite pixels of the image, or of each plane of a stack, with the channels that were chosen.
+    """The (H, W, C) pixels of the image, or of each plane of a stack, with the channels that were chosen.
 
-    Background that is NaN has the image's smallest value. Raises `SegmentationError` if the image can't be decoded.
+    Background may be NaN. Raises `SegmentationError` if the image can't be decoded.
     """
     options, name = result.job.spec.options, result.job.spec.name
     for plane in _images(result, read_image(image, name, _NO_LIMITS, view_of(options))):
         chosen, _ = choose_channels(plane, options.channels, name, options.composite)
-        yield _finite(chosen.pixels)
+        yield chosen.pixels
 
 
 def _images(result: Result, found: Image | Stack) -> Iterator[Image]:
@@ -36,9 +34,3 @@ def _images(result: Result, found: Image | Stack) -> Iterator[Image]:
         yield chosen
     else:
         yield from (found.read(number - 1) for number in result.planes)
-
-
-def _finite(pixels: Pixels) -> Pixels:
-    if pixels.dtype.kind != "f" or (known := np.isfinite(pixels)).all():
-        return pixels
-    return np.where(known, pixels, pixels[known].min(initial=0) if known.any() else 0)
