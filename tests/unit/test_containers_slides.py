@@ -182,6 +182,23 @@ def test_missing_tiles_of_a_slide_are_white(tmp_path: Path) -> None:
     assert sent.pixels[:, 256:].min() == 255
 
 
+@pytest.mark.parametrize(
+    ("shape", "metadata"),
+    [((201, 303), {}), ((201, 303, 3), {}), ((2, 201, 303), {}), ((201, 303), None), ((201, 303, 3), None)],
+)
+def test_levels_in_subifds(tmp_path: Path, shape: tuple[int, ...], metadata: Any) -> None:
+    pixels = np.random.default_rng(2).integers(0, 255, shape, dtype=np.uint8)
+    colour = shape[-1] == 3
+    options: dict[str, Any] = {"tile": (64, 64), "photometric": "rgb" if colour else "minisblack"}
+    axes = {"axes": "ZYX"} if len(shape) == 3 and not colour else {}
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(pixels, subifds=2, metadata=None if metadata is None else axes, **options)
+        for step in (2, 4):
+            reduced = pixels[::step, ::step] if not axes else pixels[:, ::step, ::step]
+            file.write(reduced, subfiletype=1, metadata=metadata, **options)
+    assert np.array_equal(Sent(tmp_path / "a.tif", level=2, planes="all").pixels, reduced)
+
+
 def test_white_is_zero_is_turned_round(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", 4095 - STAINS[0], photometric="miniswhite")
     assert np.array_equal(Sent(tmp_path / "a.tif", region=(0, 0, 300, 200)).pixels, 65_535 - (4095 - STAINS[0]))

@@ -62,6 +62,8 @@ def _series(file: tifffile.TiffFile, found: tifffile.TiffPageSeries, request: Re
     lengths = dict(zip(axes, found.shape, strict=True))
     inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
 
+    levels = _levels(file, found)
+
     def read(level: int, index: Index, box: Box) -> NDArray[Any]:
         pixels = read_plane(opened(level), axes, index, box)
         if page.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
@@ -73,10 +75,9 @@ def _series(file: tifffile.TiffFile, found: tifffile.TiffPageSeries, request: Re
         import zarr
 
         fill = _MISSING if colour and found.kind in _WHITE else 0
-        store = found.aszarr(level=level, fillvalue=fill)
+        store = levels[level].aszarr(level=0, fillvalue=fill)
         return zarr.open_array(store, mode="r" if store.read_only else "r+")  # a file in memory counts as writable
 
-    levels = [level for level in found.levels if level.axes == found.axes]
     return Series(
         name=found.name if len(file.series) > 1 else "",
         axes={axis: lengths[axis] for axis in "TZC" if axis in lengths},
@@ -87,6 +88,25 @@ def _series(file: tifffile.TiffFile, found: tifffile.TiffPageSeries, request: Re
         channels=slide_metadata.channels(file, found, lengths.get("C", 1)),
         pixel_size=slide_metadata.pixel_size(file, found),
     )
+
+
+def _levels(file: tifffile.TiffFile, found: tifffile.TiffPageSeries) -> list[tifffile.TiffPageSeries]:
+    """The series and its reduced copies. tifffile does not look for them in SubIFDs of files that it wrote itself."""
+    import tifffile
+
+    levels = [level for level in found.levels if level.axes == found.axes]
+    if found.kind != "shaped" or len(levels) > 1:
+        return levels
+    pages = [page.aspage() for page in found.pages if page is not None]
+    for number in range(len(found.keyframe.subifds or ())):
+        copies = [page.pages[number].aspage() for page in pages if page.pages is not None]
+        reduced = dict(zip(copies[0].axes, copies[0].shape, strict=True))
+        shape = [
+            reduced[axis] if axis in "YX" else length for axis, length in zip(found.axes, found.shape, strict=True)
+        ]
+        if len(copies) == len(pages):
+            levels.append(tifffile.TiffPageSeries(copies, shape, found.dtype, found.axes, parent=file, kind="shaped"))
+    return levels
 
 
 def _axes(found: tifffile.TiffPageSeries, colour: bool, request: Request) -> str:
