@@ -67,6 +67,8 @@ def check_segment(compression: int, segment: bytes, max_pixels: int, max_samples
 
 def _jpeg2000(segment: bytes, name: str) -> _Claim:
     header = jpeg2000.read_codestream(segment, name)
+    if not header.full_size:
+        raise NotAnImage(f"{name}: a TIFF of JPEG 2000 with reduced colours (chroma); save it with deflate or LZW")
     return _Claim(header.height, header.width, header.components)
 
 

@@ -6,7 +6,7 @@ block, whether the file holds them or not. Source of the layout: ITU-T T.800, an
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import ImageTooLarge, NotAnImage, TruncatedImage
 
@@ -34,6 +34,8 @@ class Codestream:
     tile_height: int
     tile_width: int
     tiles: int
+    #: Whether the decoder turns three components into RGB by the codestream's own transform.
+    transforms_colours: bool = False
 
     @property
     def components(self) -> int:
@@ -81,7 +83,7 @@ def read_codestream(data: bytes, name: str) -> Codestream:
         raise TruncatedImage(f"{name}: damaged: a JPEG 2000 without a size or coding style")
     _check_parts(header, styles, len(data), name)
     _check_tiles(data, offset, header.tiles, name)
-    return header
+    return replace(header, transforms_colours=bool(styles[None][4]))
 
 
 def _size(body: bytes, name: str) -> Codestream:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 
-from ..arrays import Pixels
 from ..errors import MultiPageImage, NotAnImage, TruncatedImage
-from .checks import ImageLimits, check_channels, check_size, row_bands
+from . import ycbcr
+from .checks import ImageLimits, check_channels, check_size
 from .image import ChannelKind, Image
 from .jpeg2000 import FILE_MAGIC, boxes, read_codestream
 from .pillow import KINDS
@@ -17,8 +17,6 @@ from .pillow import KINDS
 _SRGB, _GREY, _YCBCR = 16, 17, 18
 #: What a channel is, as its definition says: colour, alpha, alpha that is multiplied in.
 _COLOUR, _ALPHA = 0, (1, 2)
-#: Red, green and blue of YCbCr − (0, 128, 128), as JPEG has it: ITU-T T.871.
-_TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def read_jpeg2000(data: bytes, name: str, limits: ImageLimits) -> Image:
     pixels = np.asarray(imagecodecs.jpeg2k_decode(content.codestream, numthreads=1))
     pixels = pixels.reshape(header.height, header.width, header.components)
     if content.colour_space == _YCBCR and header.components == 3 and header.bits[0] == 8:
-        return Image(_from_ycbcr(pixels), ChannelKind.RGB, notes=("YCbCr was converted to RGB.",))
+        return Image(ycbcr.to_rgb(pixels), ChannelKind.RGB, notes=("YCbCr was converted to RGB.",))
     return Image(pixels, _kind(header.components, content.alpha))
 
 
@@ -93,12 +91,3 @@ def _last_is_alpha(definitions: bytes, name: str) -> bool:
         if kind == _COLOUR and colour != channel + 1:
             raise NotAnImage(f"{name}: a JPEG 2000 whose colours are in an unusual order; save it as PNG or TIFF")
     return kinds.get(count - 1) in _ALPHA
-
-
-def _from_ycbcr(pixels: Pixels) -> Pixels:
-    """(H, W, 3) uint8 YCbCr → RGB."""
-    rgb = np.empty(pixels.shape, np.uint8)
-    for band in row_bands(*pixels.shape[:2]):
-        colours = (pixels[band].astype(np.float32) - np.array([0, 128, 128], np.float32)) @ _TO_RGB.T
-        rgb[band] = np.clip(np.rint(colours), 0, 255)
-    return rgb

@@ -148,7 +148,7 @@ def test_a_decoder_that_takes_too_long_is_ended() -> None:
 
 
 def test_a_decoder_that_cannot_be_started_is_not_the_files_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated.sys, "executable", "/nonexistent/python")
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
     with pytest.raises(ImageTooLarge, match="can't be started"):
         isolated.decode("jpegxl", jpeg_xl(GREY), GREY.size, "cells")
 
