@@ -27,6 +27,7 @@ from maskq.producer.state.keys import plane_id
 from maskq.workers.local.stack import Stack, running
 from tests.conftest import processes, until
 from tests.integration.conftest import asleep, forgive_deaths
+from tests.unit.test_docs import ROOT, blocks
 
 COINS = np.ascontiguousarray(data.coins()[:96, :96])  # type: ignore[no-untyped-call]
 #: Six planes of 64×64 that differ by a shift of one pixel, as consecutive sections do.
@@ -174,6 +175,17 @@ def test_result_files_of_a_stack(client: Client, tmp_path: Path) -> None:
     assert tifffile.imread(tmp_path / "cells.overlay.tif").shape == (6, 64, 64, 3)
     header, *rows = (tmp_path / "cells.csv").read_text().splitlines()
     assert header == "plane,id,score,x,y,area,left,top,width,height" and len(rows) == len(result.objects)
+
+
+@pytest.mark.parametrize("example", blocks(ROOT / "docs" / "stacks.md", "python"))
+def test_the_examples_of_the_documentation_run(
+    stack: Stack, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASKQ_BROKER_URL", stack.settings.broker_url or "")
+    Path("cells.tif").write_bytes(tiff(PLANES))
+    exec(compile(example, "docs/stacks.md", "exec"), {})
+    assert "ZYX (6,) (64, 64)" in capsys.readouterr().out or "link" in example
 
 
 # Refusals and failures
