@@ -3,21 +3,22 @@
 import math
 import struct
 from dataclasses import dataclass, replace
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from ...arrays import Pixels
-from ...errors import ImageTooLarge, NoSuchPlane, NotAnImage, TruncatedImage
+from ...errors import ImageTooLarge, NoSuchPlane, NotAnImage
 from .. import compressed_segments, isolated
 from ..checks import ImageLimits, check_channels, check_size
 from ..image import Image
-from . import colours, segments
+from . import colours, jpeg2000_colours, segments
 from .directory import PHOTOMETRIC, PLANAR, SAMPLE_FORMAT, Directory, Entry
-from .page_file import PageFile
+from .page_file import page_file
 from .segments import Window
+from .uncompressed import read_uncompressed
 
 #: Bytes of a strip or tile that are accepted under any limit: a small image can be stored in a larger tile.
 _USUAL_TILE = 16 * 2**20
@@ -29,8 +30,11 @@ _MAX_PACKED = 16
 _BY_BAND = 2
 #: TIFF's numbers of complex sample formats.
 _COMPLEX = frozenset({5, 6})
-# Turns off the parsers of vendor formats: parsing their metadata means trusting it.
-_NO_VENDORS: dict[str, Any] = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
+# Turns off the parsers of vendor formats: parsing their metadata means trusting it. As attributes of a class they cost
+# nothing for each file.
+_PlainTiffFile: type[tifffile.TiffFile] = type(
+    "_PlainTiffFile", (tifffile.TiffFile,), {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
+)
 _SPARSE = "Strips or tiles that the TIFF does not store were taken as zeros."
 
 
@@ -52,36 +56,46 @@ def read_plane(data: bytes, source: PlaneSource, window: Window | None, name: st
     check_size(part.height, part.width, name, limits)
     check_channels(page.samples, name)
     check_kind(page, data, name)
-    # Closing frees the stream now: reference cycles in tifffile would keep it until the next garbage collection.
-    with (
-        PageFile(data, page.layout, _entries(page)) as file,
-        tifffile.TiffFile(cast(IO[bytes], file), **_NO_VENDORS) as tiff,
-    ):
-        stored = tiff.pages.first
-        _check_page(stored, part, name, limits)
-        sparse = segments.is_sparse(stored, len(data), name)
-        segments.check_claims(stored, data, part, source.depth, name)
-        if source.following:
-            samples = _following(stored, data, source.following, part, name)
-        elif stored.compression in compressed_segments.ISOLATED:
-            samples = _isolated(stored, file, part, name, limits)
-        elif sparse or window is not None or stored.imagedepth > 1:
-            samples = segments.decode(stored, data, part, source.depth)
-        else:
-            samples = stored.asarray(maxworkers=1, squeeze=False)[:, 0]
-    # (separate samples, H, W, interleaved samples)
+    sparse = False
+    samples = read_uncompressed(page, data, source.following, part, name, limits)
+    if samples is None:
+        samples, sparse = _decoded(data, source, window, name, limits)
     pixels: Pixels = np.moveaxis(samples[..., 0], 0, -1) if samples.shape[0] > 1 else samples[0]
+    pixels = jpeg2000_colours.to_rgb(pixels, page, data, name)
     image = colours.interpreted(pixels, page, data, name)
     return replace(image, notes=(*image.notes, _SPARSE)) if sparse else image
 
 
+def _decoded(
+    data: bytes, source: PlaneSource, window: Window | None, name: str, limits: ImageLimits
+) -> tuple[NDArray[Any], bool]:
+    """(separate samples, H, W, interleaved samples) as tifffile decodes them, and whether some are not stored."""
+    page = source.page
+    part = window or Window.whole(page.size)
+    # Closing frees the stream now: reference cycles in tifffile would keep it until the next garbage collection.
+    with page_file(data, page.layout, _entries(page)) as file, _PlainTiffFile(file, is_ndpi=False) as tiff:
+        stored = tiff.pages.first
+        _check_page(stored, part, name, limits)
+        sparse = segments.is_sparse(stored, len(data), name)
+        segments.check_claims(stored, data, part, source.depth, name)
+        if stored.compression in compressed_segments.ISOLATED:
+            return _isolated(stored, file, part, name, limits), sparse
+        if sparse or window is not None or stored.imagedepth > 1:
+            return segments.decode(stored, data, part, source.depth), sparse
+        return stored.asarray(maxworkers=1, squeeze=False)[:, 0], sparse
+
+
 def _entries(page: Directory) -> tuple[Entry, ...]:
-    """The tags for tifffile. It decodes JPEGs of one band each only if they are not called colours."""
-    if page.compression != segments.JPEG or page.tags.get(PLANAR, 1) != _BY_BAND:
+    """The tags for tifffile. It decodes JPEGs of one band each only if they are grey, and YCbCr only in JPEG."""
+    if page.compression == segments.JPEG and page.tags.get(PLANAR, 1) == _BY_BAND:
+        colour_space = colours.BLACK_IS_ZERO
+    elif page.compression != segments.JPEG and page.photometric == colours.YCBCR:
+        colour_space = colours.RGB
+    else:
         return page.entries
-    grey = struct.pack(page.layout.word[0] + "H", colours.BLACK_IS_ZERO).ljust(len(page.entries[0][3]), b"\0")
+    value = struct.pack(page.layout.word[0] + "H", colour_space).ljust(len(page.entries[0][3]), b"\0")
     others = (entry for entry in page.entries if entry[0] != PHOTOMETRIC)
-    return (*others, (PHOTOMETRIC, 3, 1, grey))
+    return (*others, (PHOTOMETRIC, 3, 1, value))
 
 
 def check_kind(page: Directory, data: bytes, name: str) -> None:
@@ -125,20 +139,8 @@ def _check_bytes(shape: tuple[int, ...], dtype: np.dtype[Any], limit: int, name:
         raise ImageTooLarge(f"{name}: {shape} {dtype} is {size:,} bytes of pixels, over the limit of {limit:,} bytes")
 
 
-def _following(page: tifffile.TiffPage, data: bytes, index: int, part: Window, name: str) -> NDArray[Any]:
-    """A plane that stands behind the page's own pixels, as `samples` are in `read_plane`."""
-    assert page.dtype is not None
-    dtype = page.dtype.newbyteorder(page.parent.byteorder)
-    size = math.prod(page.shaped)
-    start = page.dataoffsets[0] + index * size * dtype.itemsize
-    if start + size * dtype.itemsize > len(data):
-        raise TruncatedImage(f"{name}: cut short: plane {index + 1} stands beyond the end")
-    samples = np.frombuffer(data, dtype, size, start).reshape(page.shaped)[:, 0]
-    return samples[:, part.top : part.top + part.height, part.left : part.left + part.width]
-
-
-def _isolated(page: tifffile.TiffPage, file: PageFile, part: Window, name: str, limits: ImageLimits) -> NDArray[Any]:
-    """A part of a page that is decoded whole, in a process of its own, as `samples` are in `read_plane`."""
+def _isolated(page: tifffile.TiffPage, file: IO[bytes], part: Window, name: str, limits: ImageLimits) -> NDArray[Any]:
+    """A part of a page that is decoded whole, in a process of its own, as in `_decoded`."""
     assert page.dtype is not None
     if page.imagedepth > 1:
         raise NotAnImage(f"{name}: a volume of compression {int(page.compression)}; save it with deflate or LZW")

@@ -7,7 +7,7 @@ of sixteen million values into as many Python numbers, whether it is needed or n
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,11 +26,11 @@ SUBFILE_TYPE, OLD_SUBFILE_TYPE, DESCRIPTION, SUB_DIRECTORIES, SOFTWARE = 254, 25
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 UIC1, UIC2, LSM_INFO, IMAGEJ_COUNTS, IMAGEJ, DNG_VERSION = 33628, 33629, 34412, 50838, 50839, 50706
 NDPI_VERSION, NDPI_MAGNIFICATION, MICRO_MANAGER = 65420, 65421, 51123
-_FILL_ORDER, _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR = 266, 292, 293, 317
+FILL_ORDER, PREDICTOR, _T4_OPTIONS, _T6_OPTIONS = 266, 317, 292, 293
 #: Tags of one integer that pixels depend on.
 _SINGLE = frozenset({
     WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, DEPTH, TILE_WIDTH, TILE_HEIGHT, TILE_DEPTH,
-    _FILL_ORDER, ROWS_PER_STRIP, _T4_OPTIONS, _T6_OPTIONS, _PREDICTOR, EXIF_ORIENTATION,
+    FILL_ORDER, ROWS_PER_STRIP, _T4_OPTIONS, _T6_OPTIONS, PREDICTOR, EXIF_ORIENTATION,
 })  # fmt: skip
 #: Tags of several values that pixels depend on → the maximum number of values: bits, extra kinds and formats of the
 #: samples, a palette, the offsets and lengths of strips and of tiles, the tables of JPEG, its chroma subsampling.
@@ -55,8 +55,10 @@ _SIZES = {kind: struct.calcsize("<" + code) for kind, code in _INTEGERS.items()}
 #: Bytes of a value of any kind.
 VALUE_SIZES = _SIZES | {5: 8, 6: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 17: 8, 18: 8}
 
+_NONE: NDArray[Any] = np.empty(0, np.uint8)
 #: A tag's number, the kind and count of its values, and the values or their offset in the file.
 Entry: TypeAlias = tuple[int, int, int, bytes]
+_NO_ENTRY: Entry = (0, 1, 0, b"")
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,13 @@ class Directory:
     #: Its own offset in the file, and that of the next page; 0 if there is none.
     offset: int
     next: int
-    #: The tags that pixels depend on; those of one integer also by number.
+    #: The tags that pixels depend on, in the file's order; those of one integer also by number.
     entries: tuple[Entry, ...]
     tags: Mapping[int, int]
-    #: The tags of metadata, unread. A tag that stands twice, as some programs write descriptions, has two entries.
-    metadata: tuple[Entry, ...]
+    #: These tags, and those of metadata, by number.
+    index: Mapping[int, Entry]
+    #: The descriptions: some programs write two.
+    descriptions: tuple[Entry, ...]
     #: The number of all tags.
     count: int
 
@@ -125,14 +129,13 @@ class Directory:
 
     def values(self, data: bytes, tag: int) -> NDArray[Any]:
         """All values of a tag as a one-dimensional array; a rational number is two of them. Empty if it is missing."""
-        return next(self._read(data, tag), np.empty(0, np.uint8))
+        entry = self.index.get(tag)
+        return _NONE if entry is None else self._values(data, entry)
 
     def place(self, tag: int) -> int | None:
         """The offset of a tag's values in the file; None if they are in the directory itself, or the tag is missing."""
-        for number, kind, count, raw in (*self.entries, *self.metadata):
-            if number == tag and count * VALUE_SIZES[kind] > len(raw):
-                return int(struct.unpack(self.layout.word, raw)[0])
-        return None
+        _, kind, count, raw = self.index.get(tag, _NO_ENTRY)
+        return int(struct.unpack(self.layout.word, raw)[0]) if count * VALUE_SIZES[kind] > len(raw) else None
 
     def pixels_end(self, data: bytes) -> int:
         """Where the last strip or tile ends in the file, whether the file is that long or not."""
@@ -150,20 +153,17 @@ class Directory:
         return int(values[0]) if values.size else default
 
     def texts(self, data: bytes) -> tuple[str, ...]:
-        """The descriptions."""
-        return tuple(
-            values.tobytes().split(b"\0")[0].decode("utf-8", "replace") for values in self._read(data, DESCRIPTION)
-        )
+        """The descriptions as text."""
+        raw = (self._values(data, entry).tobytes() for entry in self.descriptions)
+        return tuple(text.split(b"\0")[0].decode("utf-8", "replace") for text in raw)
 
-    def _read(self, data: bytes, wanted: int) -> Iterator[NDArray[Any]]:
-        for tag, kind, count, raw in (*self.entries, *self.metadata):
-            if tag != wanted:
-                continue
-            length = count * VALUE_SIZES[kind]
-            start = 0 if length <= len(raw) else struct.unpack(self.layout.word, raw)[0]
-            source = raw if length <= len(raw) else data
-            code = np.dtype(self.layout.word[0] + _CODES[kind])
-            yield np.frombuffer(source, code, length // code.itemsize, start)
+    def _values(self, data: bytes, entry: Entry) -> NDArray[Any]:
+        _, kind, count, raw = entry
+        length = count * VALUE_SIZES[kind]
+        code = np.dtype(self.layout.word[0] + _CODES[kind])
+        if length <= len(raw):
+            return np.frombuffer(raw, code, length // code.itemsize)
+        return np.frombuffer(data, code, length // code.itemsize, struct.unpack(self.layout.word, raw)[0])
 
 
 def read_directory(data: bytes, layout: Layout, offset: int, name: str) -> Directory:
@@ -174,32 +174,35 @@ def read_directory(data: bytes, layout: Layout, offset: int, name: str) -> Direc
     begin = offset + struct.calcsize(layout.count)
     end = begin + count * struct.calcsize(layout.entry)
     (following,) = struct.unpack_from(layout.word, data, end)
-    raw = list(struct.iter_unpack(layout.entry, data[begin:end]))
-    entries = tuple(_checked_entries(raw, layout, len(data), name))
-    tags = {
-        tag: struct.unpack_from(layout.word[0] + _INTEGERS[kind], value)[0]
-        for tag, kind, _, value in entries
-        if tag in _SINGLE
-    }
-    metadata = tuple(entry for entry in raw if entry[0] in _METADATA and _is_sound(entry, layout, len(data)))
-    return Directory(layout, offset, following, entries, tags, metadata, count)
-
-
-def _checked_entries(entries: list[Entry], layout: Layout, size: int, name: str) -> Iterator[Entry]:
-    """The entries that pixels depend on. Raises `TruncatedImage` if one is invalid."""
-    seen = set()
-    for tag, kind, values, raw in entries:
-        if tag in _SINGLE and (tag in seen or values != 1 or kind not in _INTEGERS):
-            raise TruncatedImage(f"{name}: damaged: its TIFF tag {tag} is not one integer")
-        if tag in _SEVERAL:
-            if tag in seen or kind not in _SIZES or not 0 < values <= _SEVERAL[tag]:
-                raise TruncatedImage(f"{name}: damaged: its TIFF tag {tag} is not 1 to {_SEVERAL[tag]:,} integers")
-            length = values * _SIZES[kind]
-            if length > len(raw) and struct.unpack(layout.word, raw)[0] + length > size:
-                raise TruncatedImage(f"{name}: cut short: its TIFF tag {tag} stands beyond the end")
+    index: dict[int, Entry] = {}
+    entries, descriptions = [], []
+    for entry in struct.iter_unpack(layout.entry, data[begin:end]):
+        tag = entry[0]
         if tag in _SINGLE or tag in _SEVERAL:
-            seen.add(tag)
-            yield tag, kind, values, raw
+            _check_entry(entry, layout, len(data), name)
+            if tag in index:
+                raise TruncatedImage(f"{name}: damaged: its TIFF tag {tag} stands twice")
+            entries.append(entry)
+        elif tag not in _METADATA or not _is_sound(entry, layout, len(data)):
+            continue
+        elif tag == DESCRIPTION:
+            descriptions.append(entry)
+        index.setdefault(tag, entry)
+    order = layout.word[0]
+    tags = {tag: struct.unpack_from(order + _INTEGERS[kind], raw)[0] for tag, kind, _, raw in entries if tag in _SINGLE}
+    return Directory(layout, offset, following, tuple(entries), tags, index, tuple(descriptions), count)
+
+
+def _check_entry(entry: Entry, layout: Layout, size: int, name: str) -> None:
+    """Raises `TruncatedImage` if a tag that pixels depend on is invalid."""
+    tag, kind, values, raw = entry
+    if tag in _SINGLE:
+        if values != 1 or kind not in _INTEGERS:
+            raise TruncatedImage(f"{name}: damaged: its TIFF tag {tag} is not one integer")
+    elif kind not in _SIZES or not 0 < values <= _SEVERAL[tag]:
+        raise TruncatedImage(f"{name}: damaged: its TIFF tag {tag} is not 1 to {_SEVERAL[tag]:,} integers")
+    elif (length := values * _SIZES[kind]) > len(raw) and struct.unpack(layout.word, raw)[0] + length > size:
+        raise TruncatedImage(f"{name}: cut short: its TIFF tag {tag} stands beyond the end")
 
 
 def _is_sound(entry: Entry, layout: Layout, size: int) -> bool:

@@ -3,9 +3,18 @@
 import io
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any, cast
 
 from .directory import Entry, Layout
+
+#: Bytes up to which a file is copied, because that is faster than a view of it.
+_SMALL = 1 << 18
+
+
+def page_file(data: bytes, layout: Layout, entries: Iterable[Entry]) -> IO[bytes]:
+    """A TIFF of one page with these tags, and with the pixels of `data`."""
+    file = PageFile(data, layout, entries)
+    return cast(IO[bytes], io.BytesIO(file.whole()) if len(data) <= _SMALL else file)
 
 
 class PageFile(io.RawIOBase):
@@ -26,6 +35,10 @@ class PageFile(io.RawIOBase):
         )
         self._size = len(data) + len(tail)
         self._position = 0
+
+    def whole(self) -> bytes:
+        """All bytes."""
+        return b"".join(part for _, part in self._parts)
 
     def readable(self) -> bool:
         """Yes."""

@@ -113,9 +113,8 @@ def _end(page: Directory, data: bytes) -> int:
 
 
 def _is_page(directory: Directory) -> bool:
-    return {WIDTH, HEIGHT} <= directory.tags.keys() and any(
-        tag in (STRIP_OFFSETS, TILE_OFFSETS) for tag, *_ in directory.entries
-    )
+    index = directory.index
+    return WIDTH in index and HEIGHT in index and (STRIP_OFFSETS in index or TILE_OFFSETS in index)
 
 
 def _kind(page: Directory, data: bytes) -> int:

@@ -58,7 +58,7 @@ def _levels(scene: Scene, scenes: list[Scene], pages: Pages, data: bytes, name: 
 
 def _check_camera_raw(first: Directory, data: bytes, name: str) -> None:
     """Raises `NotAnImage` for camera raw files: their full image is in a subdirectory, or the file says DNG."""
-    raw = data[8:10] == _CANON or any(tag == DNG_VERSION for tag, *_ in first.metadata)
+    raw = data[8:10] == _CANON or DNG_VERSION in first.index
     if raw or any(page.photometric in CAMERA_RAW for page in (first, *subdirectories(first, data, name))):
         raise NotAnImage(f"{name}: {_RAW_FILE}")
 
@@ -120,6 +120,8 @@ class _Reader:
             image = Image(pixels, ChannelKind.SEPARATE, notes=notes)
         elif scene.separate:
             image = replace(image, kind=ChannelKind.SEPARATE)
+        if not (scene.channel_names or scene.pixel_size or self.notes):
+            return image
         names = scene.channel_names if len(scene.channel_names) == image.pixels.shape[2] else ()
         return replace(image, channel_names=names, pixel_size=self._pixel_size(), notes=(*self.notes, *image.notes))
 

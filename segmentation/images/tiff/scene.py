@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from .decoding import PlaneSource
 from .directory import BITS, PLANAR, SAMPLE_FORMAT, Directory
+from .uncompressed import check_planes
 
 #: Height and width of a pixel, micrometres.
 PixelSize: TypeAlias = tuple[float, float]
@@ -52,3 +53,9 @@ def signature(page: Directory, data: bytes) -> tuple[object, ...]:
     bits = tuple(sorted(set(page.values(data, BITS).tolist())))
     formats = tuple(sorted(set(page.values(data, SAMPLE_FORMAT).tolist()))) or (1,)
     return page.size, page.depth, page.samples, page.photometric, page.tags.get(PLANAR, 1), bits, formats
+
+
+def planes_behind(page: Directory, count: int, data: bytes, name: str) -> tuple[PlaneSource, ...]:
+    """The planes of a stack in one directory: the page's and those behind it. Raises as `check_planes` does."""
+    check_planes(page, count, data, name)
+    return tuple(PlaneSource(page, following=index) for index in range(count))

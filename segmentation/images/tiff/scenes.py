@@ -75,9 +75,10 @@ def _is_pyramid(groups: Sequence[Sequence[Directory]], data: bytes) -> bool:
 
 def _pixel_size(page: Directory, data: bytes) -> PixelSize | None:
     """From the resolution tags, if it is one of a microscope and not of a printer or screen."""
-    unit = _UNITS.get(page.number(data, _UNIT, 2))
+    if X_RESOLUTION not in page.index or (unit := _UNITS.get(page.number(data, _UNIT, 2))) is None:
+        return None
     ratios = [page.values(data, tag).tolist() for tag in (Y_RESOLUTION, X_RESOLUTION)]
-    if unit is None or any(len(ratio) != 2 or not ratio[0] for ratio in ratios):
+    if any(len(ratio) != 2 or not ratio[0] for ratio in ratios):
         return None
     size = pixel_size_of(ratios[0][1] / ratios[0][0], ratios[1][1] / ratios[1][0], unit)
     return size if size and all(_SPECIMEN[0] <= length < _SPECIMEN[1] for length in size) else None

@@ -6,9 +6,8 @@ from math import prod
 from ....errors import TruncatedImage
 from ..decoding import PlaneSource
 from ..directory import IMAGEJ, IMAGEJ_COUNTS, X_RESOLUTION, Y_RESOLUTION, Directory
-from ..one_directory import planes_behind
 from ..pages import Pages
-from ..scene import PixelSize, Scene
+from ..scene import PixelSize, Scene, planes_behind
 from .units import pixel_size_of
 
 #: The order of the axes, slowest first, by ImageJ's name of the order, fastest first.

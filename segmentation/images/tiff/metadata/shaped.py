@@ -7,9 +7,8 @@ from typing import Any
 from ....errors import TruncatedImage
 from ..decoding import PlaneSource
 from ..directory import PLANAR, Directory
-from ..one_directory import planes_behind
 from ..pages import Pages
-from ..scene import Scene
+from ..scene import Scene, planes_behind
 
 _START = '{"shape":'
 _MAX_TEXT = 1 << 16
@@ -19,14 +18,12 @@ _UNKNOWN = "Q"
 
 def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
     """The series of a file by tifffile, in order. Raises `TruncatedImage` if planes are missing."""
-    full = pages.full
-    if not _description(full[0], data):
-        return None
-    scenes = []
+    full, scenes = pages.full, []
     while full:
-        described = _parsed(_description(full[0], data))
-        scene = described and _scene(described, full, data, name)
-        if not scene:
+        text = _description(full[0], data)
+        described = _parsed(text) if text else None
+        scene = _scene(described, full, data, name) if described else None
+        if scene is None:
             return None
         scenes.append(scene)
         full = full[len({source.page.offset for source in scene.planes}) :]

@@ -5,9 +5,8 @@ import struct
 import numpy as np
 
 from ..directory import UIC1, UIC2, Directory
-from ..one_directory import planes_behind
 from ..pages import Pages
-from ..scene import PixelSize, Scene
+from ..scene import PixelSize, Scene, planes_behind
 from .units import pixel_size_of
 
 #: UIC2 has six integers for each plane: the z distance as a fraction, and date and time of creation and modification.
@@ -20,7 +19,7 @@ _MAX_UNIT = 64
 def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
     """The stack. Raises `TruncatedImage` if planes are missing."""
     page = pages.full[0]
-    entry = next((entry for entry in page.metadata if entry[0] == UIC2), None)
+    entry = page.index.get(UIC2)
     if entry is None or len(pages.full) > 1 or page.depth > 1:
         return None
     count = entry[2]
@@ -41,7 +40,7 @@ def _axis(page: Directory, data: bytes, count: int) -> str:
 
 def _pixel_size(page: Directory, data: bytes) -> PixelSize | None:
     """From UIC1: pairs of an entry's number, and its value or the value's offset."""
-    entry = next((entry for entry in page.metadata if entry[0] == UIC1), None)
+    entry = page.index.get(UIC1)
     start = page.place(UIC1)
     if entry is None or start is None or entry[1] != 4:
         return None
