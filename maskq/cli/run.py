@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -121,7 +122,7 @@ def _submitted(
     return client.job(outcome.job.id).image()
 
 
-def in_flight(images: list[ImagePath]) -> int:
+def in_flight(images: Sequence[ImagePath]) -> int:
     """The largest number of these images that may be in flight."""
     largest = max(map(_size, images))
     return max(_MIN_IN_FLIGHT, min(_MAX_IN_FLIGHT, _MAX_BYTES // max(1, largest)))

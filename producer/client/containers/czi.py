@@ -141,14 +141,14 @@ def decoded(entry: Any) -> NDArray[Any]:
 
 def _zstd(data: bytes, compression: int, itemsize: int) -> bytes:
     """Zstandard; in its second form after a header that tells whether low and high bytes are stored apart."""
-    import imagecodecs
     import numpy as np
+    from numcodecs.zstd import Zstd
 
     if compression == _ZSTD:
-        return bytes(imagecodecs.zstd_decode(data))
+        return bytes(Zstd().decode(data))
     header = data[0]
     packed = header >= 3 and bool(data[2] & 1)
-    plain = bytes(imagecodecs.zstd_decode(data[header:]))
+    plain = bytes(Zstd().decode(data[header:]))
     if not packed:
         return plain
     return np.ascontiguousarray(np.frombuffer(plain, np.uint8).reshape(itemsize, -1).T).tobytes()
