@@ -31,10 +31,10 @@ def npy_bytes(source: Any, axes: str | None, name: str, max_bytes: int) -> bytes
     import numpy as np
 
     pixels = _as_array(source, name)
-    check_shape(pixels.shape, axes, name)
     if pixels.dtype.kind not in "buif":
         hint = _WHAT_TO_DO.get(pixels.dtype.kind, "convert it, such as with array.astype(float)")
         raise InvalidJob(f"{name}: an array of {pixels.dtype} is no image: {hint}")
+    check_shape(pixels.shape, axes, name)
     if pixels.nbytes > max_bytes:
         raise PayloadTooLarge(f"{name}: {pixels.nbytes:,} bytes, over the limit of {max_bytes:,} bytes")
     stream = io.BytesIO()
