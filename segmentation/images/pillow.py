@@ -35,7 +35,9 @@ def read_pillow(data: bytes, name: str, limits: ImageLimits) -> Image:
         if data.find(jpeg.MAGIC, jpeg.check_structure(data, name)) >= 0:
             notes.append("The file holds more pictures after the first, which alone is read.")
     elif not data.startswith(png.MAGIC[: len(data)]):
-        raise TruncatedImage(f"{name}: damaged by a transfer as text; send it again as binary")
+        raise TruncatedImage(
+            f"{name}: a PNG whose first bytes are damaged, as by a transfer as text; send it again as binary"
+        )
     else:
         png.check_structure(data, name)
     with _open(data, name) as image:
