@@ -154,8 +154,7 @@ class Directory:
 
     def texts(self, data: bytes) -> tuple[str, ...]:
         """The descriptions as text."""
-        raw = (self._values(data, entry).tobytes() for entry in self.descriptions)
-        return tuple(text.split(b"\0")[0].decode("utf-8", "replace") for text in raw)
+        return tuple(_text(self._values(data, entry).tobytes()) for entry in self.descriptions)
 
     def _values(self, data: bytes, entry: Entry) -> NDArray[Any]:
         _, kind, count, raw = entry
@@ -191,6 +190,15 @@ def read_directory(data: bytes, layout: Layout, offset: int, name: str) -> Direc
     order = layout.word[0]
     tags = {tag: struct.unpack_from(order + _INTEGERS[kind], raw)[0] for tag, kind, _, raw in entries if tag in _SINGLE}
     return Directory(layout, offset, following, tuple(entries), tags, index, tuple(descriptions), count)
+
+
+def _text(raw: bytes) -> str:
+    """Text in UTF-8, or in Latin-1 as older programs write µ."""
+    raw = raw.split(b"\0")[0]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin1")
 
 
 def _check_entry(entry: Entry, layout: Layout, size: int, name: str) -> None:

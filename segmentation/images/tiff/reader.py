@@ -150,4 +150,4 @@ class _Reader:
         size = self.level.scene.pixel_size
         if size is None:
             return None
-        return size[0] * self.full_size[0] / self.level.size[0], size[1] * self.full_size[1] / self.level.size[1]
+        return size[0] * (self.full_size[0] / self.level.size[0]), size[1] * (self.full_size[1] / self.level.size[1])
