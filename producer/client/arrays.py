@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Without names, an array of three axes is an image with channels last only if its sides are longer than this.
 _MAX_FIRST = 4
+#: The letters and the number of axes that `Options.axes` may have.
+_LETTERS, _MAX_AXES = frozenset("TZCYXS"), 5
 _WHAT_TO_DO = {
     "c": "take numpy.abs(array) or array.real",
     "O": "stack equal planes with numpy.stack, or submit them one by one",
@@ -40,6 +42,15 @@ def npy_bytes(source: Any, axes: str | None, name: str, max_bytes: int) -> bytes
     stream = io.BytesIO()
     np.save(stream, pixels, allow_pickle=False)
     return stream.getvalue()
+
+
+def named_axes(source: Any) -> str | None:
+    """The axes of an array that names them, as an xarray.DataArray of bioio does in `dims`; None for any other."""
+    dims = getattr(source, "dims", None)
+    if not isinstance(dims, tuple) or not all(isinstance(name, str) and len(name) == 1 for name in dims):
+        return None
+    axes = "".join(dims).upper()
+    return axes if {"Y", "X"} <= set(axes) <= _LETTERS and len(axes) <= _MAX_AXES else None
 
 
 def check_shape(shape: tuple[int, ...], axes: str | None, name: str) -> None:

@@ -36,6 +36,7 @@ from ..state.connections import Connections
 from ..state.keys import stack_id
 from ..state.stats import Stats, collect
 from . import containers
+from .arrays import named_axes
 from .job import Job, Result
 from .paths import Url
 from .remote import read_url
@@ -126,6 +127,8 @@ class Client:
         if isinstance(source, str) and "://" in source:
             name = name or Url(source).name
             source = read_url(source, max_bytes)
+        if options.axes is None and (axes := named_axes(source)):
+            options = options.model_copy(update={"axes": axes})
         return *read_source(source, name, max_bytes, options), options
 
     def enqueue(

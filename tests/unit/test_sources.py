@@ -292,6 +292,27 @@ def test_a_client_submits_all_of_them_and_refuses_before_it_sends() -> None:
         assert len(client.jobs) == before
 
 
+class Labelled:
+    """An array that names its axes, as xarray's do."""
+
+    def __init__(self, array: Array, *dims: str) -> None:
+        self._array, self.dims = array, dims
+
+    def __array__(self, *_: Any, **__: Any) -> Array:
+        return self._array
+
+
+def test_an_array_that_names_its_axes_needs_no_option() -> None:
+    with FakeClient() as client:
+        job = client.submit(Labelled(np.zeros((2, 13, 17)), "c", "y", "x"), options=Options(channels=1))
+        assert job.status().spec.options == Options(channels=1, axes="CYX")
+        assert job.wait().size == (13, 17)
+        other = client.submit(Labelled(np.zeros((2, 13, 17)), "C", "Y", "X"), options=Options(axes="ZYX", planes="1"))
+        assert other.status().spec.options.axes == "ZYX"
+        with pytest.raises(InvalidJob, match="several ways"):
+            client.submit(Labelled(np.zeros((2, 13, 17)), "band", "y", "x"))
+
+
 def test_a_queue_that_is_full_for_a_moment_does_not_lose_an_open_file(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeClient() as client:
         create, attempts = client._create, []
