@@ -35,7 +35,7 @@ def count_planes(page: Directory, data: bytes) -> int:
     stored = _stored(page, data)
     if stored is None:
         return 0
-    start, dtype, size = stored
+    start, dtype, size, _ = stored
     return max(0, len(data) - start) // (size * dtype.itemsize)
 
 
@@ -62,7 +62,7 @@ def read_uncompressed(
     stored = _stored(page, data)
     if stored is None:
         return None
-    start, dtype, size = stored
+    start, dtype, size, end = stored
     start += index * size * dtype.itemsize
     wanted = part.height * part.width * page.samples * dtype.itemsize
     if wanted > limits.max_decoded:
@@ -70,7 +70,7 @@ def read_uncompressed(
             f"{name}: {(part.height, part.width, page.samples)} {dtype} is {wanted:,} bytes of pixels, over the limit "
             f"of {limits.max_decoded:,} bytes"
         )
-    if start + size * dtype.itemsize > len(data):
+    if max(end, start + size * dtype.itemsize) > len(data):
         raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the image does")
     by_band = page.tags.get(PLANAR, 1) == _BY_BAND
     shape = (page.samples, *page.size, 1) if by_band else (1, *page.size, page.samples)
@@ -79,8 +79,8 @@ def read_uncompressed(
     return window.astype(dtype.newbyteorder("="))
 
 
-def _stored(page: Directory, data: bytes) -> tuple[int, np.dtype[Any], int] | None:
-    """Offset, type and number of the samples of a page that is stored in one piece; None for other pages."""
+def _stored(page: Directory, data: bytes) -> tuple[int, np.dtype[Any], int, int] | None:
+    """Offset, type and number of the samples of a page that is stored in one piece, and where its strips end."""
     tags = page.tags
     if (
         page.compression != _NONE
@@ -101,7 +101,8 @@ def _stored(page: Directory, data: bytes) -> tuple[int, np.dtype[Any], int] | No
             return None
     if not offsets[0] or not size:
         return None
-    return offsets[0], np.dtype(f"{page.layout.word[0]}{_LETTERS[formats]}{bits // 8}"), size
+    dtype = np.dtype(f"{page.layout.word[0]}{_LETTERS[formats]}{bits // 8}")
+    return offsets[0], dtype, size, offsets[-1] + lengths[-1]
 
 
 def _only(page: Directory, data: bytes, tag: int, default: int) -> int:
