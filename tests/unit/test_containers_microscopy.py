@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
+import czifile
 import numpy as np
 import pytest
+from PIL import Image
 
 from maskq import InvalidJob, Options
+from maskq.producer.client.containers.czi import Tile, decoded, scene_of
+from maskq.producer.client.containers.series import Box
 from maskq.testing import FakeClient
 from tests.container_files import slide_picture, write_lif
 from tests.containers import Sent
@@ -54,6 +62,63 @@ def test_colours_of_a_czi_are_red_green_blue() -> None:
     sent = Sent(FILES / "colour.czi")
     assert sent.pixels.shape == (12, 16, 3)
     assert sent.pixels[3, 5].tolist() == [5, 100, 200]
+
+
+class _Tile(Tile):
+    """A tile of a picture: rows and columns of the full image, reduced."""
+
+    def pixels(self) -> np.ndarray[Any, Any]:
+        reduction = self.reduction
+        rows, columns = self.extent("Y"), self.extent("X")
+        return np.asarray(
+            PYRAMID[rows.start : rows.stop : reduction, columns.start - 100 : columns.stop - 100 : reduction]
+        )
+
+
+PYRAMID = np.random.default_rng(3).integers(0, 255, (20, 33), dtype=np.uint8)
+
+
+def tile(left: int, width: int, reduction: int) -> _Tile:
+    starts = {"X": (100 + left, width), "Y": (0, 20), "S": (0, 1)}
+    dimensions = [
+        SimpleNamespace(
+            dimension=axis, start=start, size=size, stored_size=-(-size // reduction) if axis in "XY" else 1
+        )
+        for axis, (start, size) in starts.items()
+    ]
+    return _Tile(SimpleNamespace(dimension_entries=dimensions, dtype="<u1"))
+
+
+def test_the_levels_of_a_czi_are_its_reduced_tiles() -> None:
+    tiles = [tile(0, 20, 1), tile(20, 13, 1), tile(0, 20, 2), tile(20, 13, 2), tile(0, 33, 4)]
+    found = scene_of(tiles, ElementTree.fromstring("<ImageDocument/>"))
+    assert found.levels == ((20, 33), (10, 17), (5, 9))
+    for level, (height, width) in enumerate(found.levels):
+        pixels = found.read(level, {}, Box(1, 2, height, width))
+        assert np.array_equal(pixels, PYRAMID[:: 2**level, :: 2**level][1:, 2:])
+
+
+def test_jpeg_in_a_czi_is_red_green_blue(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.empty((16, 24, 3), np.uint8)
+    picture[:] = (200, 100, 50)
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=95, subsampling=0)
+    with czifile.CziFile(FILES / "colour.czi") as file:
+        entry = file.subblock_directory[0]
+        segment = entry.data_segment()
+        monkeypatch.setattr(entry, "compression", 1)
+        monkeypatch.setattr(entry, "data_segment", lambda: segment)
+        segment.directory_entry = entry
+        for dimension in entry.dimension_entries:
+            dimension.stored_size = {"Y": 16, "X": 24}.get(dimension.dimension, 1)
+        segment._fh, segment.data_offset, segment.data_size = _Jpeg(stream.getvalue()), 0, len(stream.getvalue())
+        assert abs(decoded(entry).astype(int) - picture).max() < 4
+
+
+class _Jpeg(io.BytesIO):
+    """A file of a JPEG, as czifile reads it."""
+
+    lock = nullcontext()
 
 
 def test_an_nd2_keeps_its_axes_and_its_positions_are_scenes(tmp_path: Path) -> None:

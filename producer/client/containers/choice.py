@@ -174,6 +174,8 @@ def choose_channels(series: Series, request: Request) -> set[int]:
             raise InvalidJob(f"{request.name}: {series.channel_count} channels of colours each, which is not read")
         return {0}
     if wanted is None:
+        if request.options.composite:  # of all channels
+            return set(range(series.channel_count))
         if series.channel_count > 1:
             raise InvalidJob(
                 f"{request.name}: {series.channel_count} channels; choose with the option channels, by number or name: "
@@ -184,13 +186,17 @@ def choose_channels(series: Series, request: Request) -> set[int]:
 
 
 def _channel(wanted: ChannelChoice, series: Series, request: Request) -> int:
+    """The channel, from 0; a name is compared exactly, or else without regard to case, as workers do."""
     if isinstance(wanted, int):
-        if wanted <= series.channel_count:
-            return wanted - 1
-    elif wanted in series.channels:
-        if series.channels.count(wanted) > 1:
-            raise InvalidJob(f"{request.name}: several channels are called {wanted}; choose one by its number")
-        return series.channels.index(wanted)
+        found = [wanted - 1] if wanted <= series.channel_count else []
+    else:
+        found = [index for index, name in enumerate(series.channels) if name == wanted] or [
+            index for index, name in enumerate(series.channels) if name.strip().casefold() == wanted.strip().casefold()
+        ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidJob(f"{request.name}: several channels are called {wanted}; choose one by its number")
     raise InvalidJob(f"{request.name}: no channel {wanted}; it has {_channel_list(series)}")
 
 

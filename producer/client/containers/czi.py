@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _METRE = 1e6
-_ZSTD, _ZSTD_PACKED = 5, 6
+#: Numbers of compressions in the file format.
+_JPEG, _ZSTD, _ZSTD_PACKED = 1, 5, 6
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,11 @@ def open_czi(path: str, request: Request) -> Iterator[Sequence[Series]]:
                 raise InvalidJob(f"{request.name}: several positions on the axis {axis}, which is not read")
         metadata = ElementTree.fromstring(file.metadata())
         scenes = sorted({tile.start("S") for tile in tiles})
-        yield [_scene([tile for tile in tiles if tile.start("S") == scene], metadata) for scene in scenes]
+        yield [scene_of([tile for tile in tiles if tile.start("S") == scene], metadata) for scene in scenes]
 
 
-def _scene(tiles: Sequence[Tile], metadata: ElementTree.Element) -> Series:
+def scene_of(tiles: Sequence[Tile], metadata: ElementTree.Element) -> Series:
+    """The image that the tiles of one scene make; reduced tiles are its levels."""
     import numpy as np
 
     full = [tile for tile in tiles if tile.reduction == 1]
@@ -134,6 +136,8 @@ def decoded(entry: Any) -> NDArray[Any]:
             pixels = pixels[..., [2, 1, 0, 3][: plain.shape[0]]]
     else:
         pixels = segment.data(resize=False)
+        if entry.compression == _JPEG and pixels.shape[-1] == 3:
+            pixels = pixels[..., ::-1]  # czifile 2019 swaps the red and blue that the JPEG decoder has in order
     height, width = (next(one.stored_size for one in entry.dimension_entries if one.dimension == axis) for axis in "YX")
     samples = pixels.shape[-1]
     return pixels.reshape((height, width, samples) if samples > 1 else (height, width))
