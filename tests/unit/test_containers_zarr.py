@@ -67,6 +67,15 @@ def test_a_projection_gets_only_its_planes(tmp_path: Path) -> None:
     assert Sent(path, planes="mean:1-3").pixels[1].max() == 0
 
 
+def test_channels_are_chosen_as_workers_choose_them(tmp_path: Path) -> None:
+    path = write_ome_zarr(tmp_path / "a.zarr", STACK, "tzcyx", channels=("DAPI", "GFP"))
+    assert np.array_equal(Sent(path, planes="2-4", channels=" gfp").pixels, Sent(path, planes="2-4", channels=2).pixels)
+    both = Sent(path, planes="all", channels=(1, 2), composite="max")
+    assert np.array_equal(Sent(path, planes="all", composite="max").pixels, both.pixels)
+    path = write_ome_zarr(tmp_path / "b.zarr", STACK, "tzcyx", channels=("dapi", "Dapi"))
+    assert "several channels are called DAPI" in refused(path, planes="1", channels="DAPI")
+
+
 def test_without_a_choice_a_stack_and_its_channels_are_named(tmp_path: Path) -> None:
     path = write_ome_zarr(tmp_path / "a.zarr", STACK, "tzcyx", channels=("DAPI", "GFP"))
     assert "6 planes (T=2, Z=3, C=2); choose with the option planes" in refused(path)
