@@ -1,10 +1,11 @@
-"""Generates docs/settings.md from `producer/settings.py`: `make docs`."""
+"""Generates docs/settings.md from `producer/settings.py`, and the tables of docs/images.md: `make docs`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from docs import image_formats
 from maskq.producer.settings import Settings
 
 _HEAD = """# Settings
@@ -32,3 +33,4 @@ def page() -> str:
 if __name__ == "__main__":
     os.environ.pop("MASKQ_BROKER_URL", None)
     Path(__file__).with_name("settings.md").write_text(page())
+    image_formats.PAGE.write_text(image_formats.page())

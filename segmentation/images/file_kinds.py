@@ -54,6 +54,7 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"NDims", "a MetaImage", _VOLUME),
     (208, b"MAP ", "an MRC or CCP4 map", _VOLUME),
     (0, b"SIMPLE  =", "a FITS", _VOLUME),
+    (0, b"# vtk DataFile", "a VTK", _VOLUME),
     # Arrays
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 (also Imaris .ims, .h5, .mat 7.3 and NetCDF 4)", _ARRAY),
     (512, b"\x89HDF\r\n\x1a\n", "an HDF5 (also MATLAB 7.3)", _ARRAY),
@@ -90,6 +91,8 @@ _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x01\xda", "an SGI picture", _PNG_OR_TIFF),
     (0, b"\x0a\x05\x01", "a PCX", _PNG_OR_TIFF),
     (0, b"farbfeld", "a farbfeld picture", _PNG_OR_TIFF),
+    (0, b"\xb6\xa6\xf2\x08", "a VIPS image", _PNG_OR_TIFF),
+    (0, b"\x08\xf2\xa6\xb6", "a VIPS image", _PNG_OR_TIFF),
     (0, b"BPG\xfb", "a BPG", _PNG_OR_TIFF),
     (0, b"FLIF", "a FLIF", _PNG_OR_TIFF),
     (0, b"AT&TFORM", "a DjVu", _PNG_OR_TIFF),

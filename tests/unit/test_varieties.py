@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from docs import image_formats
 from maskq.segmentation import errors
 from maskq.segmentation.images import Image, Stack, read_image
 from tests.varieties.expected import FILES, Expected, read_expected
@@ -17,6 +18,10 @@ def test_at_least_150_files_of_40_varieties_are_read() -> None:
     assert len(ROWS) >= 150
     assert len({(row.format, row.variety) for row in ROWS}) >= 40
     assert {row.file for row in ROWS} == {path.name for path in FILES.iterdir()}
+
+
+def test_the_page_of_images_is_up_to_date() -> None:
+    assert image_formats.PAGE.read_text() == image_formats.page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.refused], ids=lambda row: row.file)

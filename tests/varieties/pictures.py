@@ -20,7 +20,8 @@ def _grey8() -> Array:
         distance = (rows - row) ** 2 + (columns - column) ** 2
         inside = distance <= radius**2
         picture[inside] = brightness - (40 * distance[inside]) // radius**2
-    return picture.astype(np.uint8)
+    result: Array = picture.astype(np.uint8)
+    return result
 
 
 GREY8 = _grey8()
