@@ -70,10 +70,12 @@ def read_bmp(data: bytes, name: str, limits: ImageLimits) -> Image:
     if header.compression in (_RLE8, _RLE4):
         return _from_run_lengths(data, header, name)
     length = (header.width * header.depth + 31) // 32 * 4
-    check_byte_count(len(data) - header.pixels, length * header.height, name)
-    rows = np.frombuffer(data, np.uint8, length * header.height, header.pixels).reshape(header.height, length)
-    pixels = _decoded(rows if header.top_down else rows[::-1], header, data)
-    return as_image(pixels)
+    padding = length - (header.width * header.depth + 7) // 8
+    missing = header.pixels + length * header.height - len(data)
+    check_byte_count(length * header.height - missing, length * header.height - padding, name)
+    padded = data + bytes(missing) if missing > 0 else data  # some writers leave out the padding of the last row
+    rows = np.frombuffer(padded, np.uint8, length * header.height, header.pixels).reshape(header.height, length)
+    return as_image(_decoded(rows if header.top_down else rows[::-1], header, data))
 
 
 def _read_header(data: bytes, name: str) -> _Header:

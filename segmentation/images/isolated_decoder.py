@@ -7,6 +7,7 @@ import io
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 #: Exit status if there is not enough memory.
@@ -36,7 +37,8 @@ def main(reader: str, memory: int, seconds: int) -> None:
     """Decode stdin within `memory` bytes of address space and `seconds` of processor time."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    with suppress(ValueError, OSError):  # macOS has no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     try:
         import numpy as np
 

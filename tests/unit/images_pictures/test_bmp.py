@@ -138,6 +138,14 @@ def test_the_pixels_may_stand_apart_from_the_header(gap: int) -> None:
     np.testing.assert_array_equal(image.pixels, COLOURS[grey])
 
 
+def test_the_padding_of_the_last_row_may_be_missing_but_no_pixel() -> None:
+    grey = numbers("u1")
+    data = bmp(WIDTH, HEIGHT, 8, packed_rows(grey, 8), palette=palette_bytes(COLOURS))
+    np.testing.assert_array_equal(read(data[:-3]).pixels, COLOURS[grey])
+    with pytest.raises(TruncatedImage, match=r"cut short: 172 of 173 bytes of pixels"):
+        read(data[:-4])
+
+
 RUNS_8 = b"\x03\x07\x02\x09\0\0" + b"\0\x03\x01\x02\x03\0" + b"\0\2\1\0" + b"\x01\x05\0\1"
 RUNS_4 = b"\x03\x71\x02\x9a\0\0" + b"\0\x03\x12\x30" + b"\0\2\1\0" + b"\x01\x50\0\1"
 ROWS_8 = [[1, 2, 3, 0, 5], [7, 7, 7, 9, 9]]
