@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from maskq.segmentation.errors import ImageError, ImageTooLarge, MultiPageImage, NotAnImage, TruncatedImage
 from maskq.segmentation.images import ChannelKind, ImageLimits, Stack, View, read_image
+from maskq.segmentation.images.tiff import scene, uncompressed
 from tests.image_files import Array, raw_tiff
 
 from .files import grey, image, pages, planes, stack, written
@@ -96,6 +97,33 @@ def test_a_stack_in_one_directory_is_all_its_planes(imagej: bool) -> None:
         stack(more)
 
 
+def stk(pixels: Array, z_distance: int) -> bytes:
+    """As MetaMorph writes a stack: its planes stand one after another, and UIC2 has six integers for each."""
+    count, body = len(pixels), pixels.tobytes()
+    tables = b"".join(struct.pack("<6I", z_distance, 1, 2_450_000, 1000 * n, 0, 0) for n in range(count))
+    unit = struct.pack("<I", 3) + b"um\0"
+    calibration = struct.pack("<4I", 1, 2, 1, 4)
+    at = 16 + len(body)
+    pairs = struct.pack("<6I", 4, at + len(tables), 5, at + len(tables) + 8, 6, at + len(tables) + 16)
+    extra = tables + calibration + unit
+    body += extra + b"\0" * (-len(extra) % 2) + pairs
+    pairs_at = 16 + len(body) - len(pairs)
+    data = bytearray(raw_tiff({279: (4, [64]), 33628: (4, [3] * 3), 33629: (5, [1] * 2 * count)}, body))
+    return _pointed(_pointed(data, 33628, pairs_at, 3), 33629, at, count)
+
+
+def _pointed(data: bytes | bytearray, tag: int, offset: int, count: int) -> bytes:
+    """The file whose tag has this many values at this offset."""
+    changed = bytearray(data)
+    with tifffile.TiffFile(io.BytesIO(data), is_stk=False) as file:
+        start = file.pages.first.offset
+    for n in range(struct.unpack_from("<H", changed, start)[0]):
+        place = start + 2 + 12 * n
+        if struct.unpack_from("<H", changed, place)[0] == tag:
+            struct.pack_into("<II", changed, place + 4, count, offset)
+    return bytes(changed)
+
+
 def one_directory(data: bytes, pixels: Array) -> bytes:
     """The file with its planes at its end and without pages after the first."""
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -154,6 +182,34 @@ def test_pages_of_one_size_are_a_stack_of_unknown_axis() -> None:
     found = stack(written(pixels, metadata=None))
     assert (found.axes, found.shape) == ("I", (5,))
     np.testing.assert_array_equal(planes(found)[..., 0], pixels)
+
+
+def test_frames_written_one_by_one_are_one_stack() -> None:
+    frames = grey(4, 7, 8)
+    found = stack(pages([(frame, {"metadata": {}, "contiguous": False}) for frame in frames]))
+    assert (found.axes, found.shape) == ("I", (4,))
+    np.testing.assert_array_equal(planes(found)[..., 0], frames)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(raw_tiff({32997: (4, [2**31])}), id="depth"),
+        pytest.param(raw_tiff({32997: (4, [9])}), id="small-depth"),
+        pytest.param(stk(grey(9, 8, 8), 1), id="stk"),
+    ],
+)
+def test_too_many_planes_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (scene, uncompressed):
+        monkeypatch.setattr(module, "MAX_PLANES", 8)
+    with pytest.raises(MultiPageImage, match="a TIFF of more than 8 planes; send it in parts"):
+        read_image(data, "cells")
+
+
+def test_pages_named_over_and_over_are_not_followed() -> None:
+    text = ome_of_files("urn:a", *["<TiffData/>"] * 500, sizes='SizeZ="3" SizeC="1" SizeT="1"')
+    found = stack(written(grey(3, 8, 8), metadata=None, description=text))
+    assert (found.axes, found.shape) == ("I", (3,))
 
 
 def test_colour_planes_stay_colours() -> None:
@@ -235,13 +291,13 @@ def test_planes_that_ome_names_and_the_file_has_not_are_missing() -> None:
 @pytest.mark.parametrize(
     "sizes",
     [
-        'SizeZ="999999999" SizeC="9999" SizeT="99999"',
+        'SizeZ="999" SizeC="9" SizeT="9"',
         'SizeZ="-1" SizeC="1" SizeT="1"',
         'SizeZ="two" SizeC="1" SizeT="1"',
         'SizeZ="1" SizeC="1"',
     ],
 )
-def test_ome_of_any_sizes_takes_no_memory(sizes: str) -> None:
+def test_ome_of_any_sizes_is_ignored_or_cut_short(sizes: str) -> None:
     try:
         assert image(described(ome_of_files("urn:a", "<TiffData/>", sizes=sizes))).pixels.shape == (8, 8, 1)
     except ImageError as error:
@@ -265,33 +321,6 @@ def test_ome_of_any_sizes_takes_no_memory(sizes: str) -> None:
 )
 def test_metadata_that_make_no_sense_leave_a_good_page_readable(text: str) -> None:
     assert image(described(text)).pixels.shape == (8, 8, 1)
-
-
-def stk(pixels: Array, z_distance: int) -> bytes:
-    """As MetaMorph writes a stack: its planes stand one after another, and UIC2 has six integers for each."""
-    count, body = len(pixels), pixels.tobytes()
-    tables = b"".join(struct.pack("<6I", z_distance, 1, 2_450_000, 1000 * n, 0, 0) for n in range(count))
-    unit = struct.pack("<I", 3) + b"um\0"
-    calibration = struct.pack("<4I", 1, 2, 1, 4)
-    at = 16 + len(body)
-    pairs = struct.pack("<6I", 4, at + len(tables), 5, at + len(tables) + 8, 6, at + len(tables) + 16)
-    extra = tables + calibration + unit
-    body += extra + b"\0" * (-len(extra) % 2) + pairs
-    pairs_at = 16 + len(body) - len(pairs)
-    data = bytearray(raw_tiff({279: (4, [64]), 33628: (4, [3] * 3), 33629: (5, [1] * 2 * count)}, body))
-    return _pointed(_pointed(data, 33628, pairs_at, 3), 33629, at, count)
-
-
-def _pointed(data: bytes | bytearray, tag: int, offset: int, count: int) -> bytes:
-    """The file whose tag has this many values at this offset."""
-    changed = bytearray(data)
-    with tifffile.TiffFile(io.BytesIO(data), is_stk=False) as file:
-        start = file.pages.first.offset
-    for n in range(struct.unpack_from("<H", changed, start)[0]):
-        place = start + 2 + 12 * n
-        if struct.unpack_from("<H", changed, place)[0] == tag:
-            struct.pack_into("<II", changed, place + 4, count, offset)
-    return bytes(changed)
 
 
 @pytest.mark.parametrize(("z_distance", "axis"), [(1, "Z"), (0, "T")])
