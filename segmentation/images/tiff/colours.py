@@ -62,7 +62,8 @@ def _kind(photometric: int, samples: int, alpha: bool) -> ChannelKind:
 def _turned_round(pixels: Pixels, page: Directory, data: bytes, alpha: bool, name: str) -> Pixels:
     """WhiteIsZero → BlackIsZero: the largest value of the file's bits minus the value; alpha stays.
 
-    Pillow, OpenCV and libvips do the same. Signed values become -1 - v, which maps the type's range onto itself.
+    So does libvips; Pillow and OpenCV do at 8 bits and fewer. Signed values become -1 - v, which maps the type's range
+    onto itself.
     """
     if pixels.dtype.kind == "f":
         raise NotAnImage(
