@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from ..arrays import Pixels
-from ..errors import ImageError, ImageTooLarge, MultiPageImage, TruncatedImage
+from ..errors import ImageError, ImageTooLarge, MultiPageImage, NoSuchPlane, TruncatedImage
 from . import npy, plane_file, tiff
 from .checks import ImageLimits, short_message, validated
 from .file_kinds import is_dicom
 from .image import ChannelKind, Image, Stack, View
 from .pictures import read_picture
+from .plain_view import check_axes, check_view, crop
 
 __all__ = ["ChannelKind", "Image", "ImageLimits", "Pixels", "Stack", "View", "decode", "read_image"]
 
@@ -35,16 +36,20 @@ def read_image(
 def _decode(data: bytes, name: str, limits: ImageLimits, view: View) -> Image | Stack:
     """What the format's reader returns; the planes of a stack are checked as they are read."""
     found: Image | Stack
+    if not data.startswith(npy.MAGIC):
+        check_axes(view, name)
+    if not data.startswith(tiff.MAGIC):
+        check_view(view, name)
     if is_dicom(data):  # the 128 bytes before its own may be those of a TIFF
         found = read_picture(data, name, limits)
     elif data.startswith(npy.MAGIC):
-        found = npy.read_npy(data, name, limits, view.axes)
+        found = _cropped(npy.read_npy(data, name, limits, view.axes), view, name)
     elif data.startswith(plane_file.MAGIC):
         found = plane_file.read_plane(data, name, limits)
     elif data.startswith(tiff.MAGIC):
         found = tiff.read_tiff(data, name, limits, view)
     else:
-        found = read_picture(data, name, limits)
+        found = _cropped(read_picture(data, name, limits), view, name)
     return _with_checked_planes(found, name, view) if isinstance(found, Stack) else found
 
 
@@ -55,6 +60,14 @@ def _with_checked_planes(stack: Stack, name: str, view: View) -> Stack:
             return _checked(stack.read(index), plane, view)
 
     return replace(stack, read=read)
+
+
+def _cropped(found: Image | Stack, view: View, name: str) -> Image | Stack:
+    if isinstance(found, Image):
+        return crop(found, view.region, name)
+    if view.region is None:
+        return found
+    raise NoSuchPlane(f"{name}: the option region is for images and TIFFs; cut the array before it is submitted")
 
 
 def _checked(image: Image, name: str, view: View) -> Image:

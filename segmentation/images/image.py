@@ -32,7 +32,7 @@ class View:
     scene: int | None = None
     #: The level of a pyramid, from 0, the full image; None for the full image, or what `resolution` says.
     level: int | None = None
-    #: Micrometres per pixel: the coarsest level that is at least as fine is read; it is not resized here.
+    #: Micrometres per pixel: the level that has them is read; nothing is resized here.
     resolution: float | None = None
     #: x, y, width and height of a part, pixels of the full image; None for the whole image.
     region: tuple[int, int, int, int] | None = None

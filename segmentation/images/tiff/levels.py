@@ -13,6 +13,8 @@ from .scene import Scene
 
 #: Pixels by which a level's height or width may differ from the exact part of the full image: sizes are rounded.
 _ROUNDING = 2
+#: Part by which a level's pixel size may differ from the resolution that a job asks for: nothing is resized here.
+_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def levels_of(scene: Scene, pages: Pages, others: Iterable[Directory], data: byt
     for size, copies in by_size.items():
         found[size] = tuple(PlaneSource(page) for page in copies)
     if scene.page.values(data, SUB_DIRECTORIES).size:
-        below = [tuple(subdirectories(source.page, data, name)) for source in scene.planes]
+        below = subdirectories((source.page for source in scene.planes), data, name)
         for group in zip(*below, strict=False):
             found[group[0].size] = tuple(PlaneSource(page) for page in group)
     sizes = sorted((size for size, planes in found.items() if _is_copy(size, planes, scene, data)), reverse=True)
@@ -51,9 +53,15 @@ def choose_level(levels: Sequence[Level], view: View, name: str) -> int:
     size = levels[0].scene.pixel_size
     if size is None:
         raise NoSuchPlane(f"{name}: its pixel size is not known, so use the option level instead of resolution")
-    height = levels[0].size[0]
-    fine = [n for n, level in enumerate(levels) if size[0] * height / level.size[0] <= view.resolution * 1.001]
-    return max(fine, default=0)
+    sizes = [size[0] * levels[0].size[0] / level.size[0] for level in levels]
+    for number, pixel in enumerate(sizes):
+        if abs(pixel / view.resolution - 1) <= _TOLERANCE:
+            return number
+    known = ", ".join(f"{pixel:.3g}" for pixel in sizes)
+    raise NoSuchPlane(
+        f"{name}: no level has {view.resolution:g} µm per pixel, they have {known}: "
+        f"use the option level; a client that opens the file by its path, with maskq[microscopy], resizes it"
+    )
 
 
 def described(levels: Sequence[Level]) -> str:
