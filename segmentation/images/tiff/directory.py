@@ -127,6 +127,11 @@ class Directory:
         """Planes in this one page (ImageDepth)."""
         return self.tags.get(DEPTH, 1)
 
+    @property
+    def segments(self) -> int:
+        """The number of offsets of strips and tiles."""
+        return self.index.get(STRIP_OFFSETS, _NO_ENTRY)[2] + self.index.get(TILE_OFFSETS, _NO_ENTRY)[2]
+
     def values(self, data: bytes, tag: int) -> NDArray[Any]:
         """All values of a tag as a one-dimensional array; a rational number is two of them. Empty if it is missing."""
         entry = self.index.get(tag)

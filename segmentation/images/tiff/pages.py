@@ -1,7 +1,7 @@
 """The pages of a TIFF: which are images, and which are reduced copies and masks of them."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ...errors import MultiPageImage, TruncatedImage
@@ -21,8 +21,8 @@ from .directory import (
 )
 
 _MAX_PAGES = 1 << 16
-#: Tags of all pages together: directories may share bytes, so a small file could have any number.
-_MAX_ALL_TAGS = 1 << 20
+#: Tags, strips and tiles of all pages together: directories may share bytes, so a small file could have any number.
+_MAX_ALL_TAGS, _MAX_ALL_SEGMENTS = 1 << 20, 1 << 22
 _REDUCED, _IS_MASK, _OLD_REDUCED = 1, 4, 2
 #: Bytes at a file's end that are not pixels of a page whose directory is missing.
 _PADDING = 16
@@ -67,21 +67,31 @@ def read_pages(data: bytes, name: str) -> Pages:
     return Pages(chain, tuple(full), tuple(reduced), (_STRAY,) if is_broken else ())
 
 
-def subdirectories(page: Directory, data: bytes, name: str) -> Iterator[Directory]:
-    """The directories that tag 330 of a page names, without those that are damaged."""
-    for offset in page.values(data, SUB_DIRECTORIES).tolist():
-        try:
-            directory = read_directory(data, page.layout, offset, name)
-        except (struct.error, TruncatedImage):
-            continue
-        if _is_page(directory):
-            yield directory
+def subdirectories(pages: Iterable[Directory], data: bytes, name: str) -> Iterator[tuple[Directory, ...]]:
+    """Of each page, the directories that its tag 330 names, without those that are damaged.
+
+    Raises `MultiPageImage` if they have too many tags in all.
+    """
+    tags = 0
+    for page in pages:
+        found = []
+        for offset in page.values(data, SUB_DIRECTORIES).tolist():
+            try:
+                directory = read_directory(data, page.layout, offset, name)
+            except (struct.error, TruncatedImage):
+                continue
+            tags += directory.count
+            if tags > _MAX_ALL_TAGS:
+                raise MultiPageImage(f"{name}: a TIFF of more than {_MAX_ALL_TAGS:,} tags; save it anew")
+            if _is_page(directory):
+                found.append(directory)
+        yield tuple(found)
 
 
 def _walk(data: bytes, layout: Layout, name: str) -> tuple[tuple[Directory, ...], bool]:
     """All pages, and whether the last one announces another that is not there."""
     pages = [read_directory(data, layout, layout.first(data), name)]
-    seen, tags = {pages[0].offset}, pages[0].count
+    seen, tags, segments = {pages[0].offset}, pages[0].count, pages[0].segments
     while following := pages[-1].next:
         if following in seen:
             raise MultiPageImage(f"{name}: damaged: the pages of the TIFF follow each other in a circle; save it anew")
@@ -94,10 +104,13 @@ def _walk(data: bytes, layout: Layout, name: str) -> tuple[tuple[Directory, ...]
         pages.append(page)
         seen.add(following)
         tags += page.count
+        segments += page.segments
         if len(pages) > _MAX_PAGES or tags > _MAX_ALL_TAGS:
             raise MultiPageImage(
                 f"{name}: a TIFF of more than {_MAX_PAGES:,} pages or {_MAX_ALL_TAGS:,} tags; send it in parts"
             )
+        if segments > _MAX_ALL_SEGMENTS:
+            raise MultiPageImage(f"{name}: pages of more than {_MAX_ALL_SEGMENTS:,} strips and tiles; send them apart")
     return tuple(pages), False
 
 
@@ -133,8 +146,8 @@ def _in_subdirectories(chain: tuple[Directory, ...], data: bytes, name: str) -> 
     """The images in subdirectories of pages that are all reduced copies."""
     return [
         directory
-        for page in chain
-        for directory in subdirectories(page, data, name)
+        for found in subdirectories(chain, data, name)
+        for directory in found
         if not _kind(directory, data) & (_REDUCED | _IS_MASK)
     ]
 

@@ -58,8 +58,9 @@ def _levels(scene: Scene, scenes: list[Scene], pages: Pages, data: bytes, name: 
 
 def _check_camera_raw(first: Directory, data: bytes, name: str) -> None:
     """Raises `NotAnImage` for camera raw files: their full image is in a subdirectory, or the file says DNG."""
+    below = subdirectories((first,), data, name)
     raw = data[8:10] == _CANON or DNG_VERSION in first.index
-    if raw or any(page.photometric in CAMERA_RAW for page in (first, *subdirectories(first, data, name))):
+    if raw or any(page.photometric in CAMERA_RAW for page in (first, *next(below))):
         raise NotAnImage(f"{name}: {_RAW_FILE}")
 
 

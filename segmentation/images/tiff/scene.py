@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
 
+from ...errors import MultiPageImage
 from .decoding import PlaneSource
 from .directory import BITS, PLANAR, SAMPLE_FORMAT, Directory
-from .uncompressed import check_planes
+from .uncompressed import MAX_PLANES, check_planes
 
 #: Height and width of a pixel, micrometres.
 PixelSize: TypeAlias = tuple[float, float]
@@ -38,8 +39,10 @@ class Scene:
         return self.planes[0].page
 
     @classmethod
-    def of_pages(cls, pages: tuple[Directory, ...], axis: str = "I") -> Scene:
-        """The planes of one page each, or of several (ImageDepth), without further metadata."""
+    def of_pages(cls, pages: tuple[Directory, ...], name: str, axis: str = "I") -> Scene:
+        """Pages of one signature, each of one plane or several (ImageDepth). Raises `MultiPageImage` for too many."""
+        if len(pages) * pages[0].depth > MAX_PLANES:
+            raise MultiPageImage(f"{name}: a TIFF of more than {MAX_PLANES:,} planes; send it in parts")
         planes = tuple(PlaneSource(page, depth) for page in pages for depth in range(page.depth))
         if len(pages) == 1:
             return cls("Z", (len(planes),), planes)

@@ -24,7 +24,7 @@ def scenes_of(data: bytes, pages: Pages, name: str) -> list[Scene]:
         if scenes := read(data, pages, name):
             break
     else:
-        scenes = _plain_scenes(data, pages)
+        scenes = _plain_scenes(data, pages, name)
     return [scene if scene.pixel_size else replace(scene, pixel_size=_pixel_size(scene.page, data)) for scene in scenes]
 
 
@@ -49,7 +49,7 @@ def _described(scene: Scene) -> str:
     return ", ".join([f"{height}×{width}", *lengths, *samples])
 
 
-def _plain_scenes(data: bytes, pages: Pages) -> list[Scene]:
+def _plain_scenes(data: bytes, pages: Pages, name: str) -> list[Scene]:
     """A scene for each kind of page, in order of their first pages; unmarked reduced copies are none."""
     groups: dict[tuple[object, ...], list[Directory]] = {}
     for page in pages.full:
@@ -57,7 +57,7 @@ def _plain_scenes(data: bytes, pages: Pages) -> list[Scene]:
     found = list(groups.values())
     if len(found) > 1 and _is_pyramid(found, data):
         found = found[:1]
-    return [Scene.of_pages(tuple(group)) for group in found]
+    return [Scene.of_pages(tuple(group), name) for group in found]
 
 
 def _is_pyramid(groups: Sequence[Sequence[Directory]], data: bytes) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ImageTooLarge, NotAnImage, TruncatedImage
+from ...errors import ImageTooLarge, MultiPageImage, NotAnImage, TruncatedImage
 from ..checks import ImageLimits
 from .directory import (
     BITS,
@@ -23,6 +23,8 @@ from .directory import (
 )
 from .segments import Window
 
+#: Planes of a stack, which take memory before they are read.
+MAX_PLANES = 1 << 16
 _NONE = 1
 _BY_BAND = 2
 #: NumPy's letter of TIFF's sample formats, and the bits of each that NumPy has.
@@ -42,12 +44,15 @@ def count_planes(page: Directory, data: bytes) -> int:
 def check_planes(page: Directory, count: int, data: bytes, name: str) -> None:
     """Raises an `ImageError` unless the page's plane and those behind it are `count` in all.
 
-    They are `TruncatedImage` if the file is too short, and `NotAnImage` if the page is not stored in one piece.
+    They are `TruncatedImage` if the file is too short, `NotAnImage` if the page is not stored in one piece, and
+    `MultiPageImage` for too many.
     """
     if _stored(page, data) is None:
         raise NotAnImage(
             f"{name}: a stack of {count:,} planes of which the TIFF has one page; save every plane as a page of its own"
         )
+    if count > MAX_PLANES:
+        raise MultiPageImage(f"{name}: a TIFF of more than {MAX_PLANES:,} planes; send it in parts")
     if count > count_planes(page, data):
         raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the last of {count:,} planes")
 

@@ -13,6 +13,7 @@ from ....errors import MultiPageImage
 from ..decoding import PlaneSource
 from ..pages import Pages
 from ..scene import Scene
+from ..uncompressed import MAX_PLANES
 from .units import pixel_size_of
 
 _TABLE_OFFSET, _TABLE, _SUMMARY = 54773648, 3453623, 2355492
@@ -57,7 +58,7 @@ def _table(data: bytes, order: str) -> Any:
     """Rows of channel, slice, frame, position and offset."""
     (start,) = struct.unpack_from(order + "I", data, 12)
     magic, count = struct.unpack_from(order + "2I", data, start)
-    if magic != _TABLE:
+    if magic != _TABLE or count > MAX_PLANES:
         raise ValueError("no table")
     return np.frombuffer(data, order + "u4", 5 * count, start + 8).reshape(count, 5).astype(np.int64)
 

@@ -5,6 +5,7 @@ https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/specification.html
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from xml.etree import ElementTree
 
@@ -15,24 +16,48 @@ from ..pages import Pages
 from ..scene import PixelSize, Scene
 from .units import pixel_size_of
 
+#: Elements of the XML: each of ten thousand planes has about six.
+_MAX_ELEMENTS = 200_000
 _ORDERS = frozenset({"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"})
 
 
 def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
     """The images. Raises `TruncatedImage` if planes are missing, `MultiPageImage` if they are in other files."""
     text = next((t for t in pages.chain[0].texts(data) if t[-10:].strip().endswith("OME>")), None)
-    if text is None or "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can expand without end
-        return None
+    if text is None or "<!DOCTYPE" in text or "<!ENTITY" in text or text.count("<") > _MAX_ELEMENTS:
+        return None  # entities can expand without end
     try:
         root = ElementTree.fromstring(text)
         images = [pixels for image in root.findall("{*}Image") if (pixels := image.find("{*}Pixels")) is not None]
-        scenes = [scene for pixels in images if (scene := _scene(pixels, root.get("UUID"), pages, name)) is not None]
+        book = _Book(pages.chain, root.get("UUID"), {page.size: page for page in reversed(pages.chain)})
+        scenes = [scene for pixels in images if (scene := _scene(pixels, book, name)) is not None]
     except (ElementTree.ParseError, ValueError, KeyError):
         return None
     return scenes or None
 
 
-def _scene(pixels: ElementTree.Element, own_id: str | None, pages: Pages, name: str) -> Scene | None:
+@dataclass
+class _Book:
+    """The pages that the images share."""
+
+    pages: tuple[Directory, ...]
+    #: The id of this file; None if it has none.
+    own_id: str | None
+    #: The first page of each height and width.
+    by_size: dict[tuple[int, int], Directory]
+    #: How often pages were taken: more often than there are pages and images is a file made to cost time.
+    taken: int = 0
+
+    def take(self, start: int, count: int) -> tuple[Directory, ...]:
+        """Some pages, as far as there are any. Raises `ValueError` if pages are taken over and over."""
+        found = self.pages[start : start + count]
+        self.taken += len(found)
+        if self.taken > 4 * len(self.pages):
+            raise ValueError("pages are named more than once")
+        return found
+
+
+def _scene(pixels: ElementTree.Element, book: _Book, name: str) -> Scene | None:
     """One image; None if its size is not that of its pages, or if all of its planes are in other files."""
     order = pixels.attrib["DimensionOrder"]
     if order not in _ORDERS:
@@ -43,12 +68,12 @@ def _scene(pixels: ElementTree.Element, own_id: str | None, pages: Pages, name: 
     samples = int(channels[0].get("SamplesPerPixel", 1)) if channels else 1
     if min(lengths.values()) < 1 or samples < 1:
         return None
-    stored = _stored_samples(pixels, pages, samples)
+    stored = _stored_samples(pixels, book)
     if stored is None:
         return None
     lengths["C"] = max(1, lengths["C"] // stored)
     shape = tuple(lengths[axis] for axis in axes)
-    planes = _planes(pixels, axes, shape, own_id, pages, name)
+    planes = _planes(pixels, axes, shape, book, name)
     if planes is None:
         return None
     names = tuple(channel.get("Name") or f"channel {n}" for n, channel in enumerate(channels, 1))
@@ -57,31 +82,31 @@ def _scene(pixels: ElementTree.Element, own_id: str | None, pages: Pages, name: 
     return Scene(axes, shape, planes, names, _pixel_size(pixels), separate=stored > 1 and samples == 1)
 
 
-def _stored_samples(pixels: ElementTree.Element, pages: Pages, samples: int) -> int | None:
+def _stored_samples(pixels: ElementTree.Element, book: _Book) -> int | None:
     """How many of the image's channels one page holds; None if the image has another size than the pages."""
     size = int(pixels.attrib["SizeY"]), int(pixels.attrib["SizeX"])
-    page = next((page for page in pages.chain if page.size == size), None)
+    page = book.by_size.get(size)
     if page is None or int(pixels.attrib["SizeC"]) % page.samples:
         return None
     return page.samples
 
 
 def _planes(
-    pixels: ElementTree.Element, axes: str, shape: tuple[int, ...], own_id: str | None, pages: Pages, name: str
+    pixels: ElementTree.Element, axes: str, shape: tuple[int, ...], book: _Book, name: str
 ) -> tuple[PlaneSource, ...] | None:
     """The page of each plane, by the elements TiffData; None if no plane is in this file."""
-    count, found = prod(shape), {}
+    count = prod(shape)
+    found: dict[int, Directory] = {}
     blocks = pixels.findall("{*}TiffData")
-    elsewhere = sorted(_other_files(blocks, own_id))
+    elsewhere = sorted(_other_files(blocks, book.own_id))
     for block in blocks:
-        if _is_elsewhere(block, own_id, blocks):
+        if _is_elsewhere(block, book.own_id, blocks):
             continue
         first = _index([int(block.get("First" + axis, 0)) for axis in axes], shape)
         number = block.get("PlaneCount", block.get("NumPlanes", "1" if "IFD" in block.attrib else None))
         wanted = count - first if number is None else int(number)
         start = int(block.get("IFD", 0))
-        for n in range(max(0, min(wanted, count - first, len(pages.chain) - start))):
-            found[first + n] = pages.chain[start + n]
+        found.update(enumerate(book.take(max(0, start), max(0, min(wanted, count - first))), first))
     if not found:
         return None
     if len(found) < count:

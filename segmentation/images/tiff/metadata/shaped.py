@@ -8,25 +8,32 @@ from ....errors import TruncatedImage
 from ..decoding import PlaneSource
 from ..directory import PLANAR, Directory
 from ..pages import Pages
-from ..scene import Scene, planes_behind
+from ..scene import Scene, planes_behind, signature
 
 _START = '{"shape":'
-_MAX_TEXT = 1 << 16
+_MAX_TEXT, _MAX_ALL_TEXTS = 1 << 16, 1 << 22
 #: The axis of planes that the metadata do not name, as in tifffile.
 _UNKNOWN = "Q"
 
 
 def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
     """The series of a file by tifffile, in order. Raises `TruncatedImage` if planes are missing."""
-    full, scenes = pages.full, []
+    full, scenes, size = pages.full, [], 0
     while full:
         text = _description(full[0], data)
+        size += len(text)
+        if size > _MAX_ALL_TEXTS:
+            return None
         described = _parsed(text) if text else None
         scene = _scene(described, full, data, name) if described else None
         if scene is None:
             return None
         scenes.append(scene)
         full = full[len({source.page.offset for source in scene.planes}) :]
+    if len(scenes) > 1 and all(len(scene.planes) == 1 for scene in scenes):
+        alike = {signature(scene.page, data) for scene in scenes}
+        if len(alike) == 1:  # pages written one by one, each with a description of its own
+            return [Scene.of_pages(tuple(scene.page for scene in scenes), name)]
     return scenes
 
 

@@ -12,6 +12,7 @@ from .units import pixel_size_of
 
 _APERIO, _LEICA, _AKOYA = "Aperio", "<scn", "PerkinElmer-QPI"
 _MICRONS = re.compile(r"MPP = ([0-9.]+)")
+_MAX_CHANNELS = 64
 _CHANNEL = re.compile(r"<Name>([^<]{1,100})</Name>")
 
 
@@ -24,11 +25,13 @@ def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
     main = max(pages.chain, key=lambda page: page.size[0] * page.size[1])
     alike = tuple(page for page in pages.full if signature(page, data) == signature(main, data))
     if len(alike) < 2:
-        return [Scene("I", (1,), Scene.of_pages((main,)).planes, pixel_size=_pixel_size(text))]
-    names = tuple(found[1] for page in alike if (found := _CHANNEL.search(next(iter(page.texts(data)), ""))))
-    if _AKOYA not in text or len(names) != len(alike):
-        return [Scene.of_pages(alike)]
-    return [Scene("C", (len(alike),), Scene.of_pages(alike).planes, names)]
+        return [Scene("I", (1,), Scene.of_pages((main,), name).planes, pixel_size=_pixel_size(text))]
+    if _AKOYA not in text or len(alike) > _MAX_CHANNELS:
+        return [Scene.of_pages(alike, name)]
+    found = [_CHANNEL.search(next(iter(page.texts(data)), "")) for page in alike]
+    names = tuple(match[1] for match in found if match)
+    planes = Scene.of_pages(alike, name).planes
+    return [Scene("C", (len(alike),), planes, names if len(names) == len(alike) else ())]
 
 
 def _pixel_size(text: str) -> PixelSize | None:
