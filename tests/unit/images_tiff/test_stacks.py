@@ -331,7 +331,7 @@ def test_a_metamorph_stack_has_all_planes(z_distance: int, axis: str) -> None:
     assert found.read(0).pixel_size == (0.25, 0.5)
 
 
-def lsm(pixels: Array, scan: int, frames: int, slices: int) -> bytes:
+def lsm(pixels: Array, scan: int, frames: int, slices: int, **options: object) -> bytes:
     """As Zeiss LSM writes (planes, channels, H, W): each page has its channels by band, and a thumbnail after it."""
     info = struct.pack("<I6i", 0x00400494C, 500, 8, 8, slices, pixels.shape[1], frames).ljust(40, b"\0")
     info += struct.pack("<2d", 0.5e-6, 0.25e-6).ljust(48, b"\0") + struct.pack("<H", scan)
@@ -340,7 +340,7 @@ def lsm(pixels: Array, scan: int, frames: int, slices: int) -> bytes:
     parts = []
     for number, plane in enumerate(pixels):
         own = {"extratags": [(34412, 1, len(info), info, True)]} if number == 0 else {}
-        parts += [(plane, channels | own), (grey(4, 4), {"subfiletype": 1})]
+        parts += [(plane, channels | own | options), (grey(4, 4), {"subfiletype": 1})]
     return pages(parts)
 
 
@@ -355,6 +355,11 @@ def test_a_zeiss_lsm_has_its_axes_and_no_thumbnails(
     assert (found.axes, found.shape) == (axes, shape)
     np.testing.assert_array_equal(planes(found).reshape(6, 8, 8, channels), np.moveaxis(pixels, 1, -1))
     assert found.read(0).kind is ChannelKind.SEPARATE and found.read(0).pixel_size == (0.25, 0.5)
+
+
+def test_a_compressed_zeiss_lsm_is_refused_by_name() -> None:
+    with pytest.raises(NotAnImage, match="a compressed Zeiss LSM, which maskq does not read; save it as OME-TIFF"):
+        read_image(lsm(grey(3, 2, 8, 8), 0, 1, 3, compression="lzw"), "cells")
 
 
 def micro_manager(pixels: Array, axes: str, frames: int | None = None) -> bytes:

@@ -2,6 +2,7 @@
 
 import struct
 
+from ....errors import NotAnImage
 from ..decoding import PlaneSource
 from ..directory import LSM_INFO
 from ..pages import Pages
@@ -15,10 +16,11 @@ _VOXEL_AT, _SCAN_AT = 40, 88
 #: Kinds of scan whose pages are images of x and y, and their axes.
 _AXES = {0: "Z", 3: "T", 6: "TZ", 7: "TZ"}
 _MAX_NAME = 256
+_NONE = 1
 
 
 def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
-    """The image or stack; its thumbnails are marked as reduced copies."""
+    """The image or stack; its thumbnails are marked as reduced copies. Raises `NotAnImage` if it is compressed."""
     page = pages.full[0]
     info = page.values(data, LSM_INFO).tobytes()
     if len(info) < _COLOURS + 4:
@@ -26,6 +28,8 @@ def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
     magic, _, _, _, slices, channels, frames = _HEADER.unpack_from(info)
     if magic not in _MAGIC:
         return None
+    if page.compression != _NONE:  # its tags give the lengths of strips before compression
+        raise NotAnImage(f"{name}: a compressed Zeiss LSM, which maskq does not read; save it as OME-TIFF with Fiji")
     axes = _AXES.get(_SCAN.unpack_from(info, _SCAN_AT)[0], "I")
     shape = tuple({"Z": slices, "T": frames, "I": len(pages.full)}[axis] for axis in axes)
     if _product(shape) != len(pages.full):  # positions and tiles have no axis of their own here
