@@ -6,6 +6,7 @@ import io
 import json
 import struct
 from math import prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -331,7 +332,7 @@ def test_a_metamorph_stack_has_all_planes(z_distance: int, axis: str) -> None:
     assert found.read(0).pixel_size == (0.25, 0.5)
 
 
-def lsm(pixels: Array, scan: int, frames: int, slices: int, **options: object) -> bytes:
+def lsm(pixels: Array, scan: int, frames: int, slices: int, **options: Any) -> bytes:
     """As Zeiss LSM writes (planes, channels, H, W): each page has its channels by band, and a thumbnail after it."""
     info = struct.pack("<I6i", 0x00400494C, 500, 8, 8, slices, pixels.shape[1], frames).ljust(40, b"\0")
     info += struct.pack("<2d", 0.5e-6, 0.25e-6).ljust(48, b"\0") + struct.pack("<H", scan)
