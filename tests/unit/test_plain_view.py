@@ -22,7 +22,7 @@ def png() -> bytes:
     return stream.getvalue()
 
 
-def npy(pixels: np.ndarray = PIXELS) -> bytes:  # type: ignore[type-arg]
+def npy(pixels: np.ndarray = PIXELS) -> bytes:
     stream = io.BytesIO()
     np.save(stream, pixels)
     return stream.getvalue()

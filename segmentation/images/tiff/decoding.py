@@ -16,6 +16,7 @@ from ..checks import ImageLimits, check_channels, check_size
 from ..image import Image
 from . import colours, jpeg2000_colours, segments
 from .directory import PHOTOMETRIC, PLANAR, SAMPLE_FORMAT, Directory, Entry
+from .no_data import without_no_data
 from .page_file import page_file
 from .segments import Window
 from .uncompressed import read_uncompressed
@@ -62,7 +63,7 @@ def read_plane(data: bytes, source: PlaneSource, window: Window | None, name: st
         samples, sparse = _decoded(data, source, window, name, limits)
     pixels: Pixels = np.moveaxis(samples[..., 0], 0, -1) if samples.shape[0] > 1 else samples[0]
     pixels = jpeg2000_colours.to_rgb(pixels, page, data, name)
-    image = colours.interpreted(pixels, page, data, name)
+    image = without_no_data(colours.interpreted(pixels, page, data, name), page, data)
     return replace(image, notes=(*image.notes, _SPARSE)) if sparse else image
 
 
