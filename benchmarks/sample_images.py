@@ -14,7 +14,7 @@ from maskq.producer.client.paths import expand
 
 def read_folder(folder: Path) -> list[bytes]:
     """Read the image files of a folder in the order of their names. Raises `InvalidJob` if it has none."""
-    return [path.read_bytes() for path in expand([str(folder)])]
+    return [Path(path).read_bytes() for path in expand([str(folder)])]
 
 
 def label(folder: Path | None) -> str:

@@ -13,7 +13,8 @@ from .containers.ome_zarr import is_zarr_folder
 
 #: Suffixes of image files in folders. A file that is listed explicitly may have any name.
 SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".jp2", ".j2k", ".jxl"}
+    {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".npy", ".jp2", ".j2k", ".jpx", ".jxl", ".pgm", ".ppm"}
+    | {".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk"}
     | {suffix for container in containers.CONTAINERS for suffix in container.suffixes}
 )
 
