@@ -20,6 +20,8 @@ Cases: TypeAlias = dict[str, Case]
 
 PIXELS, LARGE, CUT, NOT, EMPTY = "pixels", "ImageTooLarge", "TruncatedImage", "NotAnImage", "EmptyImage"
 PAGES, NAN = "MultiPageImage", "NonFiniteImage"
+#: Only of jobs, which have to choose a channel: `read_image` gives them all.
+AMBIGUOUS = "AmbiguousChannels"
 
 
 def case(outcomes: str, make: Callable[[], bytes] | bytes) -> Case:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.image_files import jpeg_claiming, jpeg_scans, raw_tiff, saved, tiff
 
-from .case import CUT, EMPTY, LARGE, NAN, NOT, PAGES, PIXELS, Cases, case
+from .case import AMBIGUOUS, CUT, EMPTY, LARGE, NAN, NOT, PAGES, PIXELS, Cases, case
 from .valid import COLOUR, GREY, GREY16, SMOOTH
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _COLOUR, _DESCRIPTION, _OFFSETS, _ROWS, _COUNTS = (
@@ -38,7 +38,7 @@ def _unusual() -> Cases:
         "100000-by-1": case(PIXELS, lambda: tiff(wide.T.copy(), rowsperstrip=1000)),
         "1-by-100000": case(PIXELS, lambda: tiff(wide, compression="deflate")),
         "a-strip-for-each-of-20000-rows": case(PIXELS, lambda: tiff(wide[:, :20_000].T.copy(), rowsperstrip=1)),
-        "16-channels": case(PIXELS, lambda: tiff(np.dstack([GREY] * 16), planarconfig=1)),
+        "16-channels": case(f"{PIXELS} {AMBIGUOUS}", lambda: tiff(np.dstack([GREY] * 16), planarconfig=1)),
         "17-channels": case(NOT, lambda: tiff(np.dstack([GREY] * 17), planarconfig=1)),
         "float16": case(PIXELS, lambda: tiff((GREY / 9).astype(np.float16))),
         "largest-doubles": case(PIXELS, lambda: tiff(np.full((5, 6), np.finfo(np.float64).max))),
