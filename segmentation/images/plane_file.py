@@ -21,7 +21,7 @@ _LEVEL = 1
 class _Header(BaseModel):
     """What an `Image` is, besides the values of its pixels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     #: numpy's name of the type, such as `<u2`.
     dtype: str = Field(pattern=r"^([<>][iuf][248]|<f16|[|][biu]1)$")

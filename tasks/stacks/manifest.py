@@ -8,7 +8,7 @@ from maskq.segmentation.errors import InvalidFields
 class Manifest(BaseModel):
     """Which planes of a stack became jobs, and what they are in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)  # a newer writer may add members
 
     #: The axes of the chosen planes, without `YX`, and their lengths.
     axes: str
