@@ -11,13 +11,15 @@ from celery.signals import worker_process_init, worker_ready
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
 from maskq.producer.state.connections import Connections
+from maskq.producer.state.keys import CLUSTER_WORKERS
 from maskq.producer.state.routing import CLUSTER_QUEUE
 from maskq.segmentation.clustering.cluster import warm_up
 from maskq.segmentation.objects import describe
 from maskq.tasks.cluster import Cluster
 
+from .celery_worker.publisher import Publisher
 from .celery_worker.shutdown import return_jobs_on_signal
-from .celery_worker.stage_worker import StageWorker
+from .celery_worker.stage_worker import StageWorker, hostname
 from .supervision.heartbeat import Heartbeat, set_parent_death_signal
 
 
@@ -35,10 +37,19 @@ def main() -> None:
         return_jobs_on_signal(worker.runner.return_all_to_queue)
 
     worker_process_init.connect(initialize_fork, weak=False)
-    worker_ready.connect(lambda **_: heartbeat.ready(), weak=False)
     # Names must be unique: workers in containers differ by host name, two workers on one host by process id.
-    node = f"cluster-{os.getpid()}"
-    worker.run(node=node, pool="prefork", concurrency=settings.cluster_processes, queues=(CLUSTER_QUEUE,))
+    node, processes = f"cluster-{os.getpid()}", settings.cluster_processes
+    publisher = Publisher(worker.redis, CLUSTER_WORKERS, hostname(node), lambda: {"processes": processes})
+
+    def ready(**_: object) -> None:
+        heartbeat.ready()
+        publisher.start()
+
+    worker_ready.connect(ready, weak=False)
+    try:
+        worker.run(node=node, pool="prefork", concurrency=processes, queues=(CLUSTER_QUEUE,))
+    finally:
+        publisher.stop()
 
 
 def compile_kernels() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from maskq.producer.errors import JobUnfinished, PayloadMissing, ResultNotReady,
 from .jobs import connect
 from .options import DEFAULT_FORMATS, FormatNames, JobIds, Json, Out
 from .terminal import print_error
+from .worker_watch import WorkerWatch
 
 if TYPE_CHECKING:
     from .formats import ResultFormat
@@ -40,7 +42,7 @@ def result(
     began = time.monotonic()
     summary = Summary(images=len(jobs))
     ready: list[tuple[Job, Result]] = []
-    with connect() as client:
+    with connect() as client, WorkerWatch(client) if wait else nullcontext():
         for job in map(client.job, dict.fromkeys(jobs)):
             try:
                 remaining = max(0.0, wait - (time.monotonic() - began))

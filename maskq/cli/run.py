@@ -33,6 +33,7 @@ from .options import (
     read_settings,
 )
 from .terminal import show_skipped, startup, stderr
+from .worker_watch import WorkerWatch
 
 if TYPE_CHECKING:
     from maskq.workers.local.stack import Stack
@@ -93,6 +94,8 @@ def _segment(
         stack = _start(settings, flower, output, until_done) if settings.broker_url is None else None
         client = until_done.enter_context(Client(settings=stack.settings if stack else settings))
         client.check()
+        if not stack:
+            until_done.enter_context(WorkerWatch(client))
         output.describe("loading the model …" if stack else "waiting for workers …")
         sources = client.map(
             images,

@@ -43,8 +43,14 @@ class FakeClient(Client):
         """
         self._settings, self._max_wait_s = settings or ClientSettings(), max_wait_s
         self._ledger, self._on_submit = MemoryLedger(self._settings, max_wait_s), on_submit
-        connections = {"ledger": self._ledger, "store": self._ledger.store, "check": self._ledger.check}
-        self._connections = cast(Connections, SimpleNamespace(**connections, close=lambda: None))
+        connections = SimpleNamespace(
+            ledger=self._ledger,
+            store=self._ledger.store,
+            check=self._ledger.check,
+            unserved=lambda: None,
+            close=lambda: None,
+        )
+        self._connections = cast(Connections, connections)
 
     @property
     def jobs(self) -> list[Job]:

@@ -169,10 +169,12 @@ class Client:
         """The job with this id. Does not access the broker."""
         return Job(job_id, self._connections)
 
+    @broker_errors()
     def stats(self) -> Stats:
         """Waiting and running jobs, and the counters of the devices."""
         return collect(self._connections.redis)
 
+    @broker_errors()
     def dead(self, *, reason: str | None = None, older_s: float | None = None) -> list[JobStatus]:
         """The dead letters, oldest first.
 
@@ -187,14 +189,17 @@ class Client:
             and (reason or "").lower() in (job.error.message if job.error else "").lower()
         ]
 
+    @broker_errors()
     def requeue(self, job_id: str) -> bool:
         """Retry a dead letter from the stage in which it died. False if the job is not a dead letter."""
         return self._connections.ledger.requeue(job_id)
 
+    @broker_errors()
     def drop(self, job_id: str) -> bool:
         """Delete an ended job and its payloads. False if the job has not ended."""
         return self._connections.ledger.delete(job_id)
 
+    @broker_errors()
     def gc(self, *, dry_run: bool = False) -> dict[str, int]:
         """Delete jobs past their retention time, and orphans: payloads without a job that are older than an hour.
 
@@ -313,7 +318,7 @@ def _watched(job: Job, watch: Callable[[JobStatus], None]) -> Result:
     while True:
         with suppress(WaitTimeout, BrokerUnavailable):
             return job.wait(_WATCH_S)
-        with suppress(BrokerUnavailable), broker_errors():
+        with suppress(BrokerUnavailable):
             watch(job.status())
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import JobCancelled, JobDead, JobExpired, JobFailed, JobUnfinished, ResultNotReady, WaitTimeout
 from ..schema import Failure, JobStatus, MaskObject, Objects, State
+from ..state.broker_errors import broker_errors
 from ..state.connections import Connections
 from ..state.store import Payload
 
@@ -96,14 +97,17 @@ class Job:
         return f"Job({self.id!r})"
 
     @property
+    @broker_errors()
     def state(self) -> State:
         """The job's current state. Raises `UnknownJob`."""
         return self._connections.ledger.state(self.id)
 
+    @broker_errors()
     def status(self) -> JobStatus:
         """The job's state, times, attempts and error. Raises `UnknownJob`."""
         return self._connections.ledger.status(self.id)
 
+    @broker_errors()
     def wait(self, timeout: float | None = None) -> Result:
         """Wait for the result, `timeout` seconds at most.
 
@@ -112,20 +116,25 @@ class Job:
         """
         status, payloads = self._connections.ledger.wait_with(self.id, timeout, _RESULT)
         if not status.state.ended:
+            unserved = self._connections.unserved()
             raise WaitTimeout(
                 f"job {self.id} is {status.state} after {timeout:g} s; it goes on, wait again or cancel it"
+                + (f"; {unserved}" if unserved else "")
             )
         return self._result(status, payloads)
 
+    @broker_errors()
     def result(self) -> Result:
         """The result of a job that is done. Raises `ResultNotReady`, and the errors of `wait` except `WaitTimeout`."""
         return self._result(self.status(), {})
 
+    @broker_errors()
     def labels_file(self) -> bytes:
         """Only the label image's file, for a job that is done. Raises the errors of `result`."""
         self._check_done(self.status())
         return self._connections.store.get(self.id, Payload.LABELS)
 
+    @broker_errors()
     def objects_json(self) -> bytes:
         """Only the objects, `schema.Objects` as stored JSON, for a job that is done. Raises the errors of `result`."""
         self._check_done(self.status())
@@ -155,10 +164,12 @@ class Job:
             planes=stored.planes,
         )
 
+    @broker_errors()
     def image(self) -> bytes:
         """The image file as submitted. Raises `PayloadMissing` if it is no longer stored."""
         return self._connections.store.get(self.id, Payload.IMAGE)
 
+    @broker_errors()
     def cancel(self, call: str | None = None) -> State:
         """Cancel the job unless it has ended; returns its new state. A running worker's output is discarded.
 

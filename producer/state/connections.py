@@ -11,6 +11,7 @@ from ..settings import ClientSettings
 from .broker_errors import explain
 from .broker_url import BrokerUrl
 from .ledger import Ledger, LedgerConfig
+from .stats import collect
 from .store import PayloadStore, open_store
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ class Connections:
             raise explain(error) or BrokerUnavailable(f"the broker does not answer: {error}") from error
         finally:
             connection.disconnect()
+
+    def unserved(self) -> str | None:
+        """`Stats.unserved`, to complete an error message; None if Redis does not answer."""
+        from redis.exceptions import RedisError
+
+        try:
+            return collect(self.redis).unserved
+        except RedisError:
+            return None
 
     def close(self) -> None:
         """Close the connections."""

@@ -38,6 +38,10 @@ class _Collector:
         yield GaugeMetricFamily("maskq_jobs_working", "Jobs that a worker has begun.", stats.working)
         yield GaugeMetricFamily("maskq_jobs_unfinished", "Jobs that have not ended.", stats.unfinished)
         yield GaugeMetricFamily("maskq_jobs_dead", "Dead letters.", stats.dead)
+        workers = GaugeMetricFamily("maskq_workers", "Worker processes that report.", labels=["kind"])
+        for kind, running in (("device", stats.devices), ("cluster", stats.cluster_workers)):
+            workers.add_metric([kind], len(running))
+        yield workers
         yield GaugeMetricFamily("maskq_redis_bytes", "Memory that Redis uses.", stats.redis_bytes)
         yield from self._devices()
 

@@ -21,7 +21,9 @@ MAX_ENDINGS = 100_000
 RECONCILER_LOCK, DISPATCHER_LOCK = f"{PREFIX}reconciler", f"{PREFIX}dispatcher"
 #: A hash of the device processes: node name → JSON of its counters and of `time`, seconds since 1970 by Redis's clock.
 DEVICES = f"{PREFIX}devices"
-#: An entry of `DEVICES` older than this was left by a killed process (seconds).
+#: A hash of the CPU workers, as `DEVICES`: its JSON has the number of `processes`.
+CLUSTER_WORKERS = f"{PREFIX}cluster-workers"
+#: An entry of `DEVICES` or `CLUSTER_WORKERS` older than this was left by a killed process (seconds).
 STALE_S = 10.0
 #: The channel on which kombu publishes Celery's `task-sent` events; format it with the number of the Redis database.
 EVENTS = "/{}.celeryev/task.sent"

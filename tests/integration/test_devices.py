@@ -15,8 +15,9 @@ from maskq import Client, Settings
 from maskq.producer.state.connections import Connections
 from maskq.producer.state.keys import DEVICES
 from maskq.tasks.celery_app import create_app
+from maskq.workers.celery_worker.publisher import Publisher
 from maskq.workers.device.lane_failover import LaneFailover, WorkerConsumer
-from maskq.workers.device.metrics import Counters, Publisher
+from maskq.workers.device.metrics import Counters
 from maskq.workers.device.spec import DeviceSpec, InvalidDevices
 from maskq.workers.local import stack as stacks
 from maskq.workers.local.stack import Stack, running
@@ -98,7 +99,7 @@ def test_a_request_that_the_worker_did_not_confirm_is_sent_again(redis: Redis, c
 
 def test_counters_are_published_with_their_time_and_removed_at_the_end(redis: Redis, clock: list[int]) -> None:
     counters = Counters()
-    publisher = Publisher(redis, "cpu@host", counters.entries)
+    publisher = Publisher(redis, DEVICES, "cpu@host", counters.entries)
     counters.add_batch(3, 0.5)
     counters.add_batch(1, 0.25)
     counters.add_halving()

@@ -18,13 +18,14 @@ from maskq.segmentation.rescaling import resized_shape, scale_factor
 from maskq.segmentation.segmenter import Segmenter
 from maskq.tasks import leases
 
+from ..celery_worker.publisher import Entries
 from ..celery_worker.shutdown import exit_after
 from ..supervision.heartbeat import EXIT_UNHEALTHY
 from .accelerators.base import ExecutorOptions
 from .batching import BatchKey, BatchLimits
 from .cudnn_benchmark import CudnnBenchmark
 from .hardware import cores
-from .metrics import Counters, Entries
+from .metrics import Counters
 from .model_cache import ModelCache
 from .runners import Output
 from .spec import DeviceSpec

@@ -1,24 +1,8 @@
-"""Counts what a device process does, and publishes the counters for `maskq stats` and Flower."""
+"""Counts what a device process does, for `maskq stats` and Flower."""
 
-import json
-import logging
 import threading
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
 
-from redis import Redis
-from redis.exceptions import RedisError
-
-from maskq.producer.state.keys import DEVICES
-from maskq.tasks.periodic import PeriodicThread
-
-log = logging.getLogger(__name__)
-
-_INTERVAL_S = 2.0
-#: The hash of all devices expires after the last update, seconds.
-_EXPIRE_S = 3600
-
-Entries: TypeAlias = Mapping[str, str | int | float]
+from ..celery_worker.publisher import Entries
 
 
 class Counters:
@@ -66,27 +50,3 @@ class Counters:
                 "device_s": round(self._seconds, 3),
                 "memory_halvings": self._halvings,
             }
-
-
-class Publisher(PeriodicThread):
-    """Writes a process's entries to the hash `DEVICES` every two seconds, from `start` to `stop`."""
-
-    def __init__(self, redis: Redis, node: str, entries: Callable[[], Entries]) -> None:
-        super().__init__(_INTERVAL_S, self.publish, "counters")
-        self._redis, self._node, self._entries = redis, node, entries
-
-    def stop(self) -> None:
-        """Stop publishing and remove the published entries."""
-        super().stop()
-        try:
-            self._redis.hdel(DEVICES, self._node)
-        except RedisError as error:  # then the entries become stale
-            log.debug("counters: %s", error)
-
-    def publish(self) -> None:
-        """Publish the entries once, with Redis's time."""
-        now = self._redis.time()[0]
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.hset(DEVICES, self._node, json.dumps({**self._entries(), "time": now}))
-        pipe.expire(DEVICES, _EXPIRE_S)
-        pipe.execute()

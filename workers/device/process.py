@@ -13,16 +13,17 @@ from celery.signals import task_postrun, task_prerun, worker_ready
 
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
+from maskq.producer.state.keys import DEVICES
 from maskq.producer.state.routing import LANES, queue_of
 from maskq.segmentation.images import ImageLimits
 from maskq.tasks.embed import Embed
 
 from ..celery_worker.node_name import unique_node
+from ..celery_worker.publisher import Entries, Publisher
 from ..celery_worker.stage_worker import StageWorker, hostname
 from ..supervision.heartbeat import Heartbeat
 from .device import Device
 from .lane_failover import LaneFailover, WorkerConsumer
-from .metrics import Entries, Publisher
 from .spec import DeviceSpec
 
 
@@ -50,7 +51,7 @@ def _serve(
     def entries() -> Entries:
         return {**device.entries(), "lanes": " ".join(failover.served)}
 
-    publisher = Publisher(worker.redis, name, entries)
+    publisher = Publisher(worker.redis, DEVICES, name, entries)
 
     def ready(**_: object) -> None:
         heartbeat.ready(device.health)
