@@ -115,9 +115,12 @@ def dead_requeue(
     with connect() as client:
         _check_choice(jobs, reason, older, every, "requeue")
         letters, status = _choose(client, jobs, reason, older)
+        tried = [job for job in letters if client.requeue(job.id)]
         for job in letters:
-            client.requeue(job.id)
-    return _report(letters, status, "tried again", as_json)
+            if job not in tried:
+                status = 1
+                print_error(f"{job.id}: a plane of a stack that has ended, or no dead letter any more: submit it again")
+    return _report(tried, status, "tried again", as_json)
 
 
 @dead.command("drop")

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from redis import Redis
 
 from maskq.producer.errors import PayloadMissing, QueueFull, StoreFull
@@ -358,3 +361,130 @@ def test_a_stack_may_take_longer_than_an_image_to_put_together(redis: Redis) -> 
         for plane in PLANES:
             finish(ledger, plane)
         assert sent in (redis.lindex("cluster\x06\x164", 0) or b"")
+
+
+class StackMachine(RuleBasedStateMachine):
+    """A stack of three planes: every transition in any order, each made on any of the four jobs.
+
+    What ends the stack for good is rarer than what ends planes: otherwise few runs would see a stack put together.
+    """
+
+    redis: Redis
+    jobs = st.sampled_from(["stack", *PLANES])
+    mostly_planes = st.sampled_from([*PLANES, *PLANES, *PLANES, "stack"])
+    stages = st.sampled_from(Stage)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redis.flushall()
+        self.ledger = Ledger(self.redis, max_attempts=2, window=2, lease_s=1000)
+        self.ledger.create("stack", JobSpec(client="c"), None, b"image")
+
+    @initialize(split=st.sampled_from([True, True, False]))
+    def split(self, split: bool) -> None:
+        if split:
+            assert self.ledger.finish(claim(self.ledger, "stack"), manifest())
+
+    @rule(job_id=jobs)
+    def work(self, job_id: str) -> None:
+        """Take a waiting job through its next stage."""
+        for stage in Stage:
+            self.claim(job_id, stage, 0)
+            if self._exists(job_id) and self.ledger.state(job_id) is stage.working:
+                self.finish(job_id, stage, twice=False)
+                return
+
+    def _held(self, job_id: str, stage: Stage) -> Claim:
+        return Claim(job_id, stage, text(self.redis.hget(f"maskq:job:{job_id}", "owner") or b"nobody"))
+
+    def _exists(self, job_id: str) -> bool:
+        return self.ledger.exists(job_id)
+
+    @rule(job_id=jobs, stage=stages, number=st.integers(0, 1 << 30))
+    def claim(self, job_id: str, stage: Stage, number: int) -> None:
+        granted = self.ledger.claim(Claim(job_id, stage, f"owner{number}"))
+        if isinstance(granted, Granted) and granted.job.planes:
+            assert granted.job.planes.done == granted.job.planes.total
+
+    @rule(job_id=jobs, stage=stages, twice=st.booleans())
+    def finish(self, job_id: str, stage: Stage, twice: bool) -> None:
+        splits = job_id == "stack" and stage is Stage.EMBED
+        held = self._held(job_id, stage)
+        for _ in range(1 + twice):
+            if self._exists(job_id) and self.ledger.state(job_id) in (stage.working, stage.finished):
+                self.ledger.finish(held, manifest() if splits else StageResult("", {Payload.LABELS: b"labels"}))
+
+    @rule(job_id=mostly_planes, stage=stages)
+    def fail(self, job_id: str, stage: Stage) -> None:
+        self.ledger.fail(self._held(job_id, stage), Failure(type="NotAnImage", message=""))
+
+    @rule(job_id=jobs, stage=stages)
+    def release(self, job_id: str, stage: Stage) -> None:
+        self.ledger.release(self._held(job_id, stage), "MemoryError")
+
+    @rule(job_id=jobs)
+    def lose_the_worker(self, job_id: str) -> None:
+        if self.redis.zscore("maskq:leases", job_id):
+            self.redis.zadd("maskq:leases", {job_id: 1})
+        list(self.ledger.reclaim_lost())
+
+    @rule(job_id=mostly_planes)
+    def cancel(self, job_id: str) -> None:
+        if self._exists(job_id):
+            self.ledger.cancel(job_id)
+
+    @rule(job_id=jobs)
+    def requeue(self, job_id: str) -> None:
+        self.ledger.requeue(job_id)
+
+    @rule(job_id=mostly_planes)
+    def expire(self, job_id: str) -> None:
+        if self.redis.zscore("maskq:active", job_id):
+            self.redis.zadd("maskq:expiring", {job_id: 1})
+            list(self.ledger.expire_overdue())
+            self.redis.zrem("maskq:expiring", job_id)
+
+    @rule()
+    def recount(self) -> None:
+        for stack in members(self.redis, "stacks"):
+            self.redis.zadd("maskq:stacks", {stack: 1})
+        assert list(self.ledger.recount_stacks()) == []
+
+    @invariant()
+    def the_stack_waits_exactly_as_long_as_planes_are_open(self) -> None:
+        stack = self.ledger.status("stack")
+        states = [self.ledger.state(plane) for plane in PLANES if self._exists(plane)]
+        open_ = sum(not state.ended for state in states)
+        if stack.state.ended:
+            assert open_ == 0
+            assert not states if stack.state is State.DONE else True
+        elif stack.planes:
+            assert stack.planes.total - stack.planes.done == open_ and len(states) == 3
+            waits = stack.state is State.EMBEDDED
+            assert ("stack" in waiting(self.redis)) == (waits and open_ == 0)
+            assert members(self.redis, "stacks") == ({"stack"} if open_ else set())
+        else:
+            assert not states
+
+    @invariant()
+    def what_is_counted_are_the_unfinished_jobs(self) -> None:
+        jobs = {job_id for job_id in ("stack", *PLANES) if self._exists(job_id)}
+        unfinished = {job_id for job_id in jobs if not self.ledger.state(job_id).ended}
+        assert members(self.redis, "active") == unfinished
+        assert int(self.redis.hget("maskq:clients", "c") or 0) == len(unfinished)
+        assert int(self.redis.get("maskq:bytes") or 0) == sum(5 if job == "stack" else 7 for job in unfinished)
+        held = {job_id for job_id in jobs if self.ledger.state(job_id) in (State.EMBEDDING, State.CLUSTERING)}
+        assert members(self.redis, "leases") == held
+        ended_stack = self.ledger.state("stack").ended
+        for job_id in jobs - unfinished:
+            assert (self.redis.ttl(f"maskq:job:{job_id}") > 0) == (ended_stack or job_id == "stack")
+
+
+def test_a_stack_and_its_planes_agree_whatever_happens(redis: Redis) -> None:
+    machine = type("Machine", (StackMachine,), {"redis": redis})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
