@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,16 @@ from skimage.measure import label as label_pieces
 
 from .arrays import Labels
 from .errors import InvalidDataset
+from .images.image import Image
+from .images.stored import palette_of
 from .label_files import one_channel, read_values, refuse_other_black, whole_numbers
 
+#: A number, or the red, green and blue of a colour.
+Background: TypeAlias = int | tuple[int, int, int]
 #: A picture has many colours of few pixels; a colour code does not.
 _FEW_PIXELS = 4
+#: More numbers than this, in at least so many pieces each, are a picture, too: classes are fewer, objects are whole.
+_MAX_CLASSES, _PIECES_OF_GREY = 20, 10
 
 
 @dataclass(frozen=True)
@@ -34,39 +40,56 @@ class Converted:
         return int(self.labels.max(initial=0))
 
 
-def background_value(text: str) -> int:
-    """A background given as a number, or as a colour `#RRGGBB`, which becomes a number. Raises `InvalidDataset`."""
+def background_value(text: str) -> Background:
+    """A background given as a number, or as a colour `#RRGGBB`. Raises `InvalidDataset`."""
     try:
-        return _code(np.array([list(bytes.fromhex(text[1:]))]))[0] if text.startswith("#") else int(text)
-    except (ValueError, IndexError) as error:
+        if not text.startswith("#"):
+            return int(text)
+        red, green, blue = bytes.fromhex(text[1:])
+    except ValueError as error:
         raise InvalidDataset(f"background {text!r}: not a number, and not a colour such as #ffffff") from error
+    return red, green, blue
 
 
-def convert(path: Path, background: Sequence[int] = (), *, by_piece: bool = False) -> Converted:
+def convert(path: Path, background: Sequence[Background] = (), *, by_piece: bool = False) -> Converted:
     """Number the objects of a label file: one for each different number or colour, in ascending order.
 
-    With `by_piece`, each connected piece of one number or colour is an object. `background` are the numbers that are
-    no object, by default 0; those of 8-bit colours are 65536 R + 256 G + B. Raises an `ImageError`, or `InvalidDataset`
-    if the file can't be a label image.
+    With `by_piece`, each connected piece of one number or colour is an object. `background` are the numbers and colours
+    that are no object, by default 0 and black; in a file of colours, a number is a level of grey. Raises an
+    `ImageError`, or `InvalidDataset` if the file can't be a label image.
     """
     image = read_values(path)
     if not background:
         refuse_other_black(path, image)
-        background = (0,)
-    values = one_channel(image)
-    if values is not None:
-        numbers = whole_numbers(values, path)
-    else:
-        numbers = _colours(image.pixels, path)
-        if not np.isin(numbers, background).any():
-            raise InvalidDataset(
-                f"{path}: no pixel is black; give the colour of the background: --background '#RRGGBB'"
-            )
+    numbers, ignored = _numbers(image, background or (0,), path)
     found, index = np.unique(numbers, return_inverse=True)
-    objects = ~np.isin(found, background)
+    objects = ~np.isin(found, ignored)
     labels = np.where(objects, np.cumsum(objects), 0).astype(np.int32)[index.reshape(numbers.shape)]
     pieces = np.asarray(label_pieces(labels, connectivity=2), np.int32)  # type: ignore[no-untyped-call]
-    return Converted(pieces if by_piece else labels, int(objects.sum()), int(pieces.max()))
+    values, count = int(objects.sum()), int(pieces.max())
+    if values > _MAX_CLASSES and count >= _PIECES_OF_GREY * values:
+        raise InvalidDataset(f"{path}: {values:,} numbers in {count:,} separate pieces: a picture in grey, not labels")
+    return Converted(pieces if by_piece else labels, values, count)
+
+
+def _numbers(image: Image, background: Sequence[Background], path: Path) -> tuple[NDArray[Any], list[int]]:
+    """(H, W) a number for each number or colour of the file, and those of the background. Raises `InvalidDataset`."""
+    palette, pixels = palette_of(path.read_bytes()), image.pixels
+    values = one_channel(image)
+    if values is None or (palette is None and pixels.shape[2] in (3, 4) and pixels.dtype.kind == "u"):
+        numbers = _colours(pixels, path)
+        ignored = [_code_of(value, pixels.dtype) for value in background]
+        if not np.isin(numbers, ignored).any():
+            raise InvalidDataset(
+                f"{path}: no pixel has the colour of the background, black by default; give it: --background '#RRGGBB'"
+            )
+        return numbers, ignored
+    ignored = [value for value in background if isinstance(value, int)]
+    for colour in (value for value in background if not isinstance(value, int)):
+        if palette is None:
+            raise InvalidDataset(f"{path}: stores numbers, not colours; give the background as a number")
+        ignored += np.flatnonzero((palette == np.array(colour)).all(axis=1)).tolist()
+    return whole_numbers(values, path), ignored
 
 
 def _colours(pixels: NDArray[Any], path: Path) -> NDArray[np.int64]:
@@ -88,6 +111,13 @@ def _colours(pixels: NDArray[Any], path: Path) -> NDArray[np.int64]:
 
 def _code(colours: NDArray[Any]) -> NDArray[np.int64]:
     """(…, 3) RGB of 8 or 16 bits → (…) one number for each colour; black is 0."""
-    bits = 8 * colours.dtype.itemsize if colours.dtype.kind == "u" else 8
     red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
-    return np.asarray(red << 2 * bits | green << bits | blue)
+    return np.asarray(red << 32 | green << 16 | blue)
+
+
+def _code_of(value: Background, dtype: np.dtype[Any]) -> int:
+    """The code of a level of grey, or of a colour of 8 bits in a file of `dtype`."""
+    if isinstance(value, int):
+        return value << 32 | value << 16 | value
+    factor = 257 if dtype.itemsize == 2 else 1
+    return int(_code(factor * np.array(value)))

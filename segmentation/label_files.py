@@ -14,7 +14,7 @@ from .arrays import Labels, Pixels
 from .errors import InvalidDataset, NotAnImage
 from .images import npy
 from .images.image import ChannelKind, Image, Stack
-from .images.stored import black_index, read_stored
+from .images.stored import palette_of, read_stored
 
 #: The largest label.
 MAX_LABEL = int(np.iinfo(np.int32).max)
@@ -76,12 +76,19 @@ def read_values(path: Path) -> Image:
 
 
 def refuse_other_black(path: Path, image: Image) -> None:
-    """Raises `InvalidDataset` if the file has a palette whose black, most likely background, is not number 0."""
-    black = black_index(path.read_bytes(), image.pixels)
-    if black is not None:
+    """Raises `InvalidDataset` if the file has a palette whose black, most likely background, is not number 0.
+
+    Programs that shrink PNGs replace RGB by a palette of any order.
+    """
+    palette = palette_of(path.read_bytes())
+    if palette is None or not palette[:1].any():
+        return
+    black = np.flatnonzero(~palette.any(axis=1))
+    used = black[np.isin(black, image.pixels)]
+    if used.size:
         raise InvalidDataset(
-            f"{path}: number {black} of its palette is black, and number 0 is not: which is background? Say it: "
-            f"maskq labels {path.parent} --background {black} --out NEW_FOLDER"
+            f"{path}: number {used[0]} of its palette is black, and number 0 is not: which is background? Say it: "
+            f"maskq labels {path.parent} --background {used[0]} --out NEW_FOLDER"
         )
 
 
@@ -96,7 +103,7 @@ def one_channel(image: Image) -> Pixels | None:
     if image.kind in _WITH_ALPHA and pixels[..., -1].min() == pixels[..., -1].max():
         pixels = pixels[..., :-1]
     first: Pixels = pixels[..., 0]
-    return first if (pixels == pixels[..., :1]).all() else None
+    return first if pixels.shape[2] == 1 or (pixels == pixels[..., :1]).all() else None
 
 
 def whole_numbers(values: Pixels, path: Path) -> NDArray[Any]:

@@ -70,38 +70,46 @@ def labels(
 
 
 def _files(source: Path) -> list[Path]:
-    """The label files to convert. Raises `InvalidDataset` if there are none, or two would have one name."""
+    """The label files to convert; of images and labels in one folder, the labels.
+
+    Raises `InvalidDataset` if there are none, or two would have one name.
+    """
     from maskq.segmentation.dataset import InvalidDataset
-    from maskq.segmentation.dataset.names import image_files
+    from maskq.segmentation.dataset.layout import is_flat
+    from maskq.segmentation.dataset.names import image_files, is_label_name, stem
 
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise InvalidDataset(f"{source}: no such file or folder")
     files, _ = image_files(source)
+    if is_flat(source):
+        files = [path for path in files if is_label_name(path)]
     if not files:
         raise InvalidDataset(f"{source}: no image files")
-    for stem, count in Counter(path.stem for path in files).items():
+    for name, count in Counter(map(stem, files)).items():
         if count > 1:
-            raise InvalidDataset(f"{source}: {count} files are called {stem!r}; rename all but one")
+            raise InvalidDataset(f"{source}: {count} files are called {name!r}; rename all but one")
     return files
 
 
 def _refuse_existing(files: Sequence[Path], out: Path) -> None:
     from maskq.segmentation.dataset import InvalidDataset
+    from maskq.segmentation.dataset.names import stem
 
     for path in files:
-        for target in (out / f"{path.stem}.png", out / f"{path.stem}.tif"):
+        for target in (out / f"{stem(path)}.png", out / f"{stem(path)}.tif"):
             if target.exists():
                 raise InvalidDataset(f"{target} exists; choose another folder, or remove it")
 
 
 def _write(out: Path, path: Path, converted: Converted) -> Path:
     from maskq.segmentation.atomic_write import atomic_write
+    from maskq.segmentation.dataset.names import stem
     from maskq.segmentation.labels import encode, suffix
 
     file = encode(converted.labels)
-    target = out / f"{path.stem}{suffix(file)}"
+    target = out / f"{stem(path)}{suffix(file)}"
     with atomic_write(target) as part:
         part.write_bytes(file)
     return target

@@ -37,7 +37,7 @@ def sources(folder: Path) -> list[Source]:
     children = _split_folders(folder)
     if children:
         return [_source_of_split(child, split) for split, child in children.items()]
-    if _is_flat(folder):
+    if is_flat(folder):
         return [Source(folder, folder)]
     raise InvalidDataset(_needs(folder))
 
@@ -102,12 +102,12 @@ def first(names: Iterable[str]) -> str:
 def _source_of_split(folder: Path, split: str) -> Source:
     if sides := _two_folders(folder):
         return Source(*sides, split)
-    if _is_flat(folder):
+    if is_flat(folder):
         return Source(folder, folder, split)
     raise InvalidDataset(_needs(folder))
 
 
-def _is_flat(folder: Path) -> bool:
+def is_flat(folder: Path) -> bool:
     """Whether some file of the folder has the name of another with a word such as `_masks`."""
     files = image_files(folder)[0]
     images = {key(path) for path in files if not is_label_name(path)}

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import Pixels
 from ..errors import NotAnImage
 from . import npy, png, read_image, tiff
 from .checks import ImageLimits
@@ -59,22 +58,20 @@ def read_stored(data: bytes, name: str, limits: ImageLimits = ImageLimits()) -> 
     return read_image(plain, name, limits)
 
 
-def black_index(data: bytes, pixels: Pixels) -> int | None:
-    """The palette index, used in `pixels`, that is black, if the palette's index 0 is another colour; else None.
+def palette_of(data: bytes) -> NDArray[np.uint8] | None:
+    """(n, 3) colours of a PNG's or BMP's palette, after `read_stored` has read the file; else None.
 
-    `data` are what `read_stored` has read. Programs that shrink PNGs replace RGB by a palette of any order. A TIFF's
-    palette only shows numbers.
+    A TIFF's palette only shows numbers, so it does not count.
     """
     if data.startswith(png.MAGIC):
-        bodies = [data[body] for kind, body in _chunks(data) if kind == b"PLTE" and data[_COLOUR_TYPE] == _INDEXED]
-        colours = np.frombuffer(bodies[0] if bodies else b"", np.uint8).reshape(-1, 3)
-    elif data.startswith(_BMP) and (place := _bmp_palette(data)):
-        colours = np.frombuffer(data[place.offset : place.end], np.uint8).reshape(-1, place.size)[:, :3]
-    else:
-        return None
-    black = np.flatnonzero(~colours.any(axis=1))
-    used = black[np.isin(black, pixels)]
-    return int(used[0]) if used.size and black[0] != 0 else None
+        if data[_COLOUR_TYPE] != _INDEXED:
+            return None
+        bodies = [data[body] for kind, body in _chunks(data) if kind == b"PLTE"]
+        return np.frombuffer(bodies[0] if bodies else b"", np.uint8).reshape(-1, 3)
+    if data.startswith(_BMP) and (place := _bmp_palette(data)):
+        entries = np.frombuffer(data[place.offset : place.end], np.uint8).reshape(-1, place.size)
+        return entries[:, 2::-1]
+    return None
 
 
 def _plain_png(data: bytes) -> bytes:

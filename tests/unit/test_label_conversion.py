@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskq.cli.labels import labels
 from maskq.segmentation.errors import InvalidDataset
 from maskq.segmentation.label_conversion import background_value, convert
 
@@ -77,9 +79,34 @@ def test_another_colour_than_black_can_be_background(tmp_path: Path) -> None:
     colours = COLOURS.copy()
     colours[0] = 255
     path = saved(tmp_path / "a.png", colours[LABELS])
-    with pytest.raises(InvalidDataset, match=r"no pixel is black; .*--background '#RRGGBB'"):
+    with pytest.raises(InvalidDataset, match=r"no pixel has the colour of the background.*--background '#RRGGBB'"):
         convert(path)
     np.testing.assert_array_equal(convert(path, [background_value("#ffffff")]).labels, LABELS)
+
+
+def test_a_colour_is_background_in_files_of_grey_levels_and_of_16_bits_too(tmp_path: Path) -> None:
+    white = np.full((5, 6, 3), 255, np.uint8)
+    assert convert(saved(tmp_path / "empty.png", white), [(255, 255, 255)]).objects == 0
+    white[1:3, 1:3] = 90
+    assert convert(saved(tmp_path / "grey.png", white), [(255, 255, 255)]).objects == 1
+    assert convert(saved(tmp_path / "grey.png", white), [255]).objects == 1
+    tifffile.imwrite(tmp_path / "deep.tif", white.astype(np.uint16) * 257, photometric="rgb")
+    assert convert(tmp_path / "deep.tif", [(255, 255, 255)]).objects == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_a_colour_of_a_palette_can_be_background(tmp_path: Path, suffix: str) -> None:
+    image = Image.fromarray((LABELS + 1) % 4, "L")
+    image.putpalette(np.roll(COLOURS + np.uint8(9), 1, axis=0).tobytes())
+    image.save(tmp_path / f"a{suffix}")
+    converted = convert(tmp_path / f"a{suffix}", [background_value("#090909")])
+    assert converted.objects == 3
+    np.testing.assert_array_equal(converted.labels > 0, LABELS > 0)
+
+
+def test_a_colour_is_no_background_of_numbers(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="stores numbers, not colours"):
+        convert(saved(tmp_path / "a.npy", LABELS), [(255, 255, 255)])
 
 
 @pytest.mark.parametrize("text", ["white", "#fff", "#gggggg", "1.5"])
@@ -108,6 +135,19 @@ def test_pictures_and_smoothed_colours_are_refused(tmp_path: Path) -> None:
     smooth.save(tmp_path / "smooth.png")
     with pytest.raises(InvalidDataset, match="colours have at most 4 pixels"):
         convert(tmp_path / "smooth.png")
+
+
+def test_a_picture_in_grey_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 100, (99, 99), np.uint8)
+    with pytest.raises(InvalidDataset, match="99 numbers in .* separate pieces: a picture in grey"):
+        convert(saved(tmp_path / "a.png", noise), by_piece=True)
+
+
+def test_of_images_and_labels_in_one_folder_the_labels_are_converted(tmp_path: Path) -> None:
+    saved(tmp_path / "a.png", LABELS * 9)
+    saved(tmp_path / "a_mask.png", (LABELS > 0) * np.uint8(255))
+    assert labels(tmp_path, tmp_path / "out", pieces=True) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_mask.png"]
 
 
 def test_partly_transparent_files_are_refused(tmp_path: Path) -> None:
