@@ -44,7 +44,7 @@ def explain(error: Exception) -> MaskqError | None:
         case redis.BusyLoadingError():
             return BrokerUnavailable(f"Redis still loads its data: {error}; try again in a while")
         case redis.ConnectionError() | redis.TimeoutError():
-            return BrokerUnavailable(f"the broker takes nothing now: {error}")
+            return BrokerUnavailable(f"the broker does not answer: {error}")
         case redis.ReadOnlyError():
             return BrokerUnavailable(f"this Redis is a replica: {error}; MASKQ_BROKER_URL has to name the primary")
         case redis.NoPermissionError():

@@ -345,7 +345,15 @@ def test_keys_left_after_all_jobs_are_bounded_or_expire(client: Client, connecti
     assert jobs
     assert all(0 < connections.redis.ttl(key) <= 86_400 for key in jobs)
     assert not {key for key in jobs if key.endswith(":fields")}
-    bounded = {"maskq:shapes", "maskq:reconciler", "maskq:bytes", "maskq:kept", "maskq:devices", "maskq:endings"}
+    bounded = {
+        "maskq:shapes",
+        "maskq:reconciler",
+        "maskq:bytes",
+        "maskq:kept",
+        "maskq:devices",
+        "maskq:endings",
+        "maskq:cluster-workers",
+    }
     finished = {key for key in keys if key.startswith(("maskq:ended:", "maskq:lane:"))}
     assert {key for key in keys - jobs - bounded - finished if not key.startswith("_kombu.binding")} == set()
     assert connections.redis.get("maskq:bytes") == b"0"
