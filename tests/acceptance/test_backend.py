@@ -68,6 +68,6 @@ def test_errors_have_their_status_and_reason(backend: httpx.Client) -> None:
     links = backend.post("/images", files={"file": ("notes.txt", b"no picture")}).json()
     until(lambda: backend.get(links["state"]).json()["state"] == "failed", 60)
     response = backend.get(links["result"])
-    assert response.status_code == 422 and "notes.txt: not a PNG" in response.json()["detail"]
+    assert response.status_code == 422 and "notes.txt: a text, not a PNG" in response.json()["detail"]
     assert backend.get("/images/nonesuch").status_code == 404
     assert backend.post("/images?model=No!", files={"file": ("a.png", b"x")}).status_code == 422

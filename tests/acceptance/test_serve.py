@@ -114,7 +114,7 @@ def test_a_file_that_is_no_image_fails_with_its_reason(gateway: Serve) -> None:
     failed = gateway.http.get(f"{accepted['links']['result']}?wait=60")
     assert (failed.status_code, failed.headers["content-type"]) == (422, "application/problem+json")
     assert failed.json()["error"]["type"] == "NotAnImage"
-    assert "notes.txt: not a PNG" in failed.json()["detail"]
+    assert "notes.txt: a text, not a PNG" in failed.json()["detail"]
 
 
 def test_a_waiting_job_can_be_cancelled(gateway: Serve) -> None:

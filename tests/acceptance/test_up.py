@@ -114,7 +114,7 @@ def test_a_failed_job_is_reported_with_its_reason(up: Up, tmp_path: Path) -> Non
     (tmp_path / "notes.txt").write_text("no picture")
     (job,) = up.maskq("submit", tmp_path / "notes.txt").stdout.split()
     result = up.maskq("result", job, "--out", tmp_path / "out", "--wait", "60")
-    assert result.returncode == 1 and "notes.txt: not a PNG" in result.stderr
+    assert result.returncode == 1 and "notes.txt: a text, not a PNG" in result.stderr
     status = up.maskq("status", job)
     assert status.returncode == 1 and "NotAnImage" in status.stdout
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from maskq.workers.celery_worker.node_name import unique_node
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(node_name, "_held", [])
+    monkeypatch.setattr(node_name, "_held", {})
     yield
     for descriptor in node_name._held:
         os.close(descriptor)
@@ -29,8 +31,16 @@ def test_a_second_worker_of_a_device_gets_the_next_name() -> None:
 
 def test_the_name_of_a_process_that_has_ended_is_free_again() -> None:
     unique_node("cpu", None)
-    os.close(node_name._held.pop())
+    descriptor, _ = node_name._held.popitem()
+    os.close(descriptor)
     assert unique_node("cpu", None) == "cpu"
+
+
+def test_a_process_that_ends_leaves_no_file(tmp_path: Path) -> None:
+    program = "from maskq.workers.celery_worker.node_name import unique_node; print(unique_node('cpu', None))"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout == "cpu\n" and not list(tmp_path.iterdir())
 
 
 def test_without_a_folder_to_write_to_the_process_id_makes_the_name_unique(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,17 @@
 """A node name that no other worker of this machine uses on the same broker: Flower and the counters go by it."""
 
+import atexit
 import fcntl
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 #: More workers of one device than any machine runs.
 _MAX_WORKERS = 1000
-#: Descriptors of the lock files that this process holds: the kernel frees them however the process ends.
-_held: list[int] = []
+#: The lock files that this process holds, by descriptor: the kernel unlocks them however the process ends.
+_held: dict[int, Path] = {}
 
 
 def unique_node(node: str, broker_url: str | None) -> str:
@@ -32,11 +34,26 @@ def unique_node(node: str, broker_url: str | None) -> str:
 
 def _lock(path: Path) -> bool:
     """Lock the file for the life of this process; False if another process holds it."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while True:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        with suppress(FileNotFoundError):  # its last holder may just have removed it
+            if path.stat().st_ino == os.fstat(file).st_ino:
+                break
         os.close(file)
-        return False
-    _held.append(file)
+    if not _held:
+        atexit.register(_remove_files)
+    _held[file] = path
     return True
+
+
+def _remove_files() -> None:
+    """At the end of the process: remove its lock files, and the folder with the last of all processes."""
+    for path in _held.values():
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # others are in it
+            path.parent.rmdir()
