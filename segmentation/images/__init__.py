@@ -45,7 +45,7 @@ def _decode(data: bytes, name: str, limits: ImageLimits, view: View) -> Image | 
     elif data.startswith(npy.MAGIC):
         found = _cropped(npy.read_npy(data, name, limits, view.axes), view, name)
     elif data.startswith(plane_file.MAGIC):
-        found = plane_file.read_plane(data, name, limits)
+        found = _cropped(plane_file.read_plane(data, name, limits), view, name)
     elif data.startswith(tiff.MAGIC):
         found = tiff.read_tiff(data, name, limits, view)
     else:

@@ -63,7 +63,7 @@ def read_plane(data: bytes, source: PlaneSource, window: Window | None, name: st
         samples, sparse = _decoded(data, source, window, name, limits)
     pixels: Pixels = np.moveaxis(samples[..., 0], 0, -1) if samples.shape[0] > 1 else samples[0]
     pixels = jpeg2000_colours.to_rgb(pixels, page, data, name)
-    image = without_no_data(colours.interpreted(pixels, page, data, name), page, data)
+    image = without_no_data(colours.interpreted(pixels, page, data, name), pixels, page, data)
     return replace(image, notes=(*image.notes, _SPARSE)) if sparse else image
 
 

@@ -44,6 +44,8 @@ def levels_of(scene: Scene, pages: Pages, others: Iterable[Directory], data: byt
 
 def choose_level(levels: Sequence[Level], view: View, name: str) -> int:
     """The number of the level to read. Raises `NoSuchPlane`."""
+    if view.level is not None and view.resolution is not None:
+        raise NoSuchPlane(f"{name}: give the option level or resolution, not both")
     if view.level is not None:
         if view.level >= len(levels):
             raise NoSuchPlane(f"{name}: no level {view.level}: its levels are {described(levels)}")

@@ -5,19 +5,21 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import Pixels
 from ..image import Image
 from .directory import NO_DATA, Directory
 
 
-def without_no_data(image: Image, page: Directory, data: bytes) -> Image:
+def without_no_data(image: Image, stored: Pixels, page: Directory, data: bytes) -> Image:
     """The image; floats without data are NaN, and a note says how many pixels there are, unless the value is 0.
 
-    Integers have no NaN: they keep the value, and the note says so.
+    Integers have no NaN: they keep the value, and the note says so. The tag's value is one of the `stored` samples,
+    (H, W, S), from which the image was made: it differs from these for a palette, CMYK and WhiteIsZero, all integers.
     """
     value = _no_data(page, data)
-    if not value or not _fits(value, image.pixels.dtype):
+    if not value or not _fits(value, stored.dtype):
         return image
-    found = image.pixels == np.asarray(value).astype(image.pixels.dtype)
+    found = stored == np.asarray(value).astype(stored.dtype)
     count = int(found.any(axis=2).sum())
     if not count:
         return image

@@ -196,3 +196,8 @@ def test_a_volume_of_an_isolated_compression_is_refused_by_name() -> None:
     with pytest.raises(NotAnImage, match="a volume of compression 50002"):
         data = written(grey(4, 32, 32), volumetric=True, tile=(1, 32, 32), compression="jpegxl")
         stack(data).read(0)
+
+
+def test_a_level_and_a_resolution_are_refused_together() -> None:
+    with pytest.raises(NoSuchPlane, match="level or resolution, not both"):
+        read_image(written(grey(20, 30)), view=View(level=0, resolution=0.5))

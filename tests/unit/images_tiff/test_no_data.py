@@ -53,3 +53,11 @@ def test_images_in_which_every_pixel_has_data_are_as_they_are(no_data: str) -> N
     image = read(tiff(pixels, no_data))
     np.testing.assert_array_equal(image.pixels[..., 0], pixels)
     assert image.notes == ()
+
+
+def test_the_value_of_no_data_is_one_of_the_files_and_not_one_that_was_turned_round() -> None:
+    pixels = np.full((5, 6), 7, np.uint8)
+    pixels[0, :2], pixels[1, :3] = 255, 0
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, pixels, photometric="miniswhite", extratags=[(42113, 2, 0, "255", True)])
+    assert read(stream.getvalue()).notes[1].startswith("2 pixels have the value 255")

@@ -80,3 +80,11 @@ def test_the_pixels_are_those_of_the_file() -> None:
     found = image(written(pixels, resolution=(20_000, 20_000), resolutionunit="centimeter"))
     np.testing.assert_array_equal(found.pixels[..., 0], pixels)
     assert found.pixels.flags.writeable
+
+
+def test_a_pixel_size_that_is_no_number_does_not_hide_the_axes() -> None:
+    data = written(
+        grey(2, 3, 20, 30), ome=True, metadata={"axes": "ZCYX", "PhysicalSizeX": 0.65, "PhysicalSizeY": 0.65}
+    )
+    found = stack(data.replace(b'PhysicalSizeX="0.65"', b'PhysicalSizeX="0,65"'))
+    assert (found.axes, found.shape, found.read(0).pixel_size) == ("Z", (2,), None)

@@ -152,6 +152,9 @@ def _is_elsewhere(block: ElementTree.Element, own_id: str | None, blocks: list[E
 
 
 def _pixel_size(pixels: ElementTree.Element) -> PixelSize | None:
-    sizes = [float(pixels.get("PhysicalSize" + axis, "nan")) for axis in "YX"]
+    try:
+        sizes = [float(pixels.get("PhysicalSize" + axis, "nan")) for axis in "YX"]
+    except ValueError:  # such as a comma for the decimal point: the planes are as they are
+        return None
     units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "YX"]
     return pixel_size_of(sizes[0], sizes[1], "", units[0], units[1])

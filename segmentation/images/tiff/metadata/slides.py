@@ -11,7 +11,7 @@ from ..scene import PixelSize, Scene, signature
 from .units import pixel_size_of
 
 _APERIO, _LEICA, _AKOYA = "Aperio", "<scn", "PerkinElmer-QPI"
-_MICRONS = re.compile(r"MPP = ([0-9.]+)")
+_MICRONS = re.compile(r"MPP = ([0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _MAX_CHANNELS = 64
 _CHANNEL = re.compile(r"<Name>([^<]{1,100})</Name>")
 
