@@ -231,3 +231,30 @@ def test_a_file_that_is_no_slide_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_equal_parts_are_equal_bytes(svs: Path) -> None:
     assert Sent(svs, level=1).data == Sent(svs, level=1).data
+
+
+def test_colours_that_tifffile_does_not_convert_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PICTURE[:64, :64], photometric="ycbcr", compression="zlib")
+    assert "is not read in parts" in refused(tmp_path / "a.tif", region=(0, 0, 9, 9))
+    infrared = np.dstack([PICTURE[:64, :64], PICTURE[:64, :64, 0]])
+    tifffile.imwrite(tmp_path / "b.tif", infrared, photometric="rgb", extrasamples=["unspecified"])
+    assert "is not read in parts" in refused(tmp_path / "b.tif", region=(0, 0, 9, 9))
+
+
+@pytest.mark.parametrize("value", [-9999.0, float(np.finfo(np.float32).min)])
+def test_floats_without_data_are_nan_as_workers_read_them(tmp_path: Path, value: float) -> None:
+    pixels = np.ones((20, 30), np.float32)
+    pixels[2, 3] = value
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, extratags=[(42113, 2, 0, repr(value), True)])
+    sent = Sent(tmp_path / "a.tif", region=(0, 0, 10, 10), nan_as_background=True)
+    assert np.isnan(sent.pixels[2, 3]) and np.isnan(sent.pixels).sum() == 1
+
+
+def test_the_pixel_size_of_a_printer_is_not_believed(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STAINS[0], resolution=(2400, 2400), resolutionunit="INCH", metadata=None)
+    assert Sent(tmp_path / "a.tif", region=(0, 0, 10, 10)).pixel_size is None
+
+
+def test_imagejs_name_of_the_micrometre_is_known(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STAINS[0], imagej=True, resolution=(2, 4), metadata={"unit": "\\u00B5m"})
+    assert Sent(tmp_path / "a.tif", region=(0, 0, 10, 10)).pixel_size == (0.25, 0.5)

@@ -27,6 +27,10 @@ TIFFS = (".tif", ".tiff")
 _NO_IMAGE = frozenset({"Thumbnail", "Label", "Macro", "Map"})
 #: Slides whose missing tiles are empty glass, which is white, and the value of white.
 _WHITE, _MISSING = frozenset({"svs", "ndpi", "scn", "philips"}), 255
+#: Compressions whose decoder converts YCbCr to RGB: JPEG, JPEG 2000, WebP, JPEG XL, JPEG XR; Aperio's is done here.
+_OWN_COLOURS = frozenset({7, 33003, 33004, 33005, 34712, 34927, 50001, 50002, 52546, 22610, 34934})
+#: TIFF's numbers of extra samples that are alpha, and GDAL's tag of the value of pixels without data.
+_ALPHA, _NO_DATA = frozenset({1, 2}), 42113
 #: Bits of tag 254: a reduced copy, a mask.
 _COPY_OR_MASK = 0b101
 
@@ -68,7 +72,7 @@ def _series(file: tifffile.TiffFile, found: tifffile.TiffPageSeries, request: Re
         pixels = read_plane(opened(level), axes, index, box)
         if page.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
             pixels = _from_ycbcr(pixels)
-        return _turned_round(pixels, int(page.bitspersample)) if inverted else pixels
+        return _turned_round(pixels, int(page.bitspersample)) if inverted else _without_no_data(pixels, page)
 
     @cache
     def opened(level: int) -> Any:
@@ -116,12 +120,36 @@ def _axes(found: tifffile.TiffPageSeries, colour: bool, request: Request) -> str
     photometric, lengths = found.keyframe.photometric, dict(zip(found.axes, found.shape, strict=True))
     grey = photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
     other = [axis for axis, length in lengths.items() if axis not in "TZCYXS" and length > 1]
-    if other or not (colour or grey) or {"S", "C"} <= set(lengths):
+    if other or not (colour or grey) or {"S", "C"} <= set(lengths) or not _is_understood(found.keyframe):
         raise InvalidJob(
             f"{request.name}: an image of colour space {photometric} and axes {found.axes} {found.shape} is not read "
             "in parts"
         )
     return found.axes if colour else found.axes.replace("S", "C")
+
+
+def _is_understood(page: tifffile.TiffPage) -> bool:
+    """Whether tifffile's samples are the colours that they seem: not raw YCbCr, nor a fourth one that is no alpha."""
+    import tifffile
+
+    if page.photometric == tifffile.PHOTOMETRIC.YCBCR:
+        return page.compression in _OWN_COLOURS
+    return page.photometric != tifffile.PHOTOMETRIC.RGB or _ALPHA.issuperset(page.extrasamples)
+
+
+def _without_no_data(pixels: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
+    """Floats with NaN for GDAL's value of pixels without data, unless that is 0, as workers read them."""
+    import numpy as np
+
+    tag = page.tags.get(_NO_DATA)
+    if tag is None or pixels.dtype.kind != "f":
+        return pixels
+    try:
+        value = float(tag.value)
+    except (TypeError, ValueError):  # damaged
+        return pixels
+    missing = (pixels == np.asarray(value).astype(pixels.dtype)) & bool(value)
+    return np.where(missing, pixels.dtype.type(np.nan), pixels)
 
 
 def _from_ycbcr(pixels: NDArray[Any]) -> NDArray[Any]:

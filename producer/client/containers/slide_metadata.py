@@ -11,8 +11,9 @@ from .units import micrometres
 if TYPE_CHECKING:
     import tifffile
 
-#: A pixel size from plain resolution tags is believed up to this many micrometres: 72 dpi means that nothing is known.
-_LARGEST_PIXEL = 20.0
+#: Micrometres between which a pixel size of plain resolution tags is believed, as in the workers' reader of TIFF: 72 to
+#: 2,400 pixels per inch, 353 to 10.6 µm, are a screen's or printer's.
+_SMALLEST_PIXEL, _LARGEST_PIXEL = 0.01, 10.0
 _MILLIMETRE = 1000.0
 
 
@@ -120,7 +121,7 @@ def _akoya_channels(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) ->
 
 def _imagej(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> tuple[float, float] | None:
     """Pixels per unit in the resolution tags, and the unit in ImageJ's own metadata."""
-    unit = str((file.imagej_metadata or {}).get("unit", ""))
+    unit = str((file.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")  # ImageJ writes six letters for µ
     width, height = series.keyframe.resolution
     sizes = (micrometres(1 / height, unit), micrometres(1 / width, unit)) if width and height else (None, None)
     return (sizes[0], sizes[1]) if sizes[0] and sizes[1] else None
@@ -133,6 +134,5 @@ def _resolution_tags(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -
     if not unit or not width or not height:
         return None
     sizes = micrometres(1 / height, unit), micrometres(1 / width, unit)
-    if sizes[0] and sizes[1] and max(sizes[0], sizes[1]) <= _LARGEST_PIXEL:
-        return sizes[0], sizes[1]
-    return None
+    believed = all(size and _SMALLEST_PIXEL <= size < _LARGEST_PIXEL for size in sizes)
+    return (sizes[0], sizes[1]) if believed and sizes[0] and sizes[1] else None

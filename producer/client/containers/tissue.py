@@ -72,7 +72,7 @@ def _overview(series: Series, request: Request) -> NDArray[np.float32]:
         resized(series.read(level, {"C": channel}, Box(0, 0, height, width)).astype(np.float32), size)
         for channel in sorted(choose_channels(series, request))
     ]
-    image: NDArray[np.float32] = np.max(planes, axis=0)
+    image: NDArray[np.float32] = np.nan_to_num(np.max(planes, axis=0), posinf=0, neginf=0)
     if series.samples == 1:
         return image
     return image[..., :3] * (1.0 if series.dtype.itemsize == 1 else 255 / np.iinfo(series.dtype).max)
