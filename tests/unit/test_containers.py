@@ -117,3 +117,11 @@ def test_an_image_file_is_read_from_a_url() -> None:
         FakeClient().submit("memory://bucket/missing.png")
     with pytest.raises(InvalidJob, match="nosuch"):
         FakeClient().submit("nosuch://bucket/cells.png")
+
+
+def test_a_slide_at_a_url_is_downloaded_and_sent_as_it_is() -> None:
+    with fsspec.open("memory://bucket/slide.svs", "wb") as file:
+        file.write(b"a slide")
+    assert FakeClient().submit("memory://bucket/slide.svs").image() == b"a slide"
+    with pytest.raises(InvalidJob, match="give the path of a file or folder here"):
+        FakeClient().submit("memory://bucket/slide.svs", options=Options(resolution=1))

@@ -78,8 +78,8 @@ class _Tile(Tile):
 PYRAMID = np.random.default_rng(3).integers(0, 255, (20, 33), dtype=np.uint8)
 
 
-def tile(left: int, width: int, reduction: int) -> _Tile:
-    starts = {"X": (100 + left, width), "Y": (0, 20), "S": (0, 1)}
+def tile(left: int, width: int, reduction: int, z: int = 0) -> _Tile:
+    starts = {"X": (100 + left, width), "Y": (0, 20), "S": (0, 1), "Z": (z, 1)}
     dimensions = [
         SimpleNamespace(
             dimension=axis, start=start, size=size, stored_size=-(-size // reduction) if axis in "XY" else 1
@@ -174,3 +174,19 @@ def test_a_czi_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     data = (FILES / "tiles-plain.czi").read_bytes()
     (tmp_path / "a.czi").write_bytes(data[: len(data) // 2])
     assert refused(tmp_path / "a.czi", scene=1, planes="1", channels=1).startswith("a.czi: ")
+
+
+def test_a_part_of_a_czi_may_begin_at_any_plane() -> None:
+    tiles = [tile(0, 33, 1, z=5), tile(0, 33, 1, z=6)]
+    found = scene_of(tiles, ElementTree.fromstring("<ImageDocument/>"))
+    assert found.axes["Z"] == 2
+    for index in range(2):
+        assert np.array_equal(found.read(0, {"Z": index}, Box(0, 0, 20, 33)), PYRAMID)
+
+
+def test_channels_of_different_types_in_a_czi_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with czifile.CziFile(FILES / "tiles-zstd1.czi") as file:
+        entries = file.subblock_directory
+    monkeypatch.setattr(entries[0], "dtype", "<u4")
+    monkeypatch.setattr(czifile.CziFile, "subblock_directory", entries)
+    assert "pixels of different types" in refused(FILES / "tiles-zstd1.czi", scene=1, planes="1", channels=1)

@@ -229,3 +229,9 @@ def test_damaged_metadata_is_an_error_with_the_name(tmp_path: Path) -> None:
 
 def test_types_that_tiff_does_not_hold_are_refused(tmp_path: Path) -> None:
     assert "int64 can't be sent" in refused(write_ome_zarr(tmp_path / "a.zarr", PLANE.astype(np.int64), "yx"))
+
+
+def test_axes_that_are_not_those_of_the_metadata_are_refused(tmp_path: Path) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", np.zeros((3, 20, 30), np.uint8), "zyx")
+    assert "its metadata name the axes ZYX" in refused(tmp_path / "a.zarr", axes="CYX", channels=1)
+    assert Sent(tmp_path / "a.zarr", axes="ZYX", planes="2").axes == "ZYX"

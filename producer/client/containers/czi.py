@@ -65,12 +65,30 @@ def open_czi(path: str, request: Request) -> Iterator[Sequence[Series]]:
             if len({tile.start(axis) for tile in tiles}) > 1:
                 raise InvalidJob(f"{request.name}: several positions on the axis {axis}, which is not read")
         metadata = ElementTree.fromstring(file.metadata())
-        scenes = sorted({tile.start("S") for tile in tiles})
-        yield [scene_of([tile for tile in tiles if tile.start("S") == scene], metadata) for scene in scenes]
+        scenes = [
+            [tile for tile in tiles if tile.start("S") == scene]
+            for scene in sorted({tile.start("S") for tile in tiles})
+        ]
+        for scene in scenes:
+            _check_type(scene, request)
+        yield [scene_of(scene, metadata) for scene in scenes]
+
+
+def _check_type(tiles: Sequence[Tile], request: Request) -> None:
+    """Raises `InvalidJob` for a scene whose channels have different types of pixels: values of some would be cut."""
+    if len(types := sorted({str(tile.entry.dtype) for tile in tiles})) > 1:
+        raise InvalidJob(
+            f"{request.name}: its channels have pixels of different types ({', '.join(types)}); export the channel to "
+            "segment as OME-TIFF"
+        )
 
 
 def scene_of(tiles: Sequence[Tile], metadata: ElementTree.Element) -> Series:
-    """The image that the tiles of one scene make; reduced tiles are its levels."""
+    """The image that the tiles of one scene make; reduced tiles are its levels.
+
+    The first position on T, Z and C is that of the first tile: a part that was cut out of a larger file may not begin
+    at 0.
+    """
     import numpy as np
 
     full = [tile for tile in tiles if tile.reduction == 1]
@@ -78,7 +96,8 @@ def scene_of(tiles: Sequence[Tile], metadata: ElementTree.Element) -> Series:
         range(min(tile.extent(axis).start for tile in full), max(tile.extent(axis).stop for tile in full))
         for axis in "YX"
     )
-    axes = {axis: 1 + max(tile.start(axis) for tile in full) for axis in "TZC"}
+    first = {axis: min(tile.start(axis) for tile in full) for axis in "TZC"}
+    axes = {axis: 1 + max(tile.start(axis) for tile in full) - first[axis] for axis in "TZC"}
     plain = np.dtype(full[0].entry.dtype)
     dtype, samples = plain.base, plain.shape[0] if plain.shape else 1
     reductions = sorted({tile.reduction for tile in tiles})
@@ -88,7 +107,8 @@ def scene_of(tiles: Sequence[Tile], metadata: ElementTree.Element) -> Series:
         chosen = [
             tile
             for tile in tiles
-            if tile.reduction == reductions[level] and all(tile.start(axis) == index.get(axis, 0) for axis in "TZC")
+            if tile.reduction == reductions[level]
+            and all(tile.start(axis) == first[axis] + index.get(axis, 0) for axis in "TZC")
         ]
         return _mosaic(chosen, (rows.start, columns.start), box, np.zeros((*box.size, *shape), dtype))
 

@@ -100,6 +100,8 @@ def _image(group: zarr.Group, request: Request) -> Series:
     found = _metadata(group)
     multiscale = found["multiscales"][0]
     names, units = _axes(multiscale)
+    if request.options.axes not in (None, names):
+        raise InvalidJob(f"{request.name}: its metadata name the axes {names}; leave the option axes out")
     levels = [group[dataset["path"]] for dataset in multiscale["datasets"]]
     arrays = [level for level in levels if isinstance(level, zarr.Array)]
     labels = [str(channel.get("label", "")) for channel in found.get("omero", {}).get("channels", [])]

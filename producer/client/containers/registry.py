@@ -50,17 +50,20 @@ def find(source: object, options: Options, max_bytes: int) -> Container | None:
         found = slide.CONTAINER if tiff and _needs_reader(options) else None
     if found is None and _needs_reader(options):
         option = "resolution" if options.resolution is not None else "region=tissue"
-        raise InvalidJob(f"the option {option} is for slides, TIFF and other containers that the client reads")
+        raise InvalidJob(
+            f"the option {option} is for slides, TIFF and other containers that the client reads: give the path of a "
+            "file or folder here, the URL of an OME-Zarr, or the bytes of a TIFF"
+        )
     return found
 
 
 def _of_path(path: str, options: Options, max_bytes: int) -> Container | None:
     lower = path.rstrip("/").lower()
+    if "://" in path:  # other files are downloaded, and then sent as they are
+        return ome_zarr.CONTAINER if ".zarr/" in lower or lower.endswith(ome_zarr.CONTAINER.suffixes) else None
     for container in CONTAINERS:
         if lower.endswith(container.suffixes):
             return container
-    if "://" in path:
-        return ome_zarr.CONTAINER if ".zarr/" in lower else None
     if Path(path).is_dir() and ome_zarr.is_zarr_folder(Path(path)):
         return ome_zarr.CONTAINER
     if lower.endswith(slide.TIFFS) and (_needs_reader(options) or _asks_part(options) or _size(path) > max_bytes):
