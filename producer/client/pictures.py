@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 _ORIENTATION = 0x112
 #: Modes whose values are intensities and that a TIFF holds as they are. `LA` and `RGBA` are in it without their alpha.
 _PLAIN = ("1", "L", "RGB", "I", "F")
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
 
 def picture_bytes(image: Image.Image, name: str) -> bytes:
     """The image as an uncompressed TIFF: upright, a palette and other colour spaces as RGB, alpha dropped.
 
-    Raises `InvalidJob` if Pillow can't read its file, or if it is the first of several frames.
+    Raises `InvalidJob` if Pillow can't read its file, if its values are a negative, or if it is the first of several
+    frames.
     """
     try:
         image.load()
@@ -29,6 +31,7 @@ def picture_bytes(image: Image.Image, name: str) -> bytes:
             raise InvalidJob(
                 f"{name}: {frames} frames; submit the file itself, or one frame: image.seek(number), then image.copy()"
             )
+        _check_values(image, name)
         picture = _intensities(_upright(image)).copy()
         picture.info = {}
         stream = io.BytesIO()
@@ -38,6 +41,16 @@ def picture_bytes(image: Image.Image, name: str) -> bytes:
     except Exception as error:  # Pillow reads the file only now, and raises nearly anything if it is damaged
         raise InvalidJob(f"{name}: Pillow can't read it: {type(error).__name__}: {error}") from error
     return stream.getvalue()
+
+
+def _check_values(image: Image.Image, name: str) -> None:
+    """Raises `InvalidJob` for a WhiteIsZero TIFF of more than 8 bits, whose values Pillow does not turn round."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and (image.mode in ("I", "F") or image.mode.startswith("I;16")):
+        raise InvalidJob(
+            f"{name}: a WhiteIsZero TIFF, which Pillow opens as its negative; submit the file itself, whose values are "
+            "turned round, or a picture that is turned round and made with Image.fromarray"
+        )
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -327,3 +328,15 @@ def test_a_queue_that_is_full_for_a_moment_does_not_lose_an_open_file(monkeypatc
         (result,) = client.map([io.BytesIO(FILE)], errors="return")
         assert isinstance(result, Result) and result.size == (13, 17)
         assert len(attempts) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_picture_of_a_white_is_zero_tiff_is_never_a_negative(dtype: Any) -> None:
+    stream, pixels = io.BytesIO(), np.arange(30, dtype=dtype).reshape(5, 6)
+    tifffile.imwrite(stream, pixels, photometric="miniswhite", metadata=None)
+    picture = Image.open(stream)
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(decode(read_source(picture, None, 10_000)[0])[..., 0], 255 - pixels)
+    else:
+        with pytest.raises(InvalidJob, match="WhiteIsZero TIFF, which Pillow opens as its negative"):
+            read_source(picture, None, 10_000)
