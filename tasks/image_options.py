@@ -1,12 +1,22 @@
 """What a job's options say of reading its image; workers and the overlays of results read it the same way."""
 
+import re
+
 from maskq.producer.schema import Options
 from maskq.segmentation.errors import NoSuchPlane
 from maskq.segmentation.images import View
 
 
 def view_of(options: Options) -> View:
-    """The part of a file to read, and how. Raises `NoSuchPlane` for the region `tissue`, which only clients find."""
+    """The part of a file to read, and how.
+
+    Raises `NoSuchPlane` for the region `tissue`, which only clients find, and for `link` where there is one plane.
+    """
+    if options.link and options.planes not in (None, "all") and not re.fullmatch("[0-9]+-[0-9]+", options.planes):
+        raise NoSuchPlane(
+            f"the option link joins the objects of several planes, but planes is {options.planes}, which makes one "
+            "image: leave link out, or give planes as all or a range such as 3-10"
+        )
     if options.region == "tissue":
         raise NoSuchPlane(
             "the region tissue is found where the slide is opened: give its path to `maskq run` or `Client.submit`, "

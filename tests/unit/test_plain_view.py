@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from maskq.producer.schema import Options
 from maskq.segmentation.errors import NoSuchPlane
 from maskq.segmentation.images import Image, View, read_image
+from maskq.segmentation.images.plane_file import encode_plane
 from maskq.tasks.image_options import view_of
 
 PIXELS = np.arange(64 * 80, dtype=np.uint16).reshape(64, 80)
@@ -60,3 +61,21 @@ def test_axes_are_for_arrays_and_regions_for_images() -> None:
 def test_tissue_is_found_by_clients_only() -> None:
     with pytest.raises(NoSuchPlane, match="give its path"):
         view_of(Options(region="tissue"))
+
+
+def test_a_region_of_a_planes_own_file_is_cut_out() -> None:
+    pixels = np.arange(30, dtype=np.uint8).reshape(5, 6, 1)
+    found = read_image(encode_plane(Image.of(pixels)), view=View(region=(1, 2, 3, 2)))
+    assert isinstance(found, Image)
+    np.testing.assert_array_equal(found.pixels, pixels[2:4, 1:4])
+
+
+@pytest.mark.parametrize("planes", ["max", "mean:2-4", "3"])
+def test_planes_of_one_image_are_not_linked(planes: str) -> None:
+    with pytest.raises(NoSuchPlane, match="link joins the objects of several planes"):
+        view_of(Options(planes=planes, link="iou"))
+
+
+@pytest.mark.parametrize("planes", [None, "all", "3-10"])
+def test_planes_of_a_range_are_linked(planes: str | None) -> None:
+    assert view_of(Options(planes=planes, link="iou")) == View()
