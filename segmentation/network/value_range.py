@@ -31,8 +31,8 @@ def range_notes(pixels: Pixels, normalisation: Normalisation, name: str) -> tupl
         return ()
     if pixels.dtype.itemsize > 2:
         raise ValuesOutOfRange(
-            f"{name}: {pixels.dtype} values up to {high:,.0f}, and the model takes {maximum:,.0f} as white: convert the "
-            f"image to uint8 or uint16"
+            f"{name}: {pixels.dtype} values up to {high:,.0f}, and the model takes {maximum:,.0f} as white: convert "
+            f"the image to uint8 or uint16"
         )
     return (
         f"The values reach {high:,.0f}, and the model takes {maximum:,.0f} as white; if the camera has fewer bits, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from numba.core.caching import FunctionCache, CacheImpl
+from numba.core.caching import CacheImpl, FunctionCache
 
 from maskq.segmentation.compiled import compiled
 
