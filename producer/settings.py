@@ -180,6 +180,15 @@ class Settings(ClientSettings):
     """Flower's port on loopback in `maskq up`; 0 picks a free one."""
     gateway_port: int = Field(default=8000, ge=0, le=65_535)
     """The HTTP gateway's port on loopback in `maskq up`; 0 picks a free one."""
+    root_path: str = Field(default="", pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")
+    """The prefix of the gateway's paths that a proxy in front of it strips or passes on, such as `/maskq`: its links
+    and its OpenAPI page begin with it. A trusted proxy's `X-Forwarded-Prefix` comes first."""
+    trusted_proxies: str = "127.0.0.1"
+    """The proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` the gateway believes: addresses and networks,
+    separated by commas; `*` is everyone."""
+    cors_origins: str = ""
+    """The origins of web pages that may call the gateway from a browser (CORS), separated by commas, such as
+    `https://lab.example`; `*` is every origin. By default none."""
     log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """Log level of the workers: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 

@@ -38,23 +38,24 @@ class Gateway:
         return await run_in_threadpool(broker_errors()(call))
 
 
-def links(job_id: str) -> dict[str, str]:
-    """The paths of a job: `self`, `result`, `labels`, `events`."""
-    path = f"{JOBS}/{job_id}"
+def links(request: Request, job_id: str) -> dict[str, str]:
+    """The paths of a job, as the client sees them: `self`, `result`, `labels`, `events`."""
+    path = f"{request.scope.get('root_path', '')}{JOBS}/{job_id}"
     return {"self": path} | {name: f"{path}/{name}" for name in ("result", "labels", "events")}
 
 
-def _gateway(request: Request) -> Gateway:
+# Coroutines: FastAPI runs plain functions in the threads in which others may wait for the broker.
+async def _gateway(request: Request) -> Gateway:
     gateway: Gateway = request.app.state.gateway
     return gateway
 
 
-def _reject_query(request: Request) -> None:
+async def _reject_query(request: Request) -> None:
     if request.query_params:
         raise InvalidJob(f"{', '.join(request.query_params)[:200]}: this route takes no query parameters")
 
 
-def _valid_job_id(job_id: str) -> str:
+async def _valid_job_id(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
         raise UnknownJob("no such job: an id has 32 digits, 0 to 9 and a to f; that of a stack's plane also its number")
     return job_id

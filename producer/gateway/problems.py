@@ -12,9 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, MaskqError, QueueFull, StoreFull
 from .errors import GatewayBusy
+from .head import allows_head
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +94,19 @@ def _retry_after(error: MaskqError) -> dict[str, str]:
     return {} if seconds is None else {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
+def _allowed(request: Request) -> str:
+    """The methods of a path, for `Allow`: Starlette names those of one route only."""
+    routes = request.app.router.routes
+    methods = [
+        method
+        for method in ("GET", "POST", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    if "GET" in methods and allows_head(request.url.path):
+        methods.insert(1, "HEAD")
+    return ", ".join(methods)
+
+
 def add_exception_handlers(app: FastAPI) -> None:
     """Make the app answer every exception with a problem details response."""
 
@@ -104,8 +119,9 @@ def add_exception_handlers(app: FastAPI) -> None:
         return error_response(invalid_job(error))
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
-        return problem_response(error.status_code, str(error.detail), headers=error.headers)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        headers = {"Allow": _allowed(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+        return problem_response(error.status_code, str(error.detail), headers=headers)
 
     @app.exception_handler(ClientDisconnect)
     async def client_disconnected(_: Request, error: ClientDisconnect) -> Response:

@@ -27,8 +27,9 @@ def _json_text(model: type[Options | Limits]) -> WithJsonSchema:
 class SubmitRequest(JobSpec):
     """A job specification as query parameters or form fields; `options` and `limits` are JSON texts."""
 
-    options: Annotated[Options, BeforeValidator(_parse_json), _json_text(Options)] = Options()
-    limits: Annotated[Limits, BeforeValidator(_parse_json), _json_text(Limits)] = Limits()
+    # Factories, since a default would be in the OpenAPI document as an object, which clients would send as one.
+    options: Annotated[Options, BeforeValidator(_parse_json), _json_text(Options)] = Field(default_factory=Options)
+    limits: Annotated[Limits, BeforeValidator(_parse_json), _json_text(Limits)] = Field(default_factory=Limits)
     reuse: bool | None = None
     """Whether the job may take the result of an equal job (image, model, options, limits) that is unfinished or done;
     default MASKQ_REUSE."""

@@ -17,6 +17,7 @@ from ..settings import Settings
 from ..signals import override_stop_signals
 from .app import create_app
 from .limits.idle_protocol import IdleTimeoutProtocol
+from .proxies import BehindProxies
 from .subscriptions import Subscriptions
 
 console = Console(highlight=False)
@@ -29,7 +30,8 @@ class CannotListen(MaskqError):
 def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """Uvicorn's configuration: idle timeout, and a graceful shutdown within `grace_s`, before the process is killed."""
     return uvicorn.Config(
-        app,
+        BehindProxies(app, settings.trusted_proxies),
+        proxy_headers=False,
         http=IdleTimeoutProtocol,
         log_config=None,
         access_log=settings.log_level in ("DEBUG", "INFO"),

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Response
 from ...errors import BrokerUnavailable
 from ...state.exposition import exposition
 from ..dependencies import GatewayDep
+from ..problems import openapi_responses
+from ..responses import Health, success
 
 router = APIRouter(tags=["operation"])
 
@@ -13,13 +15,13 @@ router = APIRouter(tags=["operation"])
 _READY_S = 5.0
 
 
-@router.get("/healthz")
+@router.get("/healthz", response_model=None, responses=success(Health))
 async def healthz() -> dict[str, str]:
     """The process is alive."""
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", response_model=None, responses=success(Health) | openapi_responses())
 async def readyz(gateway: GatewayDep) -> dict[str, str]:
     """The broker answers; otherwise 503."""
     with anyio.move_on_after(_READY_S) as timeout:

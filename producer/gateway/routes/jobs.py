@@ -12,6 +12,7 @@ from ..dependencies import JOBS, NO_QUERY, GatewayDep, JobId, links
 from ..errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
 from ..limits.multipart import MULTIPART
 from ..problems import openapi_responses
+from ..responses import Cancelled, JobRecord, Submitted, success
 from ..schemas import IdempotencyKey, SubmitRequest
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
@@ -31,7 +32,9 @@ _BODY = {
 @router.post(
     "",
     status_code=202,
-    responses=openapi_responses(PayloadTooLarge, UnsupportedMedia, UploadTooSlow, QueueFull, StoreFull, GatewayBusy),
+    response_model=None,
+    responses=success(Submitted, 202)
+    | openapi_responses(PayloadTooLarge, UnsupportedMedia, UploadTooSlow, QueueFull, StoreFull, GatewayBusy),
     openapi_extra={"requestBody": _BODY},
 )
 async def submit(
@@ -52,13 +55,18 @@ async def submit(
             return job, job.state
 
         job, state = await gateway.in_thread(enqueue)
-    job_links = links(job.id)
+    job_links = links(request, job.id)
     response.headers["Location"] = job_links["self"]
     return {"job_id": job.id, "state": state, "links": job_links}
 
 
-@router.get("/{job_id}", dependencies=NO_QUERY, responses=openapi_responses(UnknownJob))
-async def status(gateway: GatewayDep, job_id: JobId) -> dict[str, Any]:
+@router.get(
+    "/{job_id}",
+    dependencies=NO_QUERY,
+    response_model=None,
+    responses=success(JobRecord) | openapi_responses(UnknownJob),
+)
+async def status(request: Request, gateway: GatewayDep, job_id: JobId) -> dict[str, Any]:
     """The job's state, when it entered each state, the attempts per stage, its specification and its error; of a stack
     also the number of planes, in all and done.
     """
@@ -72,11 +80,16 @@ async def status(gateway: GatewayDep, job_id: JobId) -> dict[str, Any]:
         "attempts": job.attempts,
         "planes": job.planes and job.planes.model_dump(),
         "error": job.error,
-        "links": links(job.id),
+        "links": links(request, job.id),
     }
 
 
-@router.delete("/{job_id}", dependencies=NO_QUERY, responses=openapi_responses(UnknownJob))
+@router.delete(
+    "/{job_id}",
+    dependencies=NO_QUERY,
+    response_model=None,
+    responses=success(Cancelled) | openapi_responses(UnknownJob),
+)
 async def cancel(
     request: Request, gateway: GatewayDep, job_id: JobId, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..dependencies import JOBS, NO_QUERY, Gateway, GatewayDep, JobId, links
 from ..errors import GatewayBusy, OtherFormat
 from ..limits.downloads import ResultResponse, StoredResult
 from ..problems import openapi_responses
+from ..responses import JobResult, success
 from ..schemas import WaitQuery
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
@@ -24,7 +25,7 @@ _JSON = TypeAdapter(dict[str, Any])
 _LABEL_FORMATS = {"png": "image/png", "tif": "image/tiff"}
 
 
-@router.get("/{job_id}/result", responses=_RESULT_ERRORS)
+@router.get("/{job_id}/result", response_model=None, responses=success(JobResult) | _RESULT_ERRORS)
 async def result(
     request: Request, gateway: GatewayDep, job_id: JobId, query: Annotated[WaitQuery, Query()]
 ) -> Response:
@@ -57,17 +58,17 @@ def _objects(job: Job) -> StoredResult:
 
 
 @router.get("/{job_id}/labels", dependencies=NO_QUERY, responses=_RESULT_ERRORS, response_class=Response)
-async def labels(gateway: GatewayDep, job_id: JobId) -> Response:
+async def labels(request: Request, gateway: GatewayDep, job_id: JobId) -> Response:
     """The label image, 0 or an object's id: a 16-bit PNG, or a 32-bit TIFF for more than 65,535 objects. A stack's is a
     TIFF with a page per plane.
     """
-    return _response(gateway, partial(_labels, gateway.client.job(job_id), _LABEL_FORMATS))
+    return _response(gateway, partial(_labels, request, gateway.client.job(job_id), _LABEL_FORMATS))
 
 
 async def labels_as(request: Request, gateway: GatewayDep, job_id: JobId) -> Response:
     """The label image if it has this format; otherwise 404 with the path of the other format."""
     extension = request.scope["path"].rpartition(".")[2]
-    return _response(gateway, partial(_labels, gateway.client.job(job_id), (extension,)))
+    return _response(gateway, partial(_labels, request, gateway.client.job(job_id), (extension,)))
 
 
 for _extension in _LABEL_FORMATS:
@@ -79,12 +80,12 @@ for _extension in _LABEL_FORMATS:
     )(labels_as)
 
 
-def _labels(job: Job, extensions: Collection[str]) -> StoredResult:
+def _labels(request: Request, job: Job, extensions: Collection[str]) -> StoredResult:
     """The label file. Raises `OtherFormat` if its extension is not among these."""
     file = job.labels_file()
     extension = "png" if file.startswith(b"\x89PNG") else "tif"
     if extension not in extensions:
-        raise OtherFormat(f"the labels of job {job.id} are at {links(job.id)['labels']}.{extension}")
+        raise OtherFormat(f"the labels of job {job.id} are at {links(request, job.id)['labels']}.{extension}")
     return StoredResult(file, _LABEL_FORMATS[extension])
 
 

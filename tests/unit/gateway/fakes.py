@@ -150,11 +150,11 @@ class Http:
 
 
 @contextmanager
-def open_http() -> Iterator[Http]:
+def open_http(**settings: Any) -> Iterator[Http]:
     client = FakeClient()
     subscriptions = FakeSubscriptions(client)
     with asyncio.Runner() as runner:
-        app = create_app(client, subscriptions, Settings(max_bytes=MAX_BYTES))  # type: ignore[arg-type]
+        app = create_app(client, subscriptions, Settings(max_bytes=MAX_BYTES, **settings))  # type: ignore[arg-type]
         yield Http(app, client, subscriptions, runner.run)
 
 
