@@ -233,12 +233,26 @@ def test_equal_parts_are_equal_bytes(svs: Path) -> None:
     assert Sent(svs, level=1).data == Sent(svs, level=1).data
 
 
-def test_colours_that_tifffile_does_not_convert_are_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", PICTURE[:64, :64], photometric="ycbcr", compression="zlib")
-    assert "is not read in parts" in refused(tmp_path / "a.tif", region=(0, 0, 9, 9))
-    infrared = np.dstack([PICTURE[:64, :64], PICTURE[:64, :64, 0]])
-    tifffile.imwrite(tmp_path / "b.tif", infrared, photometric="rgb", extrasamples=["unspecified"])
-    assert "is not read in parts" in refused(tmp_path / "b.tif", region=(0, 0, 9, 9))
+@pytest.mark.parametrize(
+    ("pixels", "written"),
+    [
+        (PICTURE[:64, :64], {"photometric": "ycbcr", "compression": "zlib"}),
+        (np.dstack([PICTURE[:64, :64], STAINS[0, :64, :64]]), {"photometric": "rgb", "extrasamples": ["unspecified"]}),
+        (np.dstack([STAINS[0]] * 2), {"photometric": "minisblack", "extrasamples": ["unassalpha"]}),
+        (PICTURE[:64, :64, 0], {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)}),
+        (np.dstack([PICTURE[:64, :64]] * 2)[..., :4], {"photometric": "separated"}),
+        (STAINS[0].astype(np.float16), {"photometric": "minisblack"}),
+        (STAINS[0] > 1500, {"photometric": "minisblack"}),
+    ],
+)
+def test_kinds_that_only_workers_read_in_parts_are_sent_whole(tmp_path: Path, pixels: Any, written: Any) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, metadata=None, **written)
+    options = Options(region=(0, 0, 9, 9))
+    job = FakeClient().submit(path, options=options)
+    assert (job.image(), job.status().spec.options, job.status().spec.name) == (path.read_bytes(), options, "a.tif")
+    assert "can't be sent" in (said := refused(path, resolution=1)) or "not read in parts" in said or "unknown" in said
+    assert refused(path, ClientSettings(max_bytes=100), region=(0, 0, 9, 9))
 
 
 @pytest.mark.parametrize("value", [-9999.0, float(np.finfo(np.float32).min)])

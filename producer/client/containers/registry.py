@@ -13,7 +13,7 @@ from ...errors import ContainerUnavailable, InvalidJob, MaskqError
 from ...schema import Options
 from . import czi, lif, nd2_file, ome_zarr, slide
 from .choice import choose_channels, choose_part, choose_planes, choose_series
-from .container import Container
+from .container import Container, NotReadInParts
 from .request import Request
 
 #: Every container.
@@ -41,7 +41,8 @@ def find(source: object, options: Options, max_bytes: int) -> Container | None:
 
     A TIFF file (a path, or bytes) is read here if the job asks for something that the worker can't do with it: to
     resize it or to find tissue; if it is larger than `max_bytes`; and, where a reader is installed, if the job asks for
-    a part of it. Raises `InvalidJob` if a source that is not read here has one of the former options.
+    a part of it: `prepare` sends it whole if only workers read its kind. Raises `InvalidJob` if a source that is not
+    read here has one of the former options.
     """
     if isinstance(source, str | os.PathLike):
         found = _of_path(os.fspath(source), options, max_bytes)
@@ -80,6 +81,17 @@ def _asks_part(options: Options) -> bool:
     return (options.level is not None or options.region is not None) and find_spec("zarr") is not None
 
 
+def _is_for_workers(container: Container, source: Any, request: Request) -> bool:
+    """Whether a file that is not read here is a TIFF of which workers can read the part."""
+    return (
+        container is slide.CONTAINER
+        and isinstance(source, str)
+        and source.lower().endswith(slide.TIFFS)
+        and not _needs_reader(request.options)
+        and _size(source) <= request.max_bytes
+    )
+
+
 def _size(path: str) -> int:
     try:
         return Path(path).stat().st_size
@@ -105,6 +117,10 @@ def prepare(
     request = Request(name, options, max_bytes, max_pixels)
     try:
         return _prepare(container, given, request)
+    except NotReadInParts:
+        if not _is_for_workers(container, given, request):
+            raise
+        return Prepared(Path(given).read_bytes(), name, options)
     except (MaskqError, MemoryError):
         raise
     except ImportError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidJob
 from . import slide_metadata
-from .container import Container
+from .container import Container, NotReadInParts
 from .planes import read_plane
 from .request import Request
 from .series import Box, Index, Series
@@ -114,14 +114,14 @@ def _levels(file: tifffile.TiffFile, found: tifffile.TiffPageSeries) -> list[tif
 
 
 def _axes(found: tifffile.TiffPageSeries, colour: bool, request: Request) -> str:
-    """The axes: samples that are no colours are channels. Raises `InvalidJob` for axes and colours of other kinds."""
+    """The axes: samples that are no colours are channels. Raises `NotReadInParts` for other axes and colours."""
     import tifffile
 
     photometric, lengths = found.keyframe.photometric, dict(zip(found.axes, found.shape, strict=True))
     grey = photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
     other = [axis for axis, length in lengths.items() if axis not in "TZCYXS" and length > 1]
     if other or not (colour or grey) or {"S", "C"} <= set(lengths) or not _is_understood(found.keyframe):
-        raise InvalidJob(
+        raise NotReadInParts(
             f"{request.name}: an image of colour space {photometric} and axes {found.axes} {found.shape} is not read "
             "in parts"
         )
@@ -129,12 +129,14 @@ def _axes(found: tifffile.TiffPageSeries, colour: bool, request: Request) -> str
 
 
 def _is_understood(page: tifffile.TiffPage) -> bool:
-    """Whether tifffile's samples are the colours that they seem: not raw YCbCr, nor a fourth one that is no alpha."""
+    """Whether tifffile's samples are what they seem: no raw YCbCr, no alpha of grey, no fourth that is not alpha."""
     import tifffile
 
     if page.photometric == tifffile.PHOTOMETRIC.YCBCR:
         return page.compression in _OWN_COLOURS
-    return page.photometric != tifffile.PHOTOMETRIC.RGB or _ALPHA.issuperset(page.extrasamples)
+    if page.photometric == tifffile.PHOTOMETRIC.RGB:
+        return _ALPHA.issuperset(page.extrasamples)
+    return _ALPHA.isdisjoint(page.extrasamples)
 
 
 def _without_no_data(pixels: NDArray[Any], page: tifffile.TiffPage) -> NDArray[Any]:
