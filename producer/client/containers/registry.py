@@ -120,7 +120,7 @@ def prepare(
     except NotReadInParts:
         if not _is_for_workers(container, given, request):
             raise
-        return Prepared(Path(given).read_bytes(), name, options)
+        return Prepared(Path(source).read_bytes(), _labelled(name), options)
     except (MaskqError, MemoryError):
         raise
     except ImportError as error:
