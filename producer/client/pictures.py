@@ -23,6 +23,7 @@ def picture_bytes(image: Image.Image, name: str) -> bytes:
     frames.
     """
     try:
+        _check_tiff(image, name)
         image.load()
         frames = getattr(image, "n_frames", 1)
         if (
@@ -31,7 +32,6 @@ def picture_bytes(image: Image.Image, name: str) -> bytes:
             raise InvalidJob(
                 f"{name}: {frames} frames; submit the file itself, or one frame: image.seek(number), then image.copy()"
             )
-        _check_values(image, name)
         picture = _intensities(_upright(image)).copy()
         picture.info = {}
         stream = io.BytesIO()
@@ -43,9 +43,16 @@ def picture_bytes(image: Image.Image, name: str) -> bytes:
     return stream.getvalue()
 
 
-def _check_values(image: Image.Image, name: str) -> None:
-    """Raises `InvalidJob` for a WhiteIsZero TIFF of more than 8 bits, whose values Pillow does not turn round."""
+def _check_tiff(image: Image.Image, name: str) -> None:
+    """Raises `InvalidJob` for two kinds of TIFF that Pillow reads wrongly.
+
+    Of WhiteIsZero with more than 8 bits, it does not turn the values round. Of an uncompressed file whose orientation
+    tag swaps height and width, Pillow (13.0) takes the rows to be as long as the turned image's.
+    """
     tags = getattr(image, "tag_v2", {})
+    mapped = bool(getattr(image, "filename", "")) and [part[0] for part in getattr(image, "tile", ())] == ["raw"]
+    if mapped and tags.get(_ORIENTATION) in (5, 6, 7, 8):
+        raise InvalidJob(f"{name}: a TIFF with an orientation tag, which Pillow can mix up; submit the file itself")
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and (image.mode in ("I", "F") or image.mode.startswith("I;16")):
         raise InvalidJob(
             f"{name}: a WhiteIsZero TIFF, which Pillow opens as its negative; submit the file itself, whose values are "

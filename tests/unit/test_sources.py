@@ -340,3 +340,16 @@ def test_a_picture_of_a_white_is_zero_tiff_is_never_a_negative(dtype: Any) -> No
     else:
         with pytest.raises(InvalidJob, match="WhiteIsZero TIFF, which Pillow opens as its negative"):
             read_source(picture, None, 10_000)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_picture_of_a_turned_tiff_is_never_mixed_up(tmp_path: Path, compression: str | None) -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    tags = [(274, 3, 1, 6, True)]
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, compression=compression, extratags=tags)
+    picture = Image.open(tmp_path / "a.tif")
+    if compression:
+        np.testing.assert_array_equal(decode(read_source(picture, None, 10_000)[0])[..., 0], np.rot90(pixels, -1))
+    else:
+        with pytest.raises(InvalidJob, match="submit the file itself"):
+            read_source(picture, None, 10_000)
