@@ -16,6 +16,7 @@ from maskq.producer.client.job import Job, Result
 from maskq.producer.errors import (
     BrokerUnavailable,
     ContainerUnavailable,
+    IdempotencyConflict,
     InvalidJob,
     JobCancelled,
     JobDead,
@@ -41,6 +42,7 @@ __all__ = [
     "Client",
     "ContainerUnavailable",
     "Failure",
+    "IdempotencyConflict",
     "InvalidJob",
     "Job",
     "JobCancelled",

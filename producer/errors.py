@@ -3,6 +3,7 @@
     MaskqError
     ├── InvalidJob             the request is invalid
     │   ├── PayloadTooLarge    the image file is larger than the limit
+    │   ├── IdempotencyConflict   the idempotency key was used for another request
     │   └── ContainerUnavailable   packages that read this kind of file are not installed
     ├── QueueFull              too many jobs are unfinished; retry later
     ├── StoreFull              the store has no room for the image; retry later
@@ -39,6 +40,10 @@ class PayloadTooLarge(InvalidJob):
     """The image file is larger than the limit."""
 
     status = 413
+
+
+class IdempotencyConflict(InvalidJob):
+    """The idempotency key was used for another request."""
 
 
 class ContainerUnavailable(InvalidJob):

@@ -77,9 +77,14 @@ class ClientSettings(BaseSettings):
     """How long an ended job and its result are kept, seconds."""
     dead_retention_s: int = Field(default=604_800, ge=1)
     """How long a dead letter and its image are kept, seconds."""
+    failed_input_s: int = Field(default=600, ge=1)
+    """How long the image of a job that failed by its own fault is kept in Redis, seconds."""
     reuse: bool = True
-    """Whether a new job shares the result of an equal job (same image, model, options and limits) that is unfinished or
-    done."""
+    """Whether jobs of one client with the same image, model and options are computed once: each is a job of its own,
+    with a copy of the result. A new version of the model, or a changed one, is computed anew."""
+    share_across_clients: bool = False
+    """Whether jobs of different clients share their work as well. A client can then tell by the time whether another
+    has submitted the same image."""
     lease_s: float = Field(default=8.0, gt=0)
     """Lease of a stage, seconds: if its worker does not renew the lease for this long, another worker takes over.
     Workers renew three times per lease."""

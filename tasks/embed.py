@@ -1,7 +1,10 @@
 """The first stage: an image's bytes → packed foreground fields, or a stack's planes as jobs of their own."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import version
 from typing import Protocol
 
 from maskq.producer.schema import ImageInfo, JobStatus
@@ -48,6 +51,10 @@ class Embed:
         self._device, self._limits = device, limits
         self._stack_limits = StackLimits.of(max_planes, limits.max_bytes)
 
+    def digest(self, job: JobStatus) -> str:
+        """Identifies the model that the job would run now. Raises the errors of `FieldSource.spec`."""
+        return _digest(self._device.spec(job.spec.model))
+
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
         """The fields, or the planes. Raises an `ImageError`, the errors of `FieldSource.fields`, `PayloadMissing`."""
         planes, name = job.spec.options.planes, job.spec.name
@@ -56,7 +63,8 @@ class Embed:
             if isinstance(found, Stack):
                 chosen = choose_planes(found, planes, name)
                 if isinstance(chosen, list):
-                    return split(job, found, chosen, self._device.spec(job.spec.model), self._stack_limits)
+                    spec = self._device.spec(job.spec.model)
+                    return replace(split(job, found, chosen, spec, self._stack_limits), digest=_digest(spec))
                 found = chosen
             else:
                 check_single_image(planes, name)
@@ -78,9 +86,15 @@ class Embed:
         payload = field_payload.encode(FieldHeader(model=spec.ref, clustering=clustering, image=info), fields)
         height, width = pixels.shape[:2]
         summary = f"{height}×{width}, {spec.ref}, fields of {len(fields):,} bytes"
-        return StageResult(summary, {Payload.FIELDS: payload})
+        return StageResult(summary, {Payload.FIELDS: payload}, digest=_digest(spec))
 
     def _limits_of(self, job: JobStatus) -> ImageLimits:
         """The worker's limits, and the job's own if that is lower."""
         limit = job.spec.limits.max_pixels
         return self._limits if limit is None else replace(self._limits, max_pixels=min(limit, self._limits.max_pixels))
+
+
+@lru_cache(maxsize=64)
+def _digest(spec: ModelSpec) -> str:
+    """A digest of the model (its version, the weights' sha256, every parameter) and of the version of this software."""
+    return hashlib.sha256(f"{version('maskq')}\n{spec.model_dump_json()}".encode()).hexdigest()

@@ -70,6 +70,9 @@ class Reconciler:
             sent += 1
         for job_id in _logged(self._ledger.recount_stacks()):
             log.warning("stack %s waited for planes that have ended or are gone", job_id)
+        for job_id in _logged(self._ledger.wake_followers()):
+            log.info("job %s no longer waits for an equal one", job_id)
+            sent += 1
         for job_id in _logged(self._ledger.expire_overdue()):
             log.info("job %s has expired", job_id)
         self.sweep()

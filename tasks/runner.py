@@ -6,11 +6,11 @@ finish the stage. The message is acknowledged in every case: the ledger sends an
 
 import random
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, runtime_checkable
 
 from maskq.producer.errors import PayloadMissing, StoreFull
 from maskq.producer.schema import Failure, JobStatus, Stage
-from maskq.producer.state.ledger import Claim, Granted, Ledger, StageResult
+from maskq.producer.state.ledger import Claim, Granted, Ledger, Shared, StageResult
 from maskq.producer.state.store import Payload
 from maskq.segmentation.errors import SegmentationError
 
@@ -37,6 +37,15 @@ class Work(Protocol):
 
     def __call__(self, job: JobStatus, read: Callable[[], bytes]) -> StageResult:
         """Do the work for a job; `read` returns the payload. May run twice for one job, even at the same time."""
+        ...
+
+
+@runtime_checkable
+class SharedWork(Protocol):
+    """Work of which equal jobs can share the result."""
+
+    def digest(self, job: JobStatus) -> str:
+        """Identifies, with the job's image and options, the result: what the work depends on besides them."""
         ...
 
 
@@ -112,6 +121,8 @@ class StageRunner:
         """Do the work and record its outcome; returns a line for Flower."""
         try:
             leases.check()
+            if granted.twin and (line := self._share(claim, granted.job)):
+                return line
             result = self._work(granted.job, granted.read)
             with span("finish", job=claim.job_id):
                 finished = self._ledger.finish(claim, result)
@@ -120,6 +131,20 @@ class StageRunner:
             return self._too_late(claim)
         except BaseException as error:
             self._record(claim, granted.job, error)
+
+    def _share(self, claim: Claim, job: JobStatus) -> str | None:
+        """Take an equal job's result, or wait for it; returns a line for Flower, or None if the work has to be done."""
+        if not isinstance(self._work, SharedWork):
+            return None
+        match self._ledger.share(claim, self._work.digest(job)):
+            case Shared.COPIED:
+                return "has the result of an equal job"
+            case Shared.FOLLOWS:
+                return "waits for an equal job"
+            case Shared.LOST:
+                return self._too_late(claim)
+            case Shared.COMPUTE:
+                return None
 
     def _record(self, claim: Claim, job: JobStatus, error: BaseException) -> NoReturn:
         """Record in the ledger why the work has no result. Raises `StageFailed` or `StageReleased`."""

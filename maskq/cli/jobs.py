@@ -37,7 +37,9 @@ def submit(
     priority: Priority = 5,
     owner: Annotated[str, typer.Option("--client", help="The jobs' owner: owners take turns.")] = "",
     key: Annotated[str | None, typer.Option(help="The job's name: the same name returns the same job.")] = None,
-    reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Use the result of an identical job.")] = True,
+    reuse: Annotated[
+        bool, typer.Option("--reuse/--no-reuse", help="Compute equal jobs of one client only once.")
+    ] = True,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for room in a full queue.")] = 60,
     as_json: Json = False,
 ) -> int:

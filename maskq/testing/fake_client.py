@@ -15,6 +15,7 @@ from maskq.producer.errors import MaskqError
 from maskq.producer.schema import Failure, JobSpec, Stage, State
 from maskq.producer.settings import ClientSettings
 from maskq.producer.state.connections import Connections
+from maskq.producer.state.ledger import Identity
 from maskq.producer.state.stats import Stats
 from maskq.producer.state.store import Payload
 
@@ -25,7 +26,8 @@ from .memory import MemoryLedger
 class FakeClient(Client):
     """A client for unit tests: the interface of `Client`, without a broker, Redis or workers.
 
-    Options, limits, idempotency keys, reuse and `QueueFull` work as in `Client`. Images are not decoded.
+    Options, limits, idempotency keys and `QueueFull` work as in `Client`. Images are not decoded, and nothing is
+    computed that equal jobs could share.
     """
 
     def __init__(
@@ -118,10 +120,8 @@ class FakeClient(Client):
         """As `Client.enqueue`, with a timeout of `max_wait_s` at most."""
         return super().enqueue(image, spec, timeout=min(timeout, self._max_wait_s), **job)
 
-    def _create(
-        self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, fingerprint: str | None, key: str | None
-    ) -> str:
-        created = self._ledger.create(job_id, spec, image, fingerprint, key)
+    def _create(self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, identity: Identity) -> str:
+        created = self._ledger.create(job_id, spec, image, identity)
         if created == job_id and self._on_submit:
             self._on_submit(self, self.job(job_id))
         return created

@@ -2,14 +2,14 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from maskq.producer.errors import MaskqError, PayloadMissing, QueueFull, UnknownJob, WaitTimeout
+from maskq.producer.errors import IdempotencyConflict, MaskqError, PayloadMissing, QueueFull, UnknownJob, WaitTimeout
 from maskq.producer.schema import Failure, JobSpec, JobStatus, Stage, State
 from maskq.producer.settings import ClientSettings
+from maskq.producer.state.ledger import Identity
 from maskq.producer.state.routing import QUEUES, VARIED, queue_of
 from maskq.producer.state.stats import Queue, Stats
 from maskq.producer.state.store import Payload
@@ -24,8 +24,8 @@ _FAILED = set(State) - set(_PATH)
 class _Record:
     job: JobStatus
     bytes_: int
-    submissions: int = 1
-    cancel_calls: set[str] = field(default_factory=set)
+    #: `Identity.request`, under its idempotency key.
+    request: str
 
 
 class MemoryLedger:
@@ -35,9 +35,8 @@ class MemoryLedger:
         self._settings, self._max_wait_s = settings, max_wait_s
         self.store = MemoryStore()
         self._jobs: dict[str, _Record] = {}
-        #: Job ids by fingerprint, and by client and idempotency key.
-        self._by_fingerprint: dict[str, str] = {}
-        self._by_key: dict[tuple[str, str], str] = {}
+        #: Job ids by idempotency key, within its key space.
+        self._by_key: dict[str, str] = {}
         self._changed = threading.Condition()
         #: While set, every method raises it.
         self.outage: MaskqError | None = None
@@ -59,27 +58,24 @@ class MemoryLedger:
         with self._lock():
             return
 
-    def create(self, job_id: str, spec: JobSpec, image: bytes, fingerprint: str | None, key: str | None) -> str:
-        """Enter a new job; returns its id, or the id of the job that it repeats. Raises `QueueFull`."""
-        name = (spec.client, key or "")
+    def create(self, job_id: str, spec: JobSpec, image: bytes, identity: Identity) -> str:
+        """Enter a new job; returns its id, or the id of the job that the key means.
+
+        Raises `QueueFull`, `IdempotencyConflict`.
+        """
         with self._lock():
-            equal = self._by_fingerprint.get(fingerprint or "")
-            if equal and self.state(equal) in _FAILED:
-                equal = None
-            existing = (self._by_key.get(name) if key else None) or equal
-            if existing:
-                self._record(existing).submissions += 1
-            else:
-                self._check_room(spec.client, len(image))
-                queued, times = State.QUEUED, {State.QUEUED: time.time()}
-                job = JobStatus(id=job_id, state=queued, spec=spec, lane=VARIED, times=times, attempts={})
-                self._jobs[job_id] = _Record(job, len(image))
-                self.store.put(job_id, Payload.IMAGE, image)
-                if fingerprint:
-                    self._by_fingerprint[fingerprint] = job_id
-            if key:
-                self._by_key[name] = existing or job_id
-            return existing or job_id
+            if existing := self._by_key.get(identity.key or ""):
+                if self._record(existing).request != identity.request:
+                    raise IdempotencyConflict(f"this idempotency key means job {existing}, which is another request")
+                return existing
+            self._check_room(spec.client, len(image))
+            queued, times = State.QUEUED, {State.QUEUED: time.time()}
+            job = JobStatus(id=job_id, state=queued, spec=spec, lane=VARIED, times=times, attempts={})
+            self._jobs[job_id] = _Record(job, len(image), identity.request)
+            self.store.put(job_id, Payload.IMAGE, image)
+            if identity.key:
+                self._by_key[identity.key] = job_id
+            return job_id
 
     def _check_room(self, client: str, bytes_: int) -> None:
         unfinished = [record for record in self._jobs.values() if not record.job.state.ended]
@@ -138,17 +134,14 @@ class MemoryLedger:
             raise WaitTimeout(f"job {job_id} is {status.state}; this FakeClient waits for {limit:g} s at most")
         return status, {}
 
-    def cancel(self, job_id: str, call: str | None = None) -> State:
-        """Cancel one submission of the job, and the job if it was the last; returns its state. Raises `UnknownJob`."""
+    def cancel(self, job_id: str) -> State:
+        """Cancel the job unless it has ended; returns its state. Raises `UnknownJob`."""
         with self._lock():
-            record, call = self._record(job_id), call or uuid.uuid4().hex
-            if not record.job.state.ended and call not in record.cancel_calls:
-                record.cancel_calls.add(call)
-                record.submissions -= 1
-                if record.submissions <= 0:
-                    error = Failure(type="JobCancelled", message=f"cancelled while {record.job.state}")
-                    self.move(job_id, State.CANCELLED, error)
-                    self.drop_payloads(job_id)
+            record = self._record(job_id)
+            if not record.job.state.ended:
+                error = Failure(type="JobCancelled", message=f"cancelled while {record.job.state}")
+                self.move(job_id, State.CANCELLED, error)
+                self.drop_payloads(job_id)
             return record.job.state
 
     def requeue(self, job_id: str) -> bool:
@@ -169,7 +162,6 @@ class MemoryLedger:
                 return False
             self._jobs.pop(job_id, None)
             self._by_key = {key: value for key, value in self._by_key.items() if value != job_id}
-            self._by_fingerprint = {key: value for key, value in self._by_fingerprint.items() if value != job_id}
             self.drop_payloads(job_id)
             return True
 

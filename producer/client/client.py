@@ -6,8 +6,6 @@
 The result has `labels`, an array, and `objects`.
 """
 
-import hashlib
-import json
 import math
 import time
 import uuid
@@ -34,9 +32,11 @@ from ..settings import ClientSettings
 from ..state.broker_errors import broker_errors
 from ..state.connections import Connections
 from ..state.keys import stack_id
+from ..state.ledger import Identity
 from ..state.stats import Stats, collect
 from . import containers
 from .arrays import named_axes
+from .identity import identify
 from .job import Job, Result
 from .paths import Url
 from .remote import read_url
@@ -96,13 +96,14 @@ class Client:
 
         `source` is a path or URL, an image file's bytes or the open file, a Pillow image, or an array of (H, W) or
         (H, W, 3) pixels; `options.axes` names other axes. Whole slides, OME-Zarr, CZI, ND2 and LIF are read here, and
-        the part that `options` choose is sent. If the same `client` has submitted a job with the same
-        `idempotency_key`, that job is returned. So is an equal job (same image, model, options and limits) of any
-        client, unless `reuse` is False; its default is `MASKQ_REUSE`.
+        the part that `options` choose is sent. If the same `client` (without one: this host) has submitted a job with
+        the same `idempotency_key`, that job is returned. Equal jobs of one client (same image, model and options) are
+        computed once, and each gets a copy of the result, unless `reuse` is False; its default is `MASKQ_REUSE`.
 
         While the queue or store is full or the broker is unavailable, retries for `timeout` seconds. Raises
-        `InvalidJob`, `PayloadTooLarge`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and `OSError` if the file can't
-        be read. Only the worker decodes the image: if it can't, `Job.wait` raises `JobFailed`.
+        `InvalidJob`, `PayloadTooLarge`, `IdempotencyConflict`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and
+        `OSError` if the file can't be read. Only the worker decodes the image: if it can't, `Job.wait` raises
+        `JobFailed`.
         """
         try:
             spec = JobSpec(
@@ -139,17 +140,26 @@ class Client:
         idempotency_key: str | None = None,
         reuse: bool | None = None,
         timeout: float = 0.0,
+        sender: str | None = None,
     ) -> Job:
         """Queue an image file's bytes with a validated job specification. See `submit` for the other parameters.
 
-        Raises `QueueFull`, `StoreFull`, `BrokerUnavailable`.
+        `sender` is who submits if the job has no `client`, such as a remote address; by default this host. Raises
+        `IdempotencyConflict`, `QueueFull`, `StoreFull`, `BrokerUnavailable`.
         """
-        fingerprint = _fingerprint(image, spec) if (self._settings.reuse if reuse is None else reuse) else None
+        identity = identify(
+            image,
+            spec,
+            key=idempotency_key,
+            sender=sender,
+            reuse=self._settings.reuse if reuse is None else reuse,
+            across_clients=self._settings.share_across_clients,
+        )
         deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image, spec.options.axes)
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                created = self._create(job_id, spec, shape, image, fingerprint, idempotency_key)
+                created = self._create(job_id, spec, shape, image, identity)
                 return Job(created, self._connections)
             except (QueueFull, StoreFull, BrokerUnavailable):
                 remaining = deadline - time.monotonic()
@@ -158,12 +168,10 @@ class Client:
                 time.sleep(min(pause, remaining))
                 pause = min(2 * pause, _MAX_PAUSE_S)  # every attempt sends the whole image
 
-    def _create(
-        self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, fingerprint: str | None, key: str | None
-    ) -> str:
-        """Try once to create the job; returns its id, or the id of an existing job that takes its place."""
+    def _create(self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, identity: Identity) -> str:
+        """Try once to create the job; returns its id, or the id of the job that the idempotency key means."""
         with broker_errors():
-            return self._connections.ledger.create(job_id, spec, shape, image, same=fingerprint, key=key)
+            return self._connections.ledger.create(job_id, spec, shape, image, identity)
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Does not access the broker."""
@@ -320,11 +328,3 @@ def _watched(job: Job, watch: Callable[[JobStatus], None]) -> Result:
             return job.wait(_WATCH_S)
         with suppress(BrokerUnavailable):
             watch(job.status())
-
-
-def _fingerprint(image: bytes, spec: JobSpec) -> str | None:
-    """A hash of everything that determines the result. None if the job may expire: no other job must depend on it."""
-    if spec.limits.expires_s is not None:
-        return None
-    request = {"model": spec.model, "options": spec.options.model_dump(), "limits": spec.limits.model_dump()}
-    return hashlib.sha256(json.dumps(request, sort_keys=True).encode() + b"\n" + image).hexdigest()

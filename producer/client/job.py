@@ -170,10 +170,10 @@ class Job:
         return self._connections.store.get(self.id, Payload.IMAGE)
 
     @broker_errors()
-    def cancel(self, call: str | None = None) -> State:
+    def cancel(self) -> State:
         """Cancel the job unless it has ended; returns its new state. A running worker's output is discarded.
 
-        A job that several submissions share continues until each of them has cancelled. Calls with the same `call` name
-        count once, so that a request can be repeated. Raises `UnknownJob`.
+        Other jobs are not affected, even if they wait for the result of this one: one of them computes it. Raises
+        `UnknownJob`.
         """
-        return self._connections.ledger.cancel(self.id, call)
+        return self._connections.ledger.cancel(self.id)

@@ -31,8 +31,8 @@ class SubmitRequest(JobSpec):
     options: Annotated[Options, BeforeValidator(_parse_json), _json_text(Options)] = Field(default_factory=Options)
     limits: Annotated[Limits, BeforeValidator(_parse_json), _json_text(Limits)] = Field(default_factory=Limits)
     reuse: bool | None = None
-    """Whether the job may take the result of an equal job (image, model, options, limits) that is unfinished or done;
-    default MASKQ_REUSE."""
+    """Whether the job may have a copy of the result of an equal job (image, model, options) of the same client; default
+    MASKQ_REUSE."""
 
     def with_form(self, fields: dict[str, str], filename: str | None) -> SubmitRequest:
         """A copy with a form's fields, which override the query's; `filename` is the name if neither has one.
@@ -62,5 +62,5 @@ class WaitQuery(BaseModel):
     """How long to wait for a job that is not done, seconds."""
 
 
-#: Two requests of one client with the same key mean the same job.
+#: Two requests of one client, or of one address without a client, with the same key mean the same job.
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,255}$")]

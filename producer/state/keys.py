@@ -8,8 +8,8 @@ Command: TypeAlias = "tuple[str | bytes | int, ...]"
 #: The prefix of every key that maskq writes. (kombu's queues have the names of the queues.)
 PREFIX = "maskq:"
 #: Sorted sets of job ids. Their scores are times, seconds since 1970 by Redis's clock.
-ACTIVE, LEASES, DELAYED, EXPIRING, STACKS, DEAD, KEPT = (
-    f"{PREFIX}{name}" for name in ("active", "leases", "delayed", "expiring", "stacks", "dead", "kept")
+ACTIVE, LEASES, DELAYED, EXPIRING, STACKS, FOLLOWING, DEAD, KEPT = (
+    f"{PREFIX}{name}" for name in ("active", "leases", "delayed", "expiring", "stacks", "following", "dead", "kept")
 )
 #: The channel of cancelled jobs' ids.
 CANCELLED = f"{PREFIX}cancelled"

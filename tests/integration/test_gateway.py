@@ -116,9 +116,24 @@ def test_the_same_key_gives_the_same_job(gateway: Served) -> None:
     assert send("a", client="other") != send("a")
 
 
-def test_the_same_image_gives_the_same_job_with_reuse(gateway: Served) -> None:
-    assert gateway.submit(reuse=True) == gateway.submit(reuse=True)
-    assert gateway.submit(reuse=False, client="b") != gateway.submit(reuse=True)
+def test_a_key_with_another_image_is_422_and_the_same_key_of_another_sender_is_another_job(gateway: Served) -> None:
+    def send(image: bytes, sender: str = "127.0.0.1", **query: str) -> httpx.Response:
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=sender)) as http:
+            url = f"http://127.0.0.1:{gateway.port}/v1/jobs"
+            return http.post(url, content=image, headers={"Idempotency-Key": "a"}, params=query)
+
+    job_id = send(IMAGE).json()["job_id"]
+    conflict = send(IMAGE + b" ")
+    assert (conflict.status_code, conflict.json()["type"]) == (422, "urn:maskq:error:IdempotencyConflict")
+    assert job_id in conflict.json()["detail"]
+    assert send(IMAGE).json()["job_id"] == job_id
+    assert send(IMAGE + b" ", sender="127.0.0.2").status_code == 202
+    assert send(IMAGE, client="b").status_code == send(IMAGE, client="b", sender="127.0.0.2").status_code == 202
+    assert gateway.connections.ledger.unfinished() == 3
+
+
+def test_the_same_image_gives_jobs_of_their_own(gateway: Served) -> None:
+    assert gateway.submit(reuse=True) != gateway.submit(reuse=True)
 
 
 def test_a_full_queue_is_429_with_a_retry_after(gateway: Served) -> None:
@@ -220,14 +235,12 @@ def test_cancelling_ends_the_job_and_deletes_its_image(gateway: Served) -> None:
     assert gateway.http.delete(f"/v1/jobs/{done}").json()["state"] == "done"
 
 
-def test_a_repeated_cancellation_does_not_cancel_another_submission(gateway: Served) -> None:
-    job_id = gateway.submit(reuse=True)
-    assert gateway.submit(reuse=True) == job_id
-    for _ in range(3):
-        assert gateway.http.delete(f"/v1/jobs/{job_id}").json()["state"] == "queued"
-    cancelled = gateway.http.delete(f"/v1/jobs/{job_id}", headers={"Idempotency-Key": "another"})
-    assert cancelled.status_code == 200, cancelled.text
-    assert cancelled.json()["state"] == "cancelled"
+def test_cancellations_of_one_job_do_not_cancel_another_of_the_same_image(gateway: Served) -> None:
+    job_id, other = gateway.submit(reuse=True), gateway.submit(reuse=True)
+    for key in ("a", "b", "c"):
+        cancelled = gateway.http.delete(f"/v1/jobs/{job_id}", headers={"Idempotency-Key": key})
+        assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled"), cancelled.text
+    assert gateway.connections.ledger.state(other) is State.QUEUED
 
 
 def test_a_result_that_nobody_reads_is_not_buffered_forever(gateway: Served) -> None:

@@ -15,7 +15,7 @@ from redis import Redis
 from maskq import Client, JobUnfinished, Limits, Settings
 from maskq.producer.schema import JobSpec, Stage, State
 from maskq.producer.state import ledger as ledger_package
-from maskq.producer.state.ledger import Claim, Ledger, Plane, StageResult
+from maskq.producer.state.ledger import Claim, Identity, Ledger, Plane, Shared, StageResult
 from maskq.producer.state.store import Payload
 from maskq.workers.local.stack import running
 from tests.conftest import png, text, until
@@ -110,9 +110,9 @@ def work(client: Client, watch: Watch) -> None:
 
 def misfortunes(ledger: Ledger, watch: Watch) -> None:
     """Jobs that fail, wait in line, or lose their worker; one becomes a dead letter."""
-    claims = [Claim(f"{n:032x}", Stage.EMBED, f"{n:032x}") for n in range(4)]
+    claims = [Claim(f"{n:032x}", Stage.EMBED, f"{n:032x}") for n in range(6)]
     for claim in claims:
-        ledger.create(claim.job_id, JobSpec(), None, b"image")
+        ledger.create(claim.job_id, JobSpec(), None, b"image", Identity("digest" if claim in claims[4:] else None))
     ledger.claim(claims[0])
     ledger.pause(claims[0], waits=True)
     watch.snapshot()
@@ -123,6 +123,9 @@ def misfortunes(ledger: Ledger, watch: Watch) -> None:
         watch.snapshot()
     assert ledger.state(claims[1].job_id) is State.DEAD
     ledger.claim(claims[2])
+    for claim in claims[4:]:
+        ledger.claim(claim)
+    assert ledger.share(claims[5], "model") is Shared.FOLLOWS
     ledger.finish(claims[2], StageResult("", planes=[Plane(1, JobSpec(), "4x4", b"image")]))
     watch.snapshot()
 

@@ -18,10 +18,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from redis import Redis
 from redis.client import PubSub
 
-from maskq.producer.errors import QueueFull, StoreFull, UnknownJob
+from maskq.producer.errors import IdempotencyConflict, QueueFull, StoreFull, UnknownJob
 from maskq.producer.schema import Failure, JobSpec, Limits, Stage, State
 from maskq.producer.state.keys import job_key
-from maskq.producer.state.ledger import Claim, Granted, Ledger
+from maskq.producer.state.ledger import Claim, Granted, Identity, Ledger
 from maskq.producer.state.routing import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
 from maskq.producer.state.store import Payload, RedisStore
 from tests.conftest import text, until
@@ -532,103 +532,74 @@ def done(ledger: Ledger, job_id: str) -> None:
         assert ledger.finish(Claim(job_id, stage, "a"))
 
 
-def test_the_same_work_is_done_once_and_cancelled_when_no_one_wants_it(redis: Redis) -> None:
+def keyed(key: str, request: str = "this") -> Identity:
+    return Identity(key=key, request=request)
+
+
+def test_a_key_means_one_job_however_it_ended(redis: Redis) -> None:
     ledger = Ledger(redis)
-    assert [ledger.create(name, JobSpec(), None, same="sha") for name in ("one", "two", "three")] == ["one"] * 3
-    assert ledger.create("other", JobSpec(), None, same="another sha") == "other"
-    assert [ledger.cancel("one") for _ in range(3)] == [State.QUEUED, State.QUEUED, State.CANCELLED]
-    assert ledger.create("four", JobSpec(), None, same="sha") == "four"
-
-
-def test_repeats_of_one_job_are_bounded_and_not_in_its_hash(redis: Redis) -> None:
-    ledger = Ledger(redis, max_queued=5)
-    ledger.create("one", JobSpec(), None, same="sha")
-    fields = redis.hlen("maskq:job:one")
-    for n in range(5):
-        assert ledger.create(f"again{n}", JobSpec(), None, same="sha", key=f"k{n}") == "one"
-    with pytest.raises(QueueFull, match="5 submissions of this very job wait for it"):
-        ledger.create("again5", JobSpec(), None, same="sha", key="k5")
-    assert redis.hlen("maskq:job:one") == fields and not redis.exists("maskq:key::k5")
-    done(ledger, "one")
-    assert not redis.exists("maskq:counted:one")
-
-
-def test_a_cancelling_call_of_the_same_name_counts_once(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    for job_id in ("one", "two"):
-        assert ledger.create(job_id, JobSpec(), None, same="sha") == "one"
-    assert [ledger.cancel("one", call) for call in ("a", "a", "b")] == [State.QUEUED, State.QUEUED, State.CANCELLED]
-
-
-def test_what_failed_is_tried_anew_and_what_is_done_is_not(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    ledger.create("one", JobSpec(), None, same="sha")
-    ledger.claim(Claim("one", Stage.EMBED, "a"))
-    ledger.fail(Claim("one", Stage.EMBED, "a"), Failure(type="NotAnImage", message=""))
-    assert ledger.create("two", JobSpec(), None, same="sha") == "two"
-    done(ledger, "two")
-    assert ledger.create("three", JobSpec(), None, same="sha") == "two"
-
-
-def test_a_key_means_one_job_of_one_client_however_it_ended(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    ledger.create("one", JobSpec(client="a"), None, key="k")
+    ledger.create("one", JobSpec(), None, identity=keyed("a:k"))
     ledger.cancel("one")
-    assert ledger.create("two", JobSpec(client="a"), None, key="k") == "one"
-    assert ledger.create("three", JobSpec(client="b"), None, key="k") == "three"
+    assert ledger.create("two", JobSpec(), None, identity=keyed("a:k")) == "one"
+    assert ledger.create("three", JobSpec(), None, identity=keyed("b:k")) == "three"
+    assert not ledger.exists("two")
 
 
-def test_a_key_given_to_work_that_is_done_already_means_that_job_from_then_on(redis: Redis) -> None:
-    ledger = Ledger(redis, retention_s=100, max_attempts=1)
-    assert ledger.create("one", JobSpec(), None, same="sha", key="k1") == "one"
-    assert ledger.create("two", JobSpec(), None, same="sha", key="k2") == "one"
+def test_a_key_that_comes_with_another_request_is_refused_and_leaves_nothing(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    ledger.create("one", JobSpec(), None, b"image", keyed("a:k"))
+    for _ in range(2):
+        with pytest.raises(IdempotencyConflict, match="means job one"):
+            ledger.create("two", JobSpec(), None, b"another image", keyed("a:k", "that"))
+    assert {text(key) for key in redis.scan_iter("maskq:payload:*")} == {"maskq:payload:one:image"}
+    assert ledger.create("two", JobSpec(), None, b"image", keyed("a:k")) == "one"
+
+
+def test_a_key_goes_with_its_job(redis: Redis) -> None:
+    ledger = Ledger(redis, retention_s=100)
+    ledger.create("one", JobSpec(), None, identity=keyed("a:k"))
+    assert redis.ttl("maskq:key:a:k") == -1
     done(ledger, "one")
-    assert ledger.create("three", JobSpec(), None, same="sha", key="k3") == "one"
-    for n in (1, 2, 3):
-        assert ledger.create("four", JobSpec(), None, key=f"k{n}") == "one"
-        assert 0 < redis.ttl(f"maskq:key::k{n}") <= 100
+    assert 0 < redis.ttl("maskq:key:a:k") <= 100
     ledger.delete("one")
-    assert ledger.create("five", JobSpec(), None, key="k2") == "five"
+    assert not redis.exists("maskq:key:a:k")
+    assert ledger.create("two", JobSpec(), None, identity=keyed("a:k", "that")) == "two"
 
 
 def test_a_dead_letter_that_is_tried_again_keeps_its_key(redis: Redis) -> None:
     ledger = Ledger(redis, max_attempts=1)
-    ledger.create("one", JobSpec(), None, key="k")
+    ledger.create("one", JobSpec(), None, identity=keyed("a:k"))
     ledger.claim(Claim("one", Stage.EMBED, "a"))
     ledger.release(Claim("one", Stage.EMBED, "a"), "MemoryError")
-    assert redis.ttl("maskq:key::k") > 0
+    assert redis.ttl("maskq:key:a:k") > 0
     ledger.requeue("one")
-    assert redis.ttl("maskq:key::k") == -1
-    assert ledger.create("two", JobSpec(), None, key="k") == "one"
+    assert redis.ttl("maskq:key:a:k") == -1
+    assert ledger.create("two", JobSpec(), None, identity=keyed("a:k")) == "one"
 
 
-def test_a_result_that_is_about_to_be_forgotten_stands_for_no_new_job(redis: Redis) -> None:
+def test_of_many_who_submit_under_one_key_at_once_all_get_one_job(redis: Redis) -> None:
     ledger = Ledger(redis)
-    ledger.create("one", JobSpec(), None, same="sha", key="k")
-    done(ledger, "one")
-    redis.expire("maskq:job:one", 59)
-    assert ledger.create("two", JobSpec(), None, key="k") == "one"
-    assert ledger.create("three", JobSpec(), None, same="sha") == "three"
-
-
-def test_of_many_repeats_of_what_is_done_nothing_is_kept(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    ledger.create("one", JobSpec(), None, same="sha")
-    done(ledger, "one")
-    fields = redis.hlen("maskq:job:one")
-    for n in range(5):
-        assert ledger.create(f"again{n}", JobSpec(), None, same="sha") == "one"
-    assert redis.hlen("maskq:job:one") == fields
-
-
-def test_of_many_who_submit_the_same_at_once_all_get_one_job(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    got = _at_once(16, lambda who: ledger.create(f"job{who}", JobSpec(), None, same="sha"))
+    got = _at_once(16, lambda who: ledger.create(f"job{who}", JobSpec(), None, identity=keyed("a:k")))
     assert len(set(got)) == 1
     assert ledger.unfinished() == 1
 
 
 # Retention
+
+
+@pytest.mark.parametrize(("failed_input_s", "kept_s"), [(7, 7), (1000, RETENTION_S)])
+def test_the_image_of_a_failed_job_goes_before_its_record(redis: Redis, failed_input_s: int, kept_s: int) -> None:
+    ledger = Ledger(redis, retention_s=RETENTION_S, failed_input_s=failed_input_s, max_attempts=1)
+    for job_id in ("failed", "dead", "done"):
+        ledger.create(job_id, JobSpec(), None, b"image")
+    ledger.claim(Claim("failed", Stage.EMBED, "a"))
+    ledger.fail(Claim("failed", Stage.EMBED, "a"), Failure(type="NotAnImage", message=""))
+    ledger.claim(Claim("dead", Stage.EMBED, "a"))
+    ledger.release(Claim("dead", Stage.EMBED, "a"), "MemoryError")
+    done(ledger, "done")
+    assert kept_s - 5 < redis.ttl("maskq:payload:failed:image") <= kept_s
+    assert redis.ttl("maskq:payload:done:image") > RETENTION_S - 5 < redis.ttl("maskq:job:failed")
+    assert redis.ttl("maskq:payload:dead:image") > 1000
 
 
 def test_nothing_is_left_of_jobs_that_were_kept_for_their_time(redis: Redis) -> None:
@@ -640,7 +611,7 @@ def test_nothing_is_left_of_jobs_that_were_kept_for_their_time(redis: Redis) -> 
         lambda job_id: ledger.finish(Claim(job_id, Stage.EMBED, "one")),
     )
     for n in range(40):
-        job_id = ledger.create(f"job{n}", JobSpec(client=f"c{n % 3}"), "8x9", same=f"sha{n}", key=f"k{n}")
+        job_id = ledger.create(f"job{n}", JobSpec(client=f"c{n % 3}"), "8x9", identity=Identity(f"sha{n}", f"c:k{n}"))
         ledger.claim(Claim(job_id, Stage.EMBED, "one"))
         ends[n % 4](job_id)
         ledger.claim(Claim(job_id, Stage.CLUSTER, "one"))
@@ -667,16 +638,6 @@ def test_a_job_that_only_waited_for_its_turn_when_its_worker_died_is_no_suspect(
     assert list(ledger.reclaim_lost()) == ["job"]
     job = ledger.status("job")
     assert (job.state, job.suspect, job.attempts, job.history) == (State.QUEUED, False, {Stage.EMBED: 0}, ())
-
-
-def test_a_call_whose_answer_was_lost_and_is_made_again_counts_once(redis: Redis) -> None:
-    ledger = Ledger(redis)
-    ledger.create("one", JobSpec(), None, same="sha")
-    for _ in range(2):
-        assert ledger.create("two", JobSpec(), None, same="sha") == "one"
-    for _ in range(2):
-        assert ledger._transition("cancel", "one", "this call") == "queued"
-    assert ledger.cancel("one") is State.CANCELLED
 
 
 def test_a_redis_that_is_full_lets_workers_finish_and_users_cancel(redis: Redis) -> None:
@@ -709,15 +670,6 @@ def test_a_full_redis_is_told_at_once_and_without_the_image(redis: Redis) -> Non
     finally:
         redis.config_set("maxmemory", 0)
     assert time.process_time() - began < 0.5 and len(str(told.value)) < 300
-
-
-def test_a_repeat_that_was_counted_is_asked_again_though_no_more_may_wait(redis: Redis) -> None:
-    ledger = Ledger(redis, max_queued=2)
-    ledger.create("one", JobSpec(), None, same="sha")
-    for job_id in ("two", "three", "three", "two"):
-        assert ledger.create(job_id, JobSpec(), None, same="sha") == "one"
-    with pytest.raises(QueueFull):
-        ledger.create("four", JobSpec(), None, same="sha")
 
 
 def test_messages_of_jobs_that_were_cancelled_are_no_more_than_the_window(redis: Redis) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from maskq import Client, Settings
+from maskq import Client, IdempotencyConflict, Job, Limits, Options, Settings
 from maskq.producer.errors import BrokerUnavailable, StoreFull
-from maskq.producer.schema import Stage, State
+from maskq.producer.schema import JobSpec, Stage, State
 from maskq.producer.state.ledger import Claim, Ledger
 from maskq.producer.state.store import FsspecStore, Payload
 from tests.conftest import until
@@ -84,15 +85,61 @@ def test_a_nearly_full_redis_accepts_only_the_workers_writes(redis: Redis, redis
         redis.config_set("maxmemory", 0)
 
 
-def test_the_same_image_is_computed_once_unless_reuse_is_off(redis: Redis, redis_url: str) -> None:
+def twins(redis: Redis, *jobs: Job) -> list[bool]:
+    """Whether each job may share the work of an earlier one."""
+    return [bool(redis.hexists(f"maskq:job:{job.id}", "twin")) for job in jobs]
+
+
+def test_each_submission_is_a_job_and_equal_ones_of_one_client_share_their_work(redis: Redis, redis_url: str) -> None:
     with Client(settings=Settings(broker_url=redis_url, reuse=True)) as client:
-        first = client.submit(b"image")
-        assert client.submit(b"image").id == first.id
-        assert client.submit(b"image", name="other.png", priority=9).id == first.id
-        assert client.submit(b"image", model="phase-contrast").id != first.id
-        assert client.submit(b"image", reuse=False).id != first.id
-        assert client.submit(b"another", idempotency_key="k").id == client.submit(b"third", idempotency_key="k").id
-        assert len(list(redis.scan_iter("maskq:payload:*"))) == 4
+        first = client.submit(b"image", client="a")
+        equal = [
+            client.submit(b"image", client="a", name="other.png", priority=9),
+            client.submit(b"image", client="a", limits=Limits(expires_s=99)),
+        ]
+        other = [
+            client.submit(b"image", client="b"),
+            client.submit(b"image"),
+            client.submit(b"another image", client="a"),
+            client.submit(b"image", client="a", model="phase-contrast"),
+            client.submit(b"image", client="a", options=Options(tta=True)),
+            client.submit(b"image", client="a", limits=Limits(max_pixels=99)),
+            client.submit(b"image", client="a", reuse=False),
+        ]
+    assert twins(redis, first, *equal, *other) == [False, True, True] + [False] * len(other)
+    assert len({job.id for job in (first, *equal, *other)}) == 10
+    assert equal[0].status().spec.name == "other.png"
+
+
+def test_work_is_shared_across_clients_only_if_a_setting_says_so(redis: Redis, redis_url: str) -> None:
+    for across, expected in ((False, [False] * 3), (True, [False, True, True])):
+        redis.flushall()
+        with Client(settings=Settings(broker_url=redis_url, reuse=True, share_across_clients=across)) as client:
+            assert twins(redis, *(client.submit(b"image", client=name) for name in ("a", "b", ""))) == expected
+
+
+def test_senders_without_a_name_share_neither_keys_nor_work(redis: Redis, redis_url: str) -> None:
+    with Client(settings=Settings(broker_url=redis_url, reuse=True)) as client:
+        senders = ["10.0.0.1", "fe80::1", "", None]
+        jobs = [client.enqueue(b"image", JobSpec(), idempotency_key="k", sender=sender) for sender in senders]
+        assert len({job.id for job in jobs}) == 4 and twins(redis, *jobs) == [False] * 4
+        assert client.submit(b"image", idempotency_key="k").id == jobs[-1].id
+        for sender in senders:
+            with pytest.raises(IdempotencyConflict):
+                client.enqueue(b"another image", JobSpec(), idempotency_key="k", sender=sender)
+
+
+def test_a_key_with_another_image_model_options_or_limits_is_refused(redis: Redis, redis_url: str) -> None:
+    with Client(settings=Settings(broker_url=redis_url)) as client:
+        submit = partial(client.submit, client="a", idempotency_key="k")
+        job = submit(b"image")
+        assert submit(b"image", name="other.png", priority=0).id == job.id
+        for other in ({"model": "phase-contrast"}, {"options": Options(tta=True)}, {"limits": Limits(expires_s=1)}):
+            with pytest.raises(IdempotencyConflict, match=job.id):
+                submit(b"image", **other)
+        with pytest.raises(IdempotencyConflict):
+            submit(b"another image")
+        assert client.stats().unfinished == 1
 
 
 def test_submit_waits_for_a_broker_that_is_a_replica_for_a_while(redis: Redis, redis_url: str) -> None:

@@ -10,10 +10,9 @@ import pytest
 
 from maskq import (
     Client,
+    IdempotencyConflict,
     JobCancelled,
     JobFailed,
-    Limits,
-    Options,
     PayloadMissing,
     QueueFull,
     ResultNotReady,
@@ -22,6 +21,7 @@ from maskq import (
     UnknownJob,
     WaitTimeout,
 )
+from maskq.producer.client.sources import Source
 from maskq.producer.schema import Failure
 from maskq.testing import FakeClient
 from tests.conftest import png
@@ -107,39 +107,32 @@ def test_a_job_that_never_existed_is_unknown(side: Side) -> None:
 
 def test_an_idempotency_key_means_one_job_per_client(side: Side) -> None:
     job = side.client.submit(IMAGE, client="a", idempotency_key="1")
-    assert side.client.submit(b"other", client="a", idempotency_key="1").id == job.id
-    assert side.client.submit(IMAGE, client="b", idempotency_key="1", reuse=False).id != job.id
+    for other in ("b", ""):
+        assert side.client.submit(IMAGE, client=other, idempotency_key="1").id != job.id
     side.fail(job.id)
-    assert side.client.submit(IMAGE, client="a", idempotency_key="1").id == job.id
+    assert side.client.submit(IMAGE, client="a", idempotency_key="1", name="again").id == job.id
+    with pytest.raises(IdempotencyConflict, match=job.id):
+        side.client.submit(b"other", client="a", idempotency_key="1")
+    assert side.client.submit(IMAGE, client="a").state is State.QUEUED
 
 
-def test_an_equal_job_is_reused_unless_it_failed(side: Side) -> None:
-    submit, job = side.client.submit, side.client.submit(IMAGE)
-    assert submit(IMAGE, name="other", priority=0, client="other").id == job.id
-    different = [
-        submit(IMAGE, options=Options(tta=True)),
-        submit(IMAGE, model="phase-contrast"),
-        submit(IMAGE, limits=Limits(max_pixels=99)),
-        submit(IMAGE, limits=Limits(expires_s=99)),
-        submit(IMAGE, limits=Limits(expires_s=99)),
-        submit(IMAGE, reuse=False),
-        submit(IMAGE + b" "),
-    ]
-    assert len({job.id, *(other.id for other in different)}) == 8
+def test_equal_images_are_jobs_of_their_own(side: Side) -> None:
+    job, equal = side.client.submit(IMAGE, name="one.png"), side.client.submit(IMAGE, name="two.png", priority=0)
+    assert job.id != equal.id and equal.status().spec.name == "two.png"
     side.finish(job.id)
-    assert submit(IMAGE).id == job.id
-    side.fail(different[0].id)
-    assert submit(IMAGE, options=Options(tta=True)).id != different[0].id
+    assert (job.state, equal.state) == (State.DONE, State.QUEUED)
 
 
-def test_a_shared_job_ends_once_each_submission_has_cancelled(side: Side) -> None:
-    job, shared = side.client.submit(IMAGE), side.client.submit(IMAGE)
-    assert job.cancel("first") is job.cancel("first") is State.QUEUED
-    assert shared.cancel("second") is shared.cancel() is State.CANCELLED
+def test_a_job_is_cancelled_alone(side: Side) -> None:
+    job, equal = side.client.submit(IMAGE), side.client.submit(IMAGE)
+    assert job.cancel() is job.cancel() is State.CANCELLED
     with pytest.raises(JobCancelled, match="cancelled while queued"):
         job.wait()
     with pytest.raises(PayloadMissing):
         job.image()
+    assert equal.state is State.QUEUED
+    side.finish(equal.id)
+    assert equal.cancel() is State.DONE
 
 
 @pytest.mark.parametrize(
@@ -163,11 +156,10 @@ def test_a_full_queue_rejects_jobs_until_one_ends(
 
 
 def test_a_map_yields_results_and_errors_in_order(side: Side) -> None:
-    jobs = [side.client.submit(IMAGE, idempotency_key="0"), side.client.submit(b"other", idempotency_key="0")]
-    assert jobs[0].id == jobs[1].id
-    side.finish(jobs[0].id)
-    numbers: list[int] = []
-    outcomes = list(side.client.map([IMAGE, "none.png", IMAGE], errors="return", progress=numbers.append))
+    job, numbers = side.client.submit(IMAGE, idempotency_key="0"), list[int]()
+    side.finish(job.id)
+    sources: list[Source] = [IMAGE, "none.png", IMAGE]
+    outcomes = list(side.client.map(sources, errors="return", progress=numbers.append, idempotency_key="0"))
     assert [type(outcome).__name__ for outcome in outcomes] == ["Result", "FileNotFoundError", "Result"]
     assert numbers == [1, 2, 3]
 

@@ -9,7 +9,10 @@ from redis.exceptions import ConnectionError, ResponseError
 
 from maskq.tasks.reconciler import Reconciler
 
-STEPS = ["reclaim_lost", "resend_lost", "resume_delayed", "expire_overdue", "past_retention"]
+STEPS = [
+    *("reclaim_lost", "resend_lost", "resume_delayed", "recount_stacks"),
+    *("wake_followers", "expire_overdue", "past_retention"),
+]
 
 
 class Ledger:
@@ -37,6 +40,12 @@ class Ledger:
     def resume_delayed(self) -> Iterator[str]:
         return self._step("resume_delayed")
 
+    def recount_stacks(self) -> Iterator[str]:
+        return self._step("recount_stacks")
+
+    def wake_followers(self) -> Iterator[str]:
+        return self._step("wake_followers")
+
     def expire_overdue(self) -> Iterator[str]:
         return self._step("expire_overdue")
 
@@ -57,7 +66,7 @@ def reconciler(ledger: Ledger) -> Reconciler:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_raises_is_logged_once_and_stops_no_other(step: str, caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger(**{step: ResponseError("WRONGTYPE")})
-    assert reconciler(ledger).run_round() == 3, "what was sent before it counts"
+    assert reconciler(ledger).run_round() == 4, "what was sent before it counts"
     assert ledger.tried == STEPS
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong[step]]
 

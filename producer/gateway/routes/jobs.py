@@ -1,12 +1,11 @@
 """Routes that submit, query and cancel jobs."""
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from ...client.job import Job
-from ...errors import PayloadTooLarge, QueueFull, StoreFull, UnknownJob
+from ...errors import IdempotencyConflict, PayloadTooLarge, QueueFull, StoreFull, UnknownJob
 from ...schema import JobStatus, State
 from ..dependencies import JOBS, NO_QUERY, GatewayDep, JobId, links
 from ..errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
@@ -34,7 +33,9 @@ _BODY = {
     status_code=202,
     response_model=None,
     responses=success(Submitted, 202)
-    | openapi_responses(PayloadTooLarge, UnsupportedMedia, UploadTooSlow, QueueFull, StoreFull, GatewayBusy),
+    | openapi_responses(
+        PayloadTooLarge, IdempotencyConflict, UnsupportedMedia, UploadTooSlow, QueueFull, StoreFull, GatewayBusy
+    ),
     openapi_extra={"requestBody": _BODY},
 )
 async def submit(
@@ -50,7 +51,11 @@ async def submit(
 
         def enqueue() -> tuple[Job, State]:
             job = gateway.client.enqueue(
-                upload.image(), job_request.job_spec(), idempotency_key=idempotency_key, reuse=job_request.reuse
+                upload.image(),
+                job_request.job_spec(),
+                idempotency_key=idempotency_key,
+                reuse=job_request.reuse,
+                sender=request.client.host if request.client else "",
             )
             return job, job.state
 
@@ -90,25 +95,14 @@ async def status(request: Request, gateway: GatewayDep, job_id: JobId) -> dict[s
     response_model=None,
     responses=success(Cancelled) | openapi_responses(UnknownJob),
 )
-async def cancel(
-    request: Request, gateway: GatewayDep, job_id: JobId, idempotency_key: IdempotencyKey = None
-) -> dict[str, Any]:
-    """Cancel the job; returns its state afterwards, and what was stopped. A job that was submitted several times
-    continues until each submission is cancelled: requests with the same `Idempotency-Key`, or without one from the same
-    address, count once.
-    """
+async def cancel(gateway: GatewayDep, job_id: JobId) -> dict[str, Any]:
+    """Cancel the job; returns its state afterwards, and what was stopped. A repeated request changes nothing more."""
     job = gateway.client.job(job_id)
-    caller = idempotency_key or (request.client.host if request.client else None)
-    state = await gateway.in_thread(partial(job.cancel, caller))
+    state = await gateway.in_thread(job.cancel)
     return {"job_id": job_id, "state": state, "detail": _detail(state, await gateway.in_thread(job.status))}
 
 
 def _detail(state: State, job: JobStatus) -> str:
     if state is State.CANCELLED:
         return job.error.message if job.error else "cancelled"
-    if state.ended:
-        return f"nothing was stopped: it had ended before, as {state}"
-    return (
-        f"nothing was stopped: it is {state}, and other submissions of the same wait for it; each is cancelled once, "
-        f"by an Idempotency-Key of its own"
-    )
+    return f"nothing was stopped: it had ended before, as {state}"

@@ -6,17 +6,29 @@ died comes back when the lease runs out. A transition that leaves a job waiting 
 crash can come between the two. A transition and its payloads share one round trip if the payload store is this Redis.
 """
 
-from .claims import Claim, Claims, Granted, StageResult
+from .claims import Claim, Granted, StageResult
 from .endings import JobEnd, Outbox
 from .records import Cancellations
 from .script import LedgerConfig
+from .sharing import Shared, Sharing
 from .stacks import Plane
-from .submission import Submission
+from .submission import Identity, Submission
 from .sweeps import Sweeps
 from .waiting import Waiting
 
-__all__ = ["Cancellations", "Claim", "Granted", "JobEnd", "Ledger", "LedgerConfig", "Plane", "StageResult"]
+__all__ = [
+    "Cancellations",
+    "Claim",
+    "Granted",
+    "Identity",
+    "JobEnd",
+    "Ledger",
+    "LedgerConfig",
+    "Plane",
+    "Shared",
+    "StageResult",
+]
 
 
-class Ledger(Submission, Claims, Waiting, Sweeps, Outbox):
+class Ledger(Submission, Sharing, Waiting, Sweeps, Outbox):
     """Every transition of a job with its payloads, for producers, workers, clients and the reconciler."""

@@ -1,4 +1,4 @@
--- The ledger's script, part 1 of 8: its arguments, names and clock. One call runs one transition, atomically.
+-- The ledger's script, part 1 of 9: its arguments, names and clock. One call runs one transition, atomically.
 -- KEYS[1]  the hash of the job
 -- ARGV[1]  the name of the transition, a function of the table `transitions`
 -- ARGV[2]  the id of the job; empty if the transition is about a queue
@@ -18,10 +18,15 @@ local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000 -- seconds since 1
 local SWEEP = 1000 -- the number of jobs that one call looks at, at most
 local transitions = {}
 
+-- A full Redis refuses a script whose first write needs memory. Transitions that move or free jobs must go through:
+-- they begin with this write, which needs none.
+local function allow_when_full() redis.call('DEL', prefix .. 'nothing') end
+
 -- A time as Redis stores it: a number of 16 digits would lose its microseconds in Lua's own format.
 local function text(time) return string.format('%.6f', time) end
 local function job_key(of) return prefix .. 'job:' .. of end
-local function payload_key(kind) return prefix .. 'payload:' .. id .. ':' .. kind end
+local function payload_of(of, kind) return prefix .. 'payload:' .. of .. ':' .. kind end
+local function payload_key(kind) return payload_of(id, kind) end
 
 -- The state of the job before the transition; false for an unknown job.
 local state = redis.call('HGET', job, 'state')

@@ -1,4 +1,4 @@
--- Part 6: the transitions of workers.
+-- Part 7: the transitions of workers.
 
 local function extend_lease() redis.call('ZADD', keys.leases, text(now + config.lease_s), id) end
 
@@ -69,22 +69,23 @@ local function take_payloads(owner, kinds)
   end
 end
 
--- Finish the stage: the job enters `next_state`. Further arguments are the kinds of the staged payloads.
-function transitions.finish(owner, next_state, ...)
+-- Finish the stage: the job enters `next_state`. `digest` identifies the model that computed the result, if the stage
+-- knows it. Further arguments are the kinds of the staged payloads.
+function transitions.finish(owner, next_state, digest, ...)
   take_payloads(owner, {...})
   if state == next_state and redis.call('HGET', job, 'owner') == owner then return 'ok' end -- the answer was lost
   if not state or not is_owned_by(owner) then return state or 'unknown' end
   if next_state == names.state.embedded then redis.call('PERSIST', payload_key(names.payload.fields)) end
-  enter(next_state)
+  if digest == '' then enter(next_state) else enter(next_state, nil, 'digest', digest) end
   return 'ok'
 end
 
 -- Split a stack: make each of its planes a job, after which the stack enters its second stage. `new_planes` is JSON: see
--- `create_plane`. Further arguments are the kinds of the staged payloads.
-function transitions.split(owner, new_planes, ...)
+-- `create_plane`. Further arguments are as in `finish`.
+function transitions.split(owner, new_planes, digest, ...)
   take_payloads(owner, {...})
   if state == names.state.embedded and redis.call('HGET', job, 'owner') == owner then return 'ok' end -- as in `finish`
   if not state or not is_owned_by(owner) then return state or 'unknown' end
-  split(new_planes)
+  split(new_planes, digest)
   return 'ok'
 end

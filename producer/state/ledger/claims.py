@@ -29,6 +29,8 @@ class Granted:
     job: JobStatus
     #: Returns the payload that the claim asked for, once: it is not kept here. Raises `PayloadMissing`.
     read: Callable[[], bytes]
+    #: Whether an equal job may have the result, or compute it: see `Sharing.share`.
+    twin: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class StageResult:
     obsolete: tuple[Payload, ...] = ()
     #: The planes of a stack, numbered one after the other, if the job is to be split; read while they are stored.
     planes: Iterable[Plane] | None = None
+    #: Identifies the model that the first stage ran: only results of equal digests are shared.
+    digest: str = ""
 
 
 class Claims(Stacks):
@@ -62,8 +66,8 @@ class Claims(Stacks):
             answer = self._run_script("claim", job_id, *arguments)
         if isinstance(answer, bytes):
             return answer.decode()
-        job = read_status(job_id, dict(zip(answer[::2], answer[1::2], strict=True)))
-        return Granted(job, self._reader(job_id, reads, payload))
+        record = dict(zip(answer[::2], answer[1::2], strict=True))
+        return Granted(read_status(job_id, record), self._reader(job_id, reads, payload), b"twin" in record)
 
     def _reader(self, job_id: str, kind: Payload | None, payload: Any) -> Callable[[], bytes]:
         # A payload in pieces is an error here, and one that is gone is None: the store tells them apart.
@@ -93,7 +97,7 @@ class Claims(Stacks):
         """
         if result.planes is not None:
             return self._split(claim, result)
-        job_id, arguments = claim.job_id, (claim.owner, claim.stage.finished)
+        job_id, arguments = claim.job_id, (claim.owner, claim.stage.finished, result.digest)
         store = self._redis_store
         if store and result.payloads and all(map(store.is_small, result.payloads.values())):
             staged = [store.stage_command(job_id, kind, data, claim.owner) for kind, data in result.payloads.items()]

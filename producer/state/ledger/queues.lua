@@ -148,6 +148,14 @@ local function admit(queue)
   end
 end
 
+-- Enter a job into its line: `push` is LPUSH for the front, RPUSH for the end.
+local function enter_line(push, of, queue, priority, client, since)
+  if redis.call(push, line_key(queue, priority, client), since .. ' ' .. of) == 1 then
+    redis.call('RPUSH', turns_key(queue, priority), client)
+    redis.call('SADD', lined_key(queue), priority)
+  end
+end
+
 -- Send a message for a job that has begun to wait, or append the job to its line.
 local function line_up(of, stage)
   local queue = queue_of(of, stage)
@@ -156,11 +164,14 @@ local function line_up(of, stage)
     send(of, stage, queue, tonumber(priority))
     return
   end
-  if redis.call('RPUSH', line_key(queue, priority, client), text(now) .. ' ' .. of) == 1 then
-    redis.call('RPUSH', turns_key(queue, priority), client)
-    redis.call('SADD', lined_key(queue), priority)
-  end
+  enter_line('RPUSH', of, queue, priority, client, text(now))
   admit(queue)
+end
+
+-- Put a job that had its turn at the front of its line, with the time since when it waits; `admit` has to follow.
+local function line_up_first(of, stage, since)
+  local priority, client = unpack(redis.call('HMGET', job_key(of), 'priority', 'client'))
+  enter_line('LPUSH', of, queue_of(of, stage), priority, client, since)
 end
 
 -- Send another message for a job that had its turn (its message or its worker was lost). It keeps its age: by its

@@ -27,6 +27,7 @@ _PARTS = (
     "queues.lua",
     "states.lua",
     "stacks.lua",
+    "sharing.lua",
     "submission.lua",
     "claims.lua",
     "sweeps.lua",
@@ -40,6 +41,7 @@ class LedgerConfig:
 
     retention_s: int = 86_400
     dead_retention_s: int = 604_800
+    failed_input_s: int = 600
     max_queued: int = 100_000
     max_queued_bytes: int = 1 << 40
     max_client_queued: int = 100_000
@@ -144,7 +146,10 @@ def shared_names(database: int) -> dict[str, Any]:
     }
 
 
-_SHARED_KEYS = ("active", "leases", "delayed", "expiring", "stacks", "dead", "kept", "cancelled", "endings")
+_SHARED_KEYS = (
+    *("active", "leases", "delayed", "expiring", "stacks", "following"),
+    *("dead", "kept", "cancelled", "endings"),
+)
 
 
 def to_lua(value: object) -> str:

@@ -19,7 +19,9 @@ end
 local function forget()
   redis.call('ZREM', keys.dead, id)
   redis.call('ZREM', keys.kept, id)
-  redis.call('DEL', job, names_key(id))
+  local key = redis.call('HGET', job, 'key')
+  if key then redis.call('DEL', key) end
+  redis.call('DEL', job)
 end
 
 -- Whether a stack waits for its planes.
@@ -81,7 +83,7 @@ end
 -- refuse it, since its stack was admitted, but count it.
 local function create_plane(new, parent, priority, client, expires)
   redis.call('HSET', job, 'spec', new.spec, 'argsrepr', new.argsrepr, 'priority', priority,
-    'lane', lane_of(new.shape), 'client', client, 'bytes', new.bytes, 'wanted', 1, 'parent', parent)
+    'lane', lane_of(new.shape), 'client', client, 'bytes', new.bytes, 'parent', parent)
   if expires then redis.call('ZADD', keys.expiring, expires, id) end
   count(1, new.bytes, client)
   redis.call('PERSIST', payload_key(names.payload.image))
@@ -91,13 +93,14 @@ end
 local RECOUNT_S = 10 -- the planes of a waiting stack are counted this often, in case that Redis has lost some
 
 -- Make each plane a job. `new_planes` is a JSON list for `create_plane`, with consecutive numbers.
-local function split(new_planes)
+local function split(new_planes, digest)
   local planes = cjson.decode(new_planes)
   local priority, client = unpack(redis.call('HMGET', job, 'priority', 'client'))
   local parent, expires = id, redis.call('ZSCORE', keys.expiring, id)
-  redis.call('HSET', job, 'planes', #planes, 'open', #planes, 'first_plane', planes[1].number) -- refused if Redis is full
+  redis.call('HSET', job, 'planes', #planes, 'open', #planes, 'first_plane', planes[1].number, -- refused if Redis is full
+    'digest', digest)
   redis.call('PERSIST', payload_key(names.payload.fields))
-  enter(names.state.embedded, 'planes')
+  enter(names.state.embedded, 'unsent')
   redis.call('ZADD', keys.stacks, text(now + RECOUNT_S), id)
   for _, new in ipairs(planes) do
     as_job(plane_id(new.number), create_plane, new, parent, priority, client, expires)

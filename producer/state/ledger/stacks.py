@@ -54,7 +54,7 @@ class Stacks(Records):
         return entered
 
     def _enter_planes(self, claim: Claim, result: StageResult, planes: list[dict[str, Any]]) -> bool:
-        arguments = claim.owner, json.dumps(planes)
+        arguments = claim.owner, json.dumps(planes), result.digest
         if self._redis_store:
             staged = [
                 self._redis_store.stage_command(claim.job_id, *item, claim.owner) for item in result.payloads.items()

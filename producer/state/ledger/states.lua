@@ -9,33 +9,27 @@ local function count(change, bytes, client)
   if change == 1 then redis.call('ZADD', keys.active, text(now), id) else redis.call('ZREM', keys.active, id) end
 end
 
--- Set: the idempotency keys that mean a job.
-local function names_key(of) return prefix .. 'names:' .. of end
--- Set: the submissions that wait for an unfinished job, and the calls that have cancelled one of them. A call whose
--- answer was lost is repeated under the same name and counts once.
-local function counted_key(of) return prefix .. 'counted:' .. of end
-
--- Let the job's idempotency keys expire in `seconds`, with the job; without an argument, keep them.
-local function keep_names(seconds)
-  local function keep(key)
-    if seconds then redis.call('EXPIRE', key, seconds) else redis.call('PERSIST', key) end
-  end
-  for _, key in ipairs(redis.call('SMEMBERS', names_key(id))) do
-    if redis.call('GET', key) == id then keep(key) end
-  end
-  keep(names_key(id))
+-- Let the job's idempotency key expire in `seconds`, with the job; without an argument, keep it.
+local function keep_key(seconds)
+  local key = redis.call('HGET', job, 'key')
+  if not key then return end
+  if seconds then redis.call('EXPIRE', key, seconds) else redis.call('PERSIST', key) end
 end
 
 -- Part 4 defines these: a plane of a stack ends, and a stack ends.
 local plane_ended, stack_ended
+-- Part 5 defines this: a job ends that equal ones may follow.
+local leader_ended
 
 -- Whether a job exists and has not ended.
 local function is_unfinished(of) return stage_of[redis.call('HGET', job_key(of), 'state') or ''] ~= nil end
 
--- Let the payloads in this Redis expire with the job. Only a dead letter may need its fields again: it may be requeued
--- at its second stage.
+-- Let the payloads in this Redis expire with the job, but the image of a failed job sooner. Only a dead letter may need
+-- its fields again: it may be requeued at its second stage.
 local function expire_payloads(final, seconds)
-  for _, kind in ipairs({names.payload.image, names.payload.labels, names.payload.objects}) do
+  local failed = final == names.state.failed
+  redis.call('EXPIRE', payload_key(names.payload.image), failed and math.min(seconds, config.failed_input_s) or seconds)
+  for _, kind in ipairs({names.payload.labels, names.payload.objects}) do
     redis.call('EXPIRE', payload_key(kind), seconds)
   end
   if final == names.state.dead then
@@ -55,7 +49,7 @@ local function keep(final, seconds)
   expire_payloads(final, seconds)
   redis.call('ZADD', keys.kept, text(now + seconds), id)
   redis.call('EXPIRE', job, seconds)
-  keep_names(seconds) -- an idempotency key means its job however that ended
+  keep_key(seconds) -- an idempotency key means its job however that ended
 end
 
 -- End the job: stop counting it, keep it for its retention time, and put its end in the outbox. A plane of a stack is
@@ -69,7 +63,6 @@ local function end_as(final)
   redis.call('INCR', recent)
   redis.call('EXPIRE', recent, 120)
   if final == names.state.dead then redis.call('ZADD', keys.dead, text(now), id) end
-  redis.call('UNLINK', counted_key(id))
   if parent and is_unfinished(parent) then
     plane_ended(final, parent)
     return
@@ -78,14 +71,12 @@ local function end_as(final)
   keep(final, retention)
   if planes then stack_ended(final, retention) end
   if parent then return end
-  if same and redis.call('GET', same) == id then -- but a job that failed is not reused
-    if final == names.state.done then redis.call('EXPIRE', same, retention) else redis.call('DEL', same) end
-  end
+  if same then leader_ended(final, same, retention) end
   redis.call('XADD', keys.endings, 'MAXLEN', '~', names.max_endings, '*', 'job_id', id, 'state', final)
 end
 
 -- Enter a state. `how` says how a waiting job gets to its queue: nil by its line, 'again' at once, or a number of
--- seconds after which it is sent; 'planes' if it waits for its planes first. Further arguments are fields of the job and
+-- seconds after which it is sent; 'unsent' if it waits for other jobs first. Further arguments are fields of the job and
 -- their values.
 local function enter(new, how, ...)
   local stage, before = stage_of[new], stage_of[state or '']
@@ -95,7 +86,7 @@ local function enter(new, how, ...)
   -- differences add up.
   local since = waiting[stage] == new and redis.call('HGET', job, 'time:' .. new) or text(now)
   redis.call('HSET', job, 'state', new, 'time:' .. new, since, ...)
-  if waiting[stage] == new and how ~= 'planes' then
+  if waiting[stage] == new and how ~= 'unsent' then
     redis.call('ZADD', waits_key(queue_of(id, stage)), text(now), id)
     if how == 'again' then
       send_again(id, stage)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
-import uuid
+from dataclasses import dataclass
 from typing import cast
 
-from ...errors import QueueFull, StoreFull
+from ...errors import IdempotencyConflict, QueueFull, StoreFull
 from ...schema import JobSpec, State
 from ..keys import PREFIX, Command
 from ..routing import broker_priority
 from ..store import Payload, redis_full_as_store_full
 from .records import unknown
 from .stacks import Stacks
+
+
+@dataclass(frozen=True)
+class Identity:
+    """By what a submission is known as a repetition, or as equal to others."""
+
+    #: A digest of what the job computes; jobs of one digest share the work. None: it shares nothing.
+    same: str | None = None
+    #: The idempotency key, within its key space; a job has one at most.
+    key: str | None = None
+    #: A digest of what was asked for: a repetition under the same key has to ask for the same.
+    request: str = ""
 
 
 class Submission(Stacks):
@@ -24,23 +36,20 @@ class Submission(Stacks):
         spec: JobSpec,
         shape: str | None,
         image: bytes | None = None,
-        *,
-        same: str | None = None,
-        key: str | None = None,
+        identity: Identity = Identity(),
     ) -> str:
-        """Store the image and enter a new job as queued; returns its id, or the id of the job that it only repeats.
+        """Store the image and enter a new job as queued; returns its id, or the id of the job that the key means.
 
-        `shape` is the image's, `HxW` (None if unknown); it decides the job's lane. `same` identifies what the job
-        computes and `key` is the caller's idempotency key: a job with the same `same` that has not failed, or with the
-        same `key` however it ended, stands for this one, whose image is then dropped. Safe to repeat if the answer was
-        lost. Raises `QueueFull`, `StoreFull`.
+        `shape` is the image's, `HxW` (None if unknown); it decides the job's lane. An idempotency key means its job
+        however that ended; the repetition's image is dropped. Safe to repeat if the answer was lost. Raises
+        `QueueFull`, `StoreFull` and `IdempotencyConflict`.
         """
         try:
             self._store.check_room(len(image or b""))
             put = self._put_image(job_id, image)
             with redis_full_as_store_full():
-                entered = self._enter(_new_job(job_id, spec, shape, len(image or b""), same, key), job_id, put)
-        except (QueueFull, StoreFull):
+                entered = self._enter(_new_job(job_id, spec, shape, len(image or b""), identity), job_id, put)
+        except (QueueFull, StoreFull, IdempotencyConflict):
             if self.exists(job_id):  # it was entered before, and the answer was lost
                 return job_id
             self._store.drop(job_id, Payload.IMAGE)
@@ -65,7 +74,12 @@ class Submission(Stacks):
             answer = self._run_script("create", job_id, new_job)
         if answer[0] == b"full":
             raise self._queue_full(answer[1].decode(), int(answer[2]))
-        return cast(bytes, answer[1]).decode() if answer[0] == b"same" else job_id
+        if answer[0] == b"conflict":
+            raise IdempotencyConflict(
+                f"this idempotency key means job {answer[1].decode()}, which has another image, model, options or "
+                f"limits: give each request a key of its own"
+            )
+        return cast(bytes, answer[1]).decode() if answer[0] == b"named" else job_id
 
     def _queue_full(self, bound: str, count: int) -> QueueFull:
         """The error that names the bound that was met, and when to try again."""
@@ -74,17 +88,16 @@ class Submission(Stacks):
             "jobs": f"{count:,} jobs are unfinished, as many as may be",
             "bytes": f"the images of unfinished jobs take {count:,} of {self.config.max_queued_bytes:,} bytes",
             "client": f"{count:,} jobs of this client are unfinished, as many as may be",
-            "same": f"{count:,} submissions of this very job wait for it, as many as may be",
         }[bound]
         wait_s = max(1.0, min(60.0, unfinished / rate / 10)) if rate else 10.0
         return QueueFull(f"{reason}; {unfinished:,} jobs in all, {rate:.1f} a second end; try again later", wait_s)
 
-    def cancel(self, job_id: str, call: str | None = None) -> State:
-        """Cancel one submission of the job, and the job if no other waits for it; returns the state it then has.
+    def cancel(self, job_id: str) -> State:
+        """Cancel the job unless it has ended; returns the state it then has.
 
-        A cancelled job's payloads are dropped. Calls of the same name (`call`) count once. Raises `UnknownJob`.
+        A cancelled job's payloads are dropped. Raises `UnknownJob`.
         """
-        answer = self._transition("cancel", job_id, call or uuid.uuid4().hex)
+        answer = self._transition("cancel", job_id)
         if answer == "unknown":
             raise unknown(job_id)
         state = State.CANCELLED if answer == "ok" else State(answer)
@@ -111,7 +124,7 @@ class Submission(Stacks):
             self._store.drop(job_id, kind)
 
 
-def _new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, same: str | None, key: str | None) -> str:
+def _new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, identity: Identity) -> str:
     """The argument of the script's `create`."""
     new = {
         "spec": spec.model_dump_json(),
@@ -121,7 +134,8 @@ def _new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, same: str
         "client": spec.client,
         "bytes": size,
         "expires_s": spec.limits.expires_s,
-        "same": f"{PREFIX}same:{same}" if same else "",
-        "key": f"{PREFIX}key:{spec.client}:{key}" if key else "",
+        "same": f"{PREFIX}same:{identity.same}" if identity.same else "",
+        "key": f"{PREFIX}key:{identity.key}" if identity.key else "",
+        "request": identity.request,
     }
     return json.dumps(new)

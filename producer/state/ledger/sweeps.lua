@@ -1,4 +1,4 @@
--- Part 7: the transitions of the reconciler.
+-- Part 8: the transitions of the reconciler.
 
 -- A lease has run out: its owner is dead, or as good as dead.
 function transitions.reclaim()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from ..keys import DELAYED, EXPIRING, KEPT, LEASES, STACKS
+from ..keys import DELAYED, EXPIRING, FOLLOWING, KEPT, LEASES, STACKS
 from ..routing import QUEUES
 from .stacks import Stacks
 
@@ -37,6 +37,10 @@ class Sweeps(Stacks):
     def recount_stacks(self) -> Iterator[str]:
         """Wake the stacks whose planes have all ended or are gone, though nothing told them: Redis lost some writes."""
         yield from self._due("recount", STACKS)
+
+    def wake_followers(self) -> Iterator[str]:
+        """Wake the jobs that follow an equal one which is gone, or which waits in the queue again."""
+        yield from self._due("unfollow", FOLLOWING)
 
     def past_retention(self) -> list[str]:
         """Ended jobs whose retention time is over."""

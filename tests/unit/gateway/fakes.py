@@ -32,7 +32,9 @@ STATUS = JobStatus(
     attempts={Stage.EMBED: 1, Stage.CLUSTER: 1},
 )
 OBJECT = MaskObject(id=1, score=0.9, bbox=(0, 0, 2, 2), area=4, centroid=(0.5, 0.5), rle=Rle(size=(2, 2), counts="04"))
-OBJECTS = Objects(height=2, width=2, model="nuclei@1", objects=(OBJECT,)).model_dump_json(exclude_defaults=True).encode()
+OBJECTS = (
+    Objects(height=2, width=2, model="nuclei@1", objects=(OBJECT,)).model_dump_json(exclude_defaults=True).encode()
+)
 
 
 @dataclass
@@ -45,7 +47,6 @@ class FakeJob:
     objects: bytes = OBJECTS
     raises: Exception | None = None
     state_after_cancel: State = State.CANCELLED
-    cancelled_by: list[str | None] = field(default_factory=list)
 
     def status(self) -> JobStatus:
         if self.raises and not isinstance(self.raises, (JobFailed, JobCancelled, JobDead, ResultNotReady)):
@@ -66,10 +67,9 @@ class FakeJob:
             raise self.raises
         return self.objects
 
-    def cancel(self, call: str | None = None) -> State:
+    def cancel(self) -> State:
         if self.raises:
             raise self.raises
-        self.cancelled_by.append(call)
         return self.state_after_cancel
 
 
@@ -84,10 +84,17 @@ class FakeClient:
     requested: list[str] = field(default_factory=list)
 
     def enqueue(
-        self, image: bytes, spec: JobSpec, *, idempotency_key: str | None = None, reuse: bool | None = None
+        self,
+        image: bytes,
+        spec: JobSpec,
+        *,
+        idempotency_key: str | None = None,
+        reuse: bool | None = None,
+        sender: str | None = None,
     ) -> FakeJob:
         assert type(spec) is JobSpec
-        self.submitted.append((image, {**dict(spec), "idempotency_key": idempotency_key, "reuse": reuse}))
+        others = {"idempotency_key": idempotency_key, "reuse": reuse, "sender": sender}
+        self.submitted.append((image, dict(spec) | others))
         if self.submit_error:
             raise self.submit_error
         return self.current_job

@@ -7,7 +7,7 @@ from fastapi import Request
 from redis.exceptions import ConnectionError as RedisDown
 
 from examples.backend.app import respond
-from maskq import BrokerUnavailable, InvalidJob, JobExpired, QueueFull, StoreFull, UnknownJob
+from maskq import BrokerUnavailable, IdempotencyConflict, InvalidJob, JobExpired, QueueFull, StoreFull, UnknownJob
 from maskq.producer.errors import MaskqError
 from maskq.producer.gateway.errors import GatewayBusy, OtherFormat
 from maskq.producer.gateway.schemas import SubmitRequest
@@ -84,6 +84,7 @@ def test_openapi_has_the_fields_and_the_errors(http: Http) -> None:
     ("method", "path", "kind"),
     [
         ("post", "/v1/jobs", GatewayBusy),
+        ("post", "/v1/jobs", IdempotencyConflict),
         ("get", "/v1/jobs/{job_id}/events", GatewayBusy),
         ("get", "/v1/jobs/{job_id}/result", JobExpired),
         ("get", "/v1/jobs/{job_id}/labels", JobExpired),

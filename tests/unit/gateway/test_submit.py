@@ -31,6 +31,7 @@ def test_a_raw_body_is_the_image_and_the_query_has_the_job_specification(http: H
         "client": "lab-7",
         "reuse": False,
         "idempotency_key": "k1",
+        "sender": "127.0.0.1",
     }
     links = {"self": HERE, "result": f"{HERE}/result", "labels": f"{HERE}/labels", "events": f"{HERE}/events"}
     assert response.json() == {"job_id": JOB, "state": "done", "links": links}
