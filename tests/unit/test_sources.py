@@ -347,9 +347,10 @@ def test_a_picture_of_a_turned_tiff_is_never_mixed_up(tmp_path: Path, compressio
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     tags = [(274, 3, 1, 6, True)]
     tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, compression=compression, extratags=tags)
-    picture = Image.open(tmp_path / "a.tif")
-    if compression:
-        np.testing.assert_array_equal(decode(read_source(picture, None, 10_000)[0])[..., 0], np.rot90(pixels, -1))
-    else:
-        with pytest.raises(InvalidJob, match="submit the file itself"):
-            read_source(picture, None, 10_000)
+    with Image.open(tmp_path / "a.tif") as picture:
+        if compression:
+            turned = decode(read_source(picture, None, 10_000)[0])[..., 0]
+            np.testing.assert_array_equal(turned, np.rot90(pixels, -1))
+        else:
+            with pytest.raises(InvalidJob, match="submit the file itself"):
+                read_source(picture, None, 10_000)
