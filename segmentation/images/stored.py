@@ -17,6 +17,8 @@ from ..errors import NotAnImage
 from . import npy, png, read_image, tiff
 from .checks import ImageLimits
 from .image import Image, Stack
+from .tiff.directory import Layout
+from .tiff.pages import read_pages
 
 _BMP, _JPEG = b"BM", b"\xff\xd8\xff"
 #: The palette in which the colour of n is (n, n, n).
@@ -145,36 +147,38 @@ class _Tag:
 
 
 def _plain_tiff(data: bytes, name: str) -> bytes:
-    """The TIFF with its first page declared as BlackIsZero, if that page is of one channel.
+    """The TIFF with its pages of one channel declared as BlackIsZero; thumbnails and copies stay as they are.
 
-    Raises `NotAnImage` for a compression that can change numbers, `struct.error` at the file's end.
+    Raises `NotAnImage` for a compression that can change numbers, other errors of `read_pages`, and `struct.error` at
+    the file's end.
     """
-    tags = dict(_first_tags(data))
-    compression, photometric = tags.get(_COMPRESSION), tags.get(_PHOTOMETRIC)
+    plain = bytearray(data)
+    for page in read_pages(data, name).full:
+        tags = dict(_tags(data, page.offset))
+        _check_lossless(tags.get(_COMPRESSION), name)
+        photometric = tags.get(_PHOTOMETRIC)
+        if photometric is not None and photometric.value in _OF_ONE_CHANNEL:
+            struct.pack_into(photometric.code, plain, photometric.offset, _BLACK_IS_ZERO)
+    return bytes(plain)
+
+
+def _check_lossless(compression: _Tag | None, name: str) -> None:
+    """Raises `NotAnImage` for a compression that can change numbers."""
     if compression and compression.value not in _LOSSLESS:
         lossy = compression.value in _JPEG_COMPRESSIONS
         kind = "JPEG, which changes numbers (lossy)" if lossy else "a kind that can change numbers"
         raise NotAnImage(
             f"{name}: a TIFF compressed by {kind} (number {compression.value}); save labels with LZW, deflate or none"
         )
-    if photometric is None or photometric.value not in _OF_ONE_CHANNEL:
-        return data
-    plain = struct.pack(photometric.code, _BLACK_IS_ZERO)
-    return data[: photometric.offset] + plain + data[photometric.offset + len(plain) :]
 
 
-def _first_tags(data: bytes) -> Iterator[tuple[int, _Tag]]:
-    """Compression and photometric of the first directory. Raises `struct.error` at the file's end."""
-    order = "<" if data[:1] == b"I" else ">"
-    if b"+" in data[2:4]:
-        word, count, entry, pointer = "Q", "Q", "HHQ8s", 8
-    else:
-        word, count, entry, pointer = "I", "H", "HHI4s", 4
-    (start,) = struct.unpack_from(order + word, data, pointer)
-    (number,) = struct.unpack_from(order + count, data, start)
-    begin, size = start + struct.calcsize(order + count), struct.calcsize(order + entry)
+def _tags(data: bytes, start: int) -> Iterator[tuple[int, _Tag]]:
+    """Compression and photometric of the directory at an offset. Raises `struct.error` at the file's end."""
+    layout = Layout.of(data)
+    (number,) = struct.unpack_from(layout.count, data, start)
+    begin, size = start + struct.calcsize(layout.count), struct.calcsize(layout.entry)
     for offset in range(begin, begin + min(number, _MAX_TAGS) * size, size):
-        tag, kind, values, raw = struct.unpack_from(order + entry, data, offset)
+        tag, kind, values, raw = struct.unpack_from(layout.entry, data, offset)
         if tag in (_COMPRESSION, _PHOTOMETRIC) and values == 1 and kind in (1, 3, 4):
-            code = order + {1: "B", 3: "H", 4: "I"}[kind]
+            code = layout.word[0] + {1: "B", 3: "H", 4: "I"}[kind]
             yield tag, _Tag(struct.unpack_from(code, raw)[0], offset + size - len(raw), code)

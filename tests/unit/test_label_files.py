@@ -229,3 +229,15 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data[:50])
         with pytest.raises(TruncatedImage, match=name):
             read_labels(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "shown", [{"photometric": "miniswhite"}, {"photometric": "palette", "colormap": np.full((3, 256), 7, np.uint16)}]
+)
+def test_numbers_behind_a_thumbnail_are_as_stored(tmp_path: Path, shown: dict[str, Any]) -> None:
+    labels = np.zeros((12, 16), np.uint8)
+    labels[2:5, 2:5], labels[6:9, 6:9] = 1, 2
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(labels[::4, ::4], subfiletype=1, metadata=None, **shown)
+        file.write(labels, metadata=None, **shown)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), labels)
