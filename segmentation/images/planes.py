@@ -20,6 +20,9 @@ from .image import Image, Stack
 
 Projection = Literal["max", "mean"]
 
+#: Bytes of all planes of a projection, which pass through memory one by one: about a minute of decoding. The file's size
+#: bounds nothing, since pages can share their pixels.
+_MAX_PROJECTED = 16 * 2**30
 _PROJECTION = re.compile(r"(max|mean)(?::(.+))?")
 
 
@@ -71,7 +74,8 @@ def project(stack: Stack, kind: Projection, numbers: Sequence[int], name: str) -
     """The maximum or mean of planes of one row of the last axis, each pixel for itself; at most two planes in memory.
 
     The type of the pixels stays: the mean of integers is rounded, halves to even. NaN, a background that the job
-    allows, counts for nothing. Raises `MultiPageImage` if the planes are of several rows or differ in shape or type.
+    allows, counts for nothing. Raises `MultiPageImage` if the planes are of several rows or differ in shape or type,
+    `ImageTooLarge` if they have too many bytes together.
     """
     row = stack.shape[-1]
     if (numbers[0] - 1) // row != (numbers[-1] - 1) // row:
@@ -80,6 +84,7 @@ def project(stack: Stack, kind: Projection, numbers: Sequence[int], name: str) -
             f"of one {stack.axes[-2]}, such as {kind}:1-{row}"
         )
     first = stack.read(numbers[0] - 1)
+    check_bytes(len(numbers) * first.pixels.nbytes, _MAX_PROJECTED, name)
     others = (_alike(stack.read(number - 1), first, number, name).pixels for number in numbers[1:])
     pixels = _maximum(first.pixels, others) if kind == "max" else _mean(first.pixels, others)
     what = "maximum" if kind == "max" else "mean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from maskq.segmentation.errors import ImageError, ImageTooLarge, MultiPageImage, NoSuchPlane, TruncatedImage
 from maskq.segmentation.images import ChannelKind, Image, ImageLimits, Stack
+from maskq.segmentation.images import planes as planes_module
 from maskq.segmentation.images.plane_file import MAGIC, encode_plane, read_plane
 from maskq.segmentation.images.planes import (
     check_amount,
@@ -101,6 +103,20 @@ def test_a_projection_along_several_axes_is_refused_and_one_row_is_not() -> None
     image = choose_planes(TWO_BY_THREE, "max:4-6", "s.tif")
     assert isinstance(image, Image) and (image.pixels == 5).all()
     assert image.notes == ("The maximum of planes 4 to 6 of 6 (T=2, Z=3).",)
+
+
+def test_a_projection_of_too_many_bytes_is_refused_after_one_plane(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(index: int) -> Image:
+        read.append(index)
+        return SIX.read(index)
+
+    monkeypatch.setattr(planes_module, "_MAX_PROJECTED", 3 * SIX.read(0).pixels.nbytes)
+    with pytest.raises(ImageTooLarge, match="choose a range with the option planes"):
+        choose_planes(replace(SIX, read=counted), "max", "s.tif")
+    assert read == [0]
+    assert isinstance(choose_planes(SIX, "max:2-4", "s.tif"), Image)
 
 
 def test_the_mean_of_integers_is_rounded_and_says_so() -> None:
