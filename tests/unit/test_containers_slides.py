@@ -269,6 +269,7 @@ def test_the_pixel_size_of_a_printer_is_not_believed(tmp_path: Path) -> None:
     assert Sent(tmp_path / "a.tif", region=(0, 0, 10, 10)).pixel_size is None
 
 
-def test_imagejs_name_of_the_micrometre_is_known(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", STAINS[0], imagej=True, resolution=(2, 4), metadata={"unit": "\\u00B5m"})
+@pytest.mark.parametrize("unit", ["\\u00B5m", "micron", "microns"])
+def test_imagejs_names_of_the_micrometre_are_known(tmp_path: Path, unit: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STAINS[0], imagej=True, resolution=(2, 4), metadata={"unit": unit})
     assert Sent(tmp_path / "a.tif", region=(0, 0, 10, 10)).pixel_size == (0.25, 0.5)

@@ -4,11 +4,11 @@
 _MICROMETRES = {
     **dict.fromkeys(("angstrom", "å", "Å"), 1e-4),
     **dict.fromkeys(("picometer", "pm"), 1e-6),
-    **dict.fromkeys(("nanometer", "nm"), 1e-3),
-    **dict.fromkeys(("micrometer", "micron", "um", "µm", "μm"), 1.0),
-    **dict.fromkeys(("millimeter", "mm"), 1e3),
-    **dict.fromkeys(("centimeter", "cm"), 1e4),
-    **dict.fromkeys(("meter", "m"), 1e6),
+    **dict.fromkeys(("nanometer", "nanometre", "nm"), 1e-3),
+    **dict.fromkeys(("micrometer", "micrometre", "micron", "microns", "um", "µm", "μm"), 1.0),
+    **dict.fromkeys(("millimeter", "millimetre", "mm"), 1e3),
+    **dict.fromkeys(("centimeter", "centimetre", "cm"), 1e4),
+    **dict.fromkeys(("meter", "metre", "m"), 1e6),
     **dict.fromkeys(("inch", "in"), 25_400.0),
 }
 
