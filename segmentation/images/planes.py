@@ -20,8 +20,8 @@ from .image import Image, Stack
 
 Projection = Literal["max", "mean"]
 
-#: Bytes of all planes of a projection, which pass through memory one by one: about a minute of decoding. The size of the
-#: file bounds nothing, since pages can share their pixels.
+#: Bytes of all planes of a projection, which pass through memory one by one: about a minute of decoding. The size of
+#: the file bounds nothing, since pages can share their pixels.
 _MAX_PROJECTED = 16 * 2**30
 _PROJECTION = re.compile(r"(max|mean)(?::(.+))?")
 
