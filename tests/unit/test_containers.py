@@ -119,9 +119,43 @@ def test_an_image_file_is_read_from_a_url() -> None:
         FakeClient().submit("nosuch://bucket/cells.png")
 
 
+class Status(Exception):
+    """An answer of HTTP that is no file."""
+
+    status = 404
+
+
+@pytest.mark.parametrize(
+    ("cause", "raised", "message"),
+    [
+        (ConnectionRefusedError("refused"), ConnectionError, r"http://host/slide\.svs: can't be reached \(refused\)"),
+        (
+            ValueError("403, Forbidden"),
+            OSError,
+            r"http://host/slide\.svs: can't be read \(ValueError: 403, Forbidden\)",
+        ),
+        (Status(), FileNotFoundError, "^http://host/slide.svs$"),
+        (None, FileNotFoundError, "^http://host/slide.svs$"),
+    ],
+)
+def test_a_url_that_cant_be_reached_is_no_missing_file(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception | None, raised: type[Exception], message: str
+) -> None:
+    def opened(url: str, _: str) -> None:
+        raise FileNotFoundError(url) from cause
+
+    monkeypatch.setattr(fsspec, "open", opened)
+    with pytest.raises(raised, match=message) as found:
+        FakeClient().submit("http://host/slide.svs")
+    assert isinstance(found.value, FileNotFoundError) == (raised is FileNotFoundError)
+
+
 def test_a_slide_at_a_url_is_downloaded_and_sent_as_it_is() -> None:
     with fsspec.open("memory://bucket/slide.svs", "wb") as file:
         file.write(b"a slide")
     assert FakeClient().submit("memory://bucket/slide.svs").image() == b"a slide"
+    options = Options(region=(0, 0, 9, 9), level=1)
+    job = FakeClient().submit("memory://bucket/slide.svs", options=options)
+    assert (job.image(), job.status().spec.options) == (b"a slide", options)
     with pytest.raises(InvalidJob, match="give the path of a file or folder here"):
         FakeClient().submit("memory://bucket/slide.svs", options=Options(resolution=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_a_leica_slide_without_its_macro(tmp_path: Path) -> None:
 
 
 def test_a_fluorescence_pyramid_keeps_its_channels(tmp_path: Path) -> None:
-    path = write_ome_pyramid(tmp_path / "a.ome.tif", STAINS)
+    path = write_ome_pyramid(tmp_path / "a.ome.tif", STAINS).rename(tmp_path / "a.qptiff")
     sent = Sent(path, level=1, channels="stain 1")
     assert (sent.axes, sent.channels) == ("CYX", ["stain 0", "stain 1", "stain 2"])
     assert np.array_equal(sent.pixels[1], STAINS[1, ::2, ::2])
@@ -140,12 +141,12 @@ def test_an_akoya_slide_names_its_channels(tmp_path: Path) -> None:
 
 
 def test_a_generic_pyramid_of_pages(tmp_path: Path) -> None:
-    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+    with tifffile.TiffWriter(tmp_path / "a.qptiff") as file:
         tiled: dict[str, Any] = {"tile": (64, 64), "metadata": None}
         file.write(STAINS[0], resolution=(20_000, 10_000), resolutionunit="CENTIMETER", **tiled)
         file.write(STAINS[0, ::2, ::2], subfiletype=1, **tiled)
         file.write(STAINS[0, ::4, ::4], subfiletype=1, **tiled)
-    sent = Sent(tmp_path / "a.tif", level=2)
+    sent = Sent(tmp_path / "a.qptiff", level=2)
     assert np.array_equal(sent.pixels, STAINS[0, ::4, ::4])
     assert sent.pixel_size == (4.0, 2.0)
 
@@ -191,17 +192,17 @@ def test_levels_in_subifds(tmp_path: Path, shape: tuple[int, ...], metadata: Any
     colour = shape[-1] == 3
     options: dict[str, Any] = {"tile": (64, 64), "photometric": "rgb" if colour else "minisblack"}
     axes = {"axes": "ZYX"} if len(shape) == 3 and not colour else {}
-    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+    with tifffile.TiffWriter(tmp_path / "a.qptiff") as file:
         file.write(pixels, subifds=2, metadata=None if metadata is None else axes, **options)
         for step in (2, 4):
             reduced = pixels[::step, ::step] if not axes else pixels[:, ::step, ::step]
             file.write(reduced, subfiletype=1, metadata=metadata, **options)
-    assert np.array_equal(Sent(tmp_path / "a.tif", level=2, planes="all").pixels, reduced)
+    assert np.array_equal(Sent(tmp_path / "a.qptiff", level=2, planes="all").pixels, reduced)
 
 
 def test_white_is_zero_is_turned_round(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", 4095 - STAINS[0], photometric="miniswhite")
-    assert np.array_equal(Sent(tmp_path / "a.tif", region=(0, 0, 300, 200)).pixels, 65_535 - (4095 - STAINS[0]))
+    tifffile.imwrite(tmp_path / "a.qptiff", 4095 - STAINS[0], photometric="miniswhite")
+    assert np.array_equal(Sent(tmp_path / "a.qptiff", region=(0, 0, 300, 200)).pixels, 65_535 - (4095 - STAINS[0]))
 
 
 def test_a_tiff_without_a_part_is_sent_as_it_is(tmp_path: Path) -> None:
@@ -245,31 +246,49 @@ def test_equal_parts_are_equal_bytes(svs: Path) -> None:
         (STAINS[0] > 1500, {"photometric": "minisblack"}),
     ],
 )
-def test_kinds_that_only_workers_read_in_parts_are_sent_whole(tmp_path: Path, pixels: Any, written: Any) -> None:
+def test_kinds_that_only_workers_read_are_refused_if_the_client_must_read(
+    tmp_path: Path, pixels: Any, written: Any
+) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, metadata=None, **written)
-    options = Options(region=(0, 0, 9, 9))
-    job = FakeClient().submit(path, options=options)
-    assert (job.image(), job.status().spec.options, job.status().spec.name) == (path.read_bytes(), options, "a.tif")
-    assert "can't be sent" in (said := refused(path, resolution=1)) or "not read in parts" in said or "unknown" in said
-    assert refused(path, ClientSettings(max_bytes=100), region=(0, 0, 9, 9))
+    said = refused(path, ClientSettings(max_bytes=100))
+    assert "can't be sent; store them as" in said or "leave out the options resolution and region=tissue" in said
+    assert refused(path, region="tissue").startswith("a.tif: ")
 
 
 @pytest.mark.parametrize("value", [-9999.0, float(np.finfo(np.float32).min)])
 def test_floats_without_data_are_nan_as_workers_read_them(tmp_path: Path, value: float) -> None:
     pixels = np.ones((20, 30), np.float32)
     pixels[2, 3] = value
-    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, extratags=[(42113, 2, 0, repr(value), True)])
-    sent = Sent(tmp_path / "a.tif", region=(0, 0, 10, 10), nan_as_background=True)
+    tifffile.imwrite(tmp_path / "a.qptiff", pixels, metadata=None, extratags=[(42113, 2, 0, repr(value), True)])
+    sent = Sent(tmp_path / "a.qptiff", region=(0, 0, 10, 10), nan_as_background=True)
     assert np.isnan(sent.pixels[2, 3]) and np.isnan(sent.pixels).sum() == 1
 
 
 def test_the_pixel_size_of_a_printer_is_not_believed(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", STAINS[0], resolution=(2400, 2400), resolutionunit="INCH", metadata=None)
-    assert Sent(tmp_path / "a.tif", region=(0, 0, 10, 10)).pixel_size is None
+    tifffile.imwrite(tmp_path / "a.qptiff", STAINS[0], resolution=(2400, 2400), resolutionunit="INCH", metadata=None)
+    assert Sent(tmp_path / "a.qptiff", region=(0, 0, 10, 10)).pixel_size is None
 
 
 @pytest.mark.parametrize("unit", ["\\u00B5m", "micron", "microns"])
 def test_imagejs_names_of_the_micrometre_are_known(tmp_path: Path, unit: str) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", STAINS[0], imagej=True, resolution=(2, 4), metadata={"unit": unit})
-    assert Sent(tmp_path / "a.tif", region=(0, 0, 10, 10)).pixel_size == (0.25, 0.5)
+    tifffile.imwrite(tmp_path / "a.qptiff", STAINS[0], imagej=True, resolution=(2, 4), metadata={"unit": unit})
+    assert Sent(tmp_path / "a.qptiff", region=(0, 0, 10, 10)).pixel_size == (0.25, 0.5)
+
+
+def test_a_tiff_without_resolution_tags_has_no_pixel_size(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.qptiff", STAINS[0], imagej=True, metadata={"unit": "micron"}, byteorder="<")
+    data = (tmp_path / "a.qptiff").read_bytes()
+    for tag in (282, 283):  # becomes another number
+        data = data.replace(struct.pack("<HH", tag, 5), struct.pack("<HH", 65_000 + tag, 5))
+    (tmp_path / "a.qptiff").write_bytes(data)
+    assert Sent(tmp_path / "a.qptiff").pixel_size is None
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.TIFF", "a.btf"])
+def test_the_part_of_a_tiff_is_left_to_workers(tmp_path: Path, name: str) -> None:
+    tifffile.imwrite(tmp_path / name, STAINS[0], photometric="miniswhite", imagej=False)
+    for options in (Options(region=(0, 0, 9, 9)), Options(level=0), Options(level=0, region=(0, 0, 9, 9))):
+        job = FakeClient().submit(tmp_path / name, options=options, reuse=False)
+        assert job.image() == (tmp_path / name).read_bytes()
+        assert (job.status().spec.options, job.status().spec.name) == (options, name)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
 
 from maskq import InvalidJob
-from maskq.producer.client.containers.tissue import opened, otsu
+from maskq.producer.client.containers.tissue import opened, otsu, tissue_mask
 from tests.container_files import slide_picture, write_ome_zarr, write_svs
 from tests.containers import Sent
 
@@ -53,6 +56,30 @@ def test_bright_tissue_is_found_in_a_channel(tmp_path: Path) -> None:
     stains[1, 100:200, 50:250] += np.random.default_rng(1).integers(400, 4000, (100, 200), dtype=np.uint16)
     sent = Sent(write_ome_zarr(tmp_path / "a.zarr", stains, "cyx"), region="tissue", channels=2)
     assert sent.spec.name == "a.zarr [tissue, x=46 y=96 w=208 h=108]"
+
+
+def nuclei(count: int) -> NDArray[Any]:
+    """(300, 400) uint16 of soft discs of different light."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:300, :400]
+    field = np.zeros((300, 400))
+    for _ in range(count):
+        row, column, bright = random.uniform(0, 300), random.uniform(0, 400), random.uniform(50, 300)
+        field = np.maximum(field, bright * np.exp(-((((y - row) ** 2 + (x - column) ** 2) / 60) ** 2)))
+    return random.poisson(field + 20).astype(np.uint16)
+
+
+def test_a_field_full_of_nuclei_is_all_tissue(tmp_path: Path) -> None:
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(path, nuclei(600))
+    assert Sent(path, region="tissue").spec.name == "plain.tif [tissue, x=0 y=0 w=400 h=300]"
+
+
+def test_uneven_light_without_objects_is_no_tissue() -> None:
+    y, x = np.mgrid[:300, :400]
+    light = 100 * (1 - 0.5 * ((x - 200) ** 2 + (y - 150) ** 2) / 62_500)
+    field = np.random.default_rng(0).poisson(light).astype(np.float32)
+    assert not tissue_mask(field).any()
 
 
 def test_otsu_splits_two_classes() -> None:

@@ -6,13 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from ...errors import InvalidJob
 from .request import Request
 from .series import Series
-
-
-class NotReadInParts(InvalidJob):
-    """Images of a kind that is not read here, though workers may read the whole file."""
 
 
 @dataclass(frozen=True)

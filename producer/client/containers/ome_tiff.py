@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidJob, PayloadTooLarge
 from .choice import Part, choose_channels, choose_planes
-from .container import NotReadInParts
 from .request import Request
 from .resize import resizable, resized
 
@@ -33,7 +32,7 @@ def ome_tiff(part: Part, request: Request) -> bytes:
 
     series = part.series
     if series.dtype.name not in _TYPES:
-        raise NotReadInParts(f"{request.name}: pixels of {series.dtype} can't be sent; store them as uint16 or float32")
+        raise InvalidJob(f"{request.name}: pixels of {series.dtype} can't be sent; store them as uint16 or float32")
     if part.size != part.box.size and not resizable(series.dtype):
         raise InvalidJob(f"{request.name}: images of {series.dtype} are not resized; give the option level")
     axes = {axis: length for axis, length in series.axes.items() if length > 1}

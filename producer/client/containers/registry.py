@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ...errors import ContainerUnavailable, InvalidJob, MaskqError
 from ...schema import Options
 from . import czi, lif, nd2_file, ome_zarr, slide
 from .choice import choose_channels, choose_part, choose_planes, choose_series
-from .container import Container, NotReadInParts
+from .container import Container
 from .request import Request
 
 #: Every container.
@@ -39,10 +38,10 @@ class Prepared:
 def find(source: object, options: Options, max_bytes: int) -> Container | None:
     """The container that is to be read here; None for an image file, which is sent as it is.
 
-    A TIFF file (a path, or bytes) is read here if the job asks for something that the worker can't do with it: to
-    resize it or to find tissue; if it is larger than `max_bytes`; and, where a reader is installed, if the job asks for
-    a part of it: `prepare` sends it whole if only workers read its kind. Raises `InvalidJob` if a source that is not
-    read here has one of the former options.
+    A TIFF file (a path, or bytes) is read here only if the worker can't do what the job asks: to resize it, to find
+    tissue, or to read a file larger than `max_bytes`. Workers read the part of `level` and `region` themselves, with
+    more kinds of images and with notes. Raises `InvalidJob` if a source that is not read here is to be resized or
+    searched for tissue.
     """
     if isinstance(source, str | os.PathLike):
         found = _of_path(os.fspath(source), options, max_bytes)
@@ -67,29 +66,13 @@ def _of_path(path: str, options: Options, max_bytes: int) -> Container | None:
             return container
     if Path(path).is_dir() and ome_zarr.is_zarr_folder(Path(path)):
         return ome_zarr.CONTAINER
-    if lower.endswith(slide.TIFFS) and (_needs_reader(options) or _asks_part(options) or _size(path) > max_bytes):
+    if lower.endswith(slide.TIFFS) and (_needs_reader(options) or _size(path) > max_bytes):
         return slide.CONTAINER
     return None
 
 
 def _needs_reader(options: Options) -> bool:
     return options.resolution is not None or options.region == "tissue"
-
-
-def _asks_part(options: Options) -> bool:
-    """Whether the job asks for a part, and the readers are installed: if not, the worker reads the part."""
-    return (options.level is not None or options.region is not None) and find_spec("zarr") is not None
-
-
-def _is_for_workers(container: Container, source: Any, request: Request) -> bool:
-    """Whether a file that is not read here is a TIFF of which workers can read the part."""
-    return (
-        container is slide.CONTAINER
-        and isinstance(source, str)
-        and source.lower().endswith(slide.TIFFS)
-        and not _needs_reader(request.options)
-        and _size(source) <= request.max_bytes
-    )
 
 
 def _size(path: str) -> int:
@@ -117,10 +100,6 @@ def prepare(
     request = Request(name, options, max_bytes, max_pixels)
     try:
         return _prepare(container, given, request)
-    except NotReadInParts:
-        if not _is_for_workers(container, given, request):
-            raise
-        return Prepared(Path(source).read_bytes(), _labelled(name), options)
     except (MaskqError, MemoryError):
         raise
     except ImportError as error:

@@ -1,7 +1,7 @@
 """Whole slides and other tiled pyramids in TIFF, read by tifffile.
 
 Aperio SVS, Hamamatsu NDPI, Leica SCN, Philips, Akoya QPTIFF, OME-TIFF and generic pyramids. Labels, macro pictures,
-thumbnails and masks are no images of a slide. A plain TIFF is read here only if the job asks for a part of it.
+thumbnails and masks are no images of a slide. A plain TIFF is read here only if the worker can't do what the job asks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidJob
 from . import slide_metadata
-from .container import Container, NotReadInParts
+from .container import Container
 from .planes import read_plane
 from .request import Request
 from .series import Box, Index, Series
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
-SLIDES = (".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8")
-TIFFS = (".tif", ".tiff")
+SLIDES = (".svs", ".ndpi", ".scn", ".qptiff")
+TIFFS = (".tif", ".tiff", ".btf", ".tf8")
 _NO_IMAGE = frozenset({"Thumbnail", "Label", "Macro", "Map"})
 #: Slides whose missing tiles are empty glass, which is white, and the value of white.
 _WHITE, _MISSING = frozenset({"svs", "ndpi", "scn", "philips"}), 255
@@ -114,16 +114,17 @@ def _levels(file: tifffile.TiffFile, found: tifffile.TiffPageSeries) -> list[tif
 
 
 def _axes(found: tifffile.TiffPageSeries, colour: bool, request: Request) -> str:
-    """The axes: samples that are no colours are channels. Raises `NotReadInParts` for other axes and colours."""
+    """The axes: samples that are no colours are channels. Raises `InvalidJob` for other axes and colours."""
     import tifffile
 
     photometric, lengths = found.keyframe.photometric, dict(zip(found.axes, found.shape, strict=True))
     grey = photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
     other = [axis for axis, length in lengths.items() if axis not in "TZCYXS" and length > 1]
     if other or not (colour or grey) or {"S", "C"} <= set(lengths) or not _is_understood(found.keyframe):
-        raise NotReadInParts(
-            f"{request.name}: an image of colour space {photometric} and axes {found.axes} {found.shape} is not read "
-            "in parts"
+        colours = getattr(photometric, "name", photometric)
+        raise InvalidJob(
+            f"{request.name}: a TIFF of {colours} and axes {found.axes} {found.shape}, which the client can't read; "
+            "leave out the options resolution and region=tissue, so that workers read it, or store it as grey or RGB"
         )
     return found.axes if colour else found.axes.replace("S", "C")
 

@@ -121,6 +121,8 @@ def _akoya_channels(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) ->
 
 def _imagej(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> tuple[float, float] | None:
     """Pixels per unit in the resolution tags, and the unit in ImageJ's own metadata."""
+    if not {"XResolution", "YResolution"} <= {tag.name for tag in series.keyframe.tags}:
+        return None
     unit = str((file.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")  # ImageJ writes six letters for µ
     width, height = series.keyframe.resolution
     sizes = (micrometres(1 / height, unit), micrometres(1 / width, unit)) if width and height else (None, None)

@@ -1,9 +1,10 @@
 """Finds where tissue is on a slide: a fixed rule on a small overview, without a model.
 
 Colour images: tissue is where the largest and the smallest of red, green and blue differ by more than a threshold; in
-white glass and black padding they don't. Other images: tissue is brighter than a threshold on the logarithm. The
-threshold is Otsu's (1979), kept within fixed bounds for colour, so that pale tissue belongs to it. Specks that a 3 × 3
-square doesn't fit into are dropped. The region is the bounding box of the rest, with a margin.
+white glass and black padding they don't. Other images: tissue is brighter than a threshold on the logarithm; a field
+full of bright objects, without a dark margin, is all tissue. The threshold is Otsu's (1979), kept within fixed bounds
+for colour, so that pale tissue belongs to it. Specks that a 3 × 3 square doesn't fit into are dropped. The region is
+the bounding box of the rest, with a margin.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _OVERVIEW = 1024
 _LEAST_COLOUR, _MOST_COLOUR = 10.0, 25.0
 #: Without colour, tissue and background differ by at least this many standard deviations of the background.
 _LEAST_CONTRAST = 5.0
+#: With less contrast, the whole field is tissue if bright pixels that hold together cover at least this part of it, and
+#: are this many times as bright as the rest. In noise they don't hold together; uneven light makes them less bright.
+_FULL_FIELD, _FULL_FIELD_RATIO = 0.2, 2.0
 #: Tissue covers at least this part of the overview.
 _LEAST_AREA = 0.0005
 #: The margin around the tissue: this part of the overview's longer side, at least one pixel.
@@ -79,7 +83,7 @@ def _overview(series: Series, request: Request) -> NDArray[np.float32]:
 
 
 def tissue_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where tissue is: (h, w) or (h, w, 3) float32 → (h, w) bool, all False if nothing stands out."""
+    """Where tissue is: (h, w) or (h, w, 3) float32 → (h, w) bool; all False if nothing stands out, or all True."""
     import numpy as np
 
     if image.ndim == 3:
@@ -91,7 +95,10 @@ def tissue_mask(image: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.zeros_like(mask)
     background = light[~mask]
     contrast = light[mask].mean() - background.mean()
-    return mask if contrast >= _LEAST_CONTRAST * background.std() else np.zeros_like(mask)
+    if contrast >= _LEAST_CONTRAST * background.std():
+        return mask
+    full = contrast >= np.log(_FULL_FIELD_RATIO) and opened(mask).mean() >= _FULL_FIELD
+    return np.full_like(mask, full)
 
 
 def otsu(values: NDArray[Any]) -> float:
