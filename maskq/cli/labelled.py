@@ -35,11 +35,18 @@ def with_channel(data: Iterable[Pair], channel: str | None) -> list[Pair]:
 def check_labels(data: Sequence[Pair], *, with_images: bool = False) -> list[Facts]:
     """Read all labels, and with `with_images` the images too, so that errors come before long work.
 
-    Raises the errors of `Pair.read`, and `InvalidDataset` if the labels are masks of foreground.
+    Raises the errors of `Pair.read`, and `InvalidDataset` if the labels are masks of foreground or background has a
+    number.
     """
-    from maskq.segmentation.dataset import examine, label_warnings, refuse_foreground_masks
+    from maskq.segmentation.dataset import (
+        examine,
+        label_warnings,
+        refuse_foreground_masks,
+        refuse_numbered_background,
+    )
 
     facts = [examine(pair, image=with_images) for pair in _shown(data, "checking")]
+    refuse_numbered_background(facts)
     refuse_foreground_masks(facts)
     for warning in label_warnings(facts):
         tell(warning)

@@ -6,7 +6,14 @@ and layouts are understood if their meaning is certain; docs/train.md lists them
 """
 
 from ..errors import InvalidDataset
-from .checks import Facts, examine, label_warnings, object_areas, refuse_foreground_masks
+from .checks import (
+    Facts,
+    examine,
+    label_warnings,
+    object_areas,
+    refuse_foreground_masks,
+    refuse_numbered_background,
+)
 from .members import has_splits, pairs, train_val_split
 from .pair import Pair
 from .splits import INDEX, SPLITS, write_index
@@ -23,6 +30,7 @@ __all__ = [
     "object_areas",
     "pairs",
     "refuse_foreground_masks",
+    "refuse_numbered_background",
     "train_val_split",
     "write_index",
 ]

@@ -1,5 +1,6 @@
 """Checks of label files before long work starts: are they instances, one number per object?"""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from skimage.measure import label as label_pieces
 
 from ..arrays import Labels
 from ..errors import InvalidDataset
+from .names import first_names
 from .pair import Pair
 
 #: A piece counts if it has at least this share of the largest piece's pixels; smaller ones are specks.
@@ -18,6 +20,8 @@ _SPECK = 0.05
 _FOREGROUND = 255
 #: Numbers that mark pixels to ignore in some data sets: the maxima of 8 and 16 bits.
 _VOID = (255, 65_535)
+#: A number other than 0 is taken for background if it covers more than this part of a file without 0.
+_BACKGROUND = 0.5
 #: Up to this many numbers a file may be a mask of classes, such as nucleus, cytoplasm and debris.
 _MAX_CLASSES = 5
 #: From this many pieces for each number on, numbers are rather classes than objects.
@@ -37,6 +41,8 @@ class Facts:
     only: int | None
     #: In how many connected pieces the objects are, specks not counted; 0 if there are more objects than classes.
     pieces: int
+    #: If no pixel is 0: the most frequent number, and its share of all pixels.
+    commonest: tuple[int, float] | None
 
 
 def examine(pair: Pair, *, image: bool = False) -> Facts:
@@ -46,7 +52,9 @@ def examine(pair: Pair, *, image: bool = False) -> Facts:
     only = int(values[0]) if len(values) == 1 else None
     highest = [0, 0, *map(int, values[-2:])]
     pieces = _pieces(labels) if len(values) <= _MAX_CLASSES else 0
-    return Facts(pair.labels, areas.astype(np.int64), (highest[-1], highest[-2]), only, pieces)
+    covered = int(areas.sum()) == labels.size > 0
+    commonest = (int(values[areas.argmax()]), float(areas.max() / labels.size)) if covered else None
+    return Facts(pair.labels, areas.astype(np.int64), (highest[-1], highest[-2]), only, pieces, commonest)
 
 
 def _pieces(labels: Labels) -> int:
@@ -80,9 +88,51 @@ def refuse_foreground_masks(facts: Sequence[Facts]) -> None:
             raise InvalidDataset(_message(fact, "unlike most label files here"))
 
 
+def refuse_numbered_background(facts: Sequence[Facts]) -> None:
+    """Raises `InvalidDataset` if a number other than 0 seems to be background, as ilastik and Matlab store it.
+
+    It does if in more than half of the label files no pixel is 0 and one and the same number covers more than half.
+    """
+    numbers = Counter(fact.commonest[0] for fact in facts if fact.commonest and fact.commonest[1] > _BACKGROUND)
+    for number, count in numbers.most_common(1):
+        if 2 * count > len(facts):
+            fact, share = next((f, f.commonest[1]) for f in facts if f.commonest and f.commonest[0] == number)
+            zero = "" if all(f.commonest for f in facts) else "--background 0 "
+            raise InvalidDataset(
+                f"{fact.path}: no pixel is 0; number {number} covers {share:.0%} (as in {count:,} of {len(facts):,} "
+                f"label files): if it is the background, make it 0: maskq labels {zero}--background {number} "
+                f"{fact.path.parent} --out NEW_FOLDER"
+            )
+
+
 def label_warnings(facts: Sequence[Facts]) -> list[str]:
     """What may be wrong with the label files, but is not certain: one sentence each."""
-    return [note for note in (_class_note(facts), _void_note(facts)) if note]
+    notes = (_class_note(facts), _void_note(facts), _foreground_note(facts), _covered_note(facts))
+    return [note for note in notes if note]
+
+
+def _foreground_note(facts: Sequence[Facts]) -> str | None:
+    """If a few label files among others have one number in several pieces."""
+    split = [fact for fact in facts if fact.only and fact.pieces > 1]
+    if not split or len(split) == sum(len(fact.areas) > 0 for fact in facts):
+        return None
+    return (
+        f"{len(split):,} of {len(facts):,} label files have only one number, in several separate pieces: "
+        f"{first_names([str(fact.path) for fact in split])}: are they foreground and background? "
+        f"`maskq labels --pieces` numbers the pieces"
+    )
+
+
+def _covered_note(facts: Sequence[Facts]) -> str | None:
+    """If label files have no background."""
+    covered = [fact for fact in facts if fact.commonest]
+    if not covered:
+        return None
+    return (
+        f"{len(covered):,} of {len(facts):,} label files have no pixel of background, 0: "
+        f"{first_names([str(fact.path) for fact in covered])}: is every pixel a part of an object? If a number is the "
+        f"background, `maskq labels --background NUMBER` makes it 0"
+    )
 
 
 def _void_note(facts: Sequence[Facts]) -> str | None:

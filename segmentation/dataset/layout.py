@@ -84,6 +84,23 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
+def unused_folders(folder: Path) -> dict[str, int]:
+    """The folders beside those of splits that hold images but are not used, each with its number of images."""
+    if sides := _two_folders(folder):
+        beside = _folders(sides[0]) if _split_inside(*sides) else []
+    else:
+        beside = _folders(folder) if _split_folders(folder) else []
+    counts = {path.name: _images_in(path) for path in beside if canonical(path.name) not in KNOWN_SPLITS}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _images_in(folder: Path) -> int:
+    """The number of images in a folder or, if it has folders of images and labels, in that of images."""
+    images = next((path for path in _folders(folder) if path.name.casefold() in IMAGE_FOLDERS), folder)
+    files = image_files(images)[0]
+    return sum(not is_label_name(path) for path in files) if images == folder else len(files)
+
+
 def _split_inside(images: Path, labels: Path) -> list[Source]:
     """The sources of images/train and labels/train and so on, if the images are there."""
     inside, labels_inside = _split_folders(images), _split_folders(labels)

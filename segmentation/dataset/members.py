@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InvalidDataset
 from . import names
-from .layout import Source, sources
+from .layout import Source, sources, unused_folders
 from .pair import Pair
 from .splits import INDEX, KNOWN_SPLITS, canonical, read_index
 
@@ -53,7 +53,7 @@ def train_val_split(
 
     Otherwise every fifth image is held out. The second list is empty if the data set has fewer than five images, or has
     no `val`. Raises `InvalidDataset` as `pairs` does, if an image is in both splits, and if there is no `val` but a
-    split of an unknown name, which may have been meant.
+    split or a folder of an unknown name, which may have been meant.
     """
     content = _read(folder, tell)
     if index is None and not has_splits(folder):
@@ -62,6 +62,11 @@ def train_val_split(
     splits = _splits(folder, content, index, tell)
     table = index or folder / INDEX
     learned, held_out = _of_split(splits, "train", folder), splits.get("val", [])
+    if not held_out and not table.is_file() and (beside := unused_folders(folder)):
+        raise InvalidDataset(
+            f"{folder}: no split val, but {_folder_counts(beside)}: call the folder of the images to validate on val, "
+            f"and others that are not for training test"
+        )
     unknown = sorted(splits.keys() - set(KNOWN_SPLITS))
     if not held_out and unknown:
         raise InvalidDataset(
@@ -89,9 +94,10 @@ def _read(folder: Path, tell: Tell) -> _Content:
     if not content.all_pairs:
         raise InvalidDataset(f"{folder}: no image with labels{_examples(content)}")
     _distinguish(content)
-    for part, files in content.side_files.items():
-        if files:
-            tell(names.side_file_note(part, files))
+    if beside := unused_folders(folder):
+        tell(f"{folder}: folders that are not used: {_folder_counts(beside)}; splits are called train, val and test")
+    for note in _side_file_notes(content):
+        tell(note)
     for files, fault in (
         (content.images_without_labels, "images have no labels and are left out"),
         (content.labels_without_image, "label files have no image and are left out"),
@@ -119,13 +125,23 @@ def _add(content: _Content, source: Source) -> None:
 
 def _examples(content: _Content) -> str:
     """The names of files that do not pair, as the end of a sentence."""
+    passed = "".join(f"; {note}" for note in _side_file_notes(content))
     if not content.images_without_labels and not content.labels_without_image:
-        return ""
+        return passed
     images, labels = (
         names.first_names([path.name for path in files]) or "none"
         for files in (content.images_without_labels, content.labels_without_image)
     )
-    return f"; images: {images}; labels: {labels}; name both alike, such as x.png and x.png or x_masks.png"
+    alike = "" if "none" in (images, labels) else "; name both alike, such as x.png and x.png or x_masks.png"
+    return f"; images: {images}; labels: {labels}{alike}{passed}"
+
+
+def _side_file_notes(content: _Content) -> list[str]:
+    return [names.side_file_note(part, files) for part, files in content.side_files.items() if files]
+
+
+def _folder_counts(folders: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}/ ({count:,} images)" for name, count in folders.items())
 
 
 def _distinguish(content: _Content) -> None:

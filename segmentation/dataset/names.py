@@ -126,7 +126,10 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def side_file_note(folder: Path, files: Sequence[Path]) -> str:
-    """What is said of files that are no images, such as `12 .json`."""
+    """What is said of files that are no images, such as `12 .json`, and what to do with `.npz`."""
     kinds = Counter(path.suffix.lower() or path.name for path in files)
     counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    return f"{folder}: {len(files):,} files that are no images were passed over ({counted})"
+    note = f"{folder}: {len(files):,} files that are no images were passed over ({counted})"
+    if archives := [path.name for path in files if path.suffix.lower() == ".npz"]:
+        note += f"; {first_names(archives)}: save each array as a .npy, PNG or TIFF file of its own"
+    return note

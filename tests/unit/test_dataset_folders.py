@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskq.segmentation.dataset import (
+    Facts,
     InvalidDataset,
     examine,
     has_splits,
     label_warnings,
     pairs,
     refuse_foreground_masks,
+    refuse_numbered_background,
     train_val_split,
 )
 from maskq.segmentation.errors import AmbiguousChannels, MultiPageImage
@@ -188,6 +191,34 @@ def test_folders_that_are_not_understood_are_listed(tmp_path: Path) -> None:
         pairs(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("form", ["{}/images/{}.png {}/labels/{}.png", "images/{}/{}.png labels/{}/{}.png"])
+def test_a_folder_beside_the_splits_is_named_with_its_images(tmp_path: Path, form: str) -> None:
+    for split, name in (("train", "a"), ("holdout", "c"), ("holdout", "d")):
+        make(tmp_path, *form.format(split, name, split, name).split())
+    with pytest.raises(InvalidDataset, match=r"no split val, but holdout/ \(2 images\): call the folder"):
+        train_val_split(tmp_path)
+    make(tmp_path, *form.format("validation", "b", "validation", "b").split())
+    told: list[str] = []
+    train, val = train_val_split(tmp_path, tell=told.append)
+    assert [pair.name for pair in (*train, *val)] == ["a", "b"]
+    assert told == [
+        f"{tmp_path}: folders that are not used: holdout/ (2 images); splits are called train, val and test"
+    ]
+
+
+def test_archives_of_arrays_are_named_with_what_to_do(tmp_path: Path) -> None:
+    make(tmp_path, "images/a.png", "images/b.png")
+    (tmp_path / "labels").mkdir()
+    np.savez(tmp_path / "labels" / "a.npz", EMPTY)
+    note = r"labels: 1 files .* passed over \(1 \.npz\); a\.npz: save each array as a \.npy, PNG or TIFF file"
+    with pytest.raises(InvalidDataset, match=rf"images: a\.png, b\.png; labels: none; {tmp_path}/{note}"):
+        pairs(tmp_path)
+    make(tmp_path, "labels/b.png")
+    told: list[str] = []
+    pairs(tmp_path, tell=told.append)
+    assert any(re.search(note, sentence) for sentence in told)
+
+
 # Splits
 
 
@@ -318,6 +349,41 @@ def test_objects_that_are_alone_in_their_image_pass(tmp_path: Path, masks: list[
 def test_a_single_mask_of_foreground_among_instances_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset, match=r"labels/1\.png: the only number is 255, in \d+ separate pieces"):
         checked(tmp_path, INSTANCES, MANY * 255, INSTANCES)
+
+
+def facts_of(folder: Path, *masks: Array) -> list[Facts]:
+    content = {f"{kind}/{n}.png": mask for n, mask in enumerate(masks) for kind in ("images", "labels")}
+    return [examine(pair) for pair in pairs(make(folder, *content, content=content))]
+
+
+def test_one_number_in_pieces_among_instances_gives_a_warning_with_the_file(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path, INSTANCES, MANY, INSTANCES)
+    refuse_foreground_masks(facts)
+    (warning,) = label_warnings(facts)
+    assert warning.startswith(
+        f"1 of 3 label files have only one number, in several separate pieces: {tmp_path}/labels/1"
+    )
+
+
+SHIFTED = INSTANCES + np.uint8(1)
+TILED = (np.arange(96)[:, None] // 24 * 5 + np.arange(120) // 24 + 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("masks", [[SHIFTED], [SHIFTED, SHIFTED, INSTANCES], [MANY + np.uint8(1)]])
+def test_background_with_a_number_is_refused_with_the_command(tmp_path: Path, masks: list[Array]) -> None:
+    zero = "--background 0 " if len(masks) > 1 else ""
+    with pytest.raises(
+        InvalidDataset, match=rf"0\.png: no pixel is 0; number 1 covers \d\d% .*labels {zero}--background 1 "
+    ):
+        refuse_numbered_background(facts_of(tmp_path, *masks))
+
+
+@pytest.mark.parametrize("masks", [[TILED], [TILED, TILED + np.uint8(9)], [SHIFTED, INSTANCES]])
+def test_files_without_background_pass_with_a_warning(tmp_path: Path, masks: list[Array]) -> None:
+    facts = facts_of(tmp_path, *masks)
+    refuse_numbered_background(facts)
+    (warning,) = label_warnings(facts)
+    assert "label files have no pixel of background, 0: " in warning and "0.png" in warning
 
 
 def test_masks_of_classes_give_a_warning(tmp_path: Path) -> None:
