@@ -5,7 +5,15 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -19,6 +27,11 @@ def _explained(text: str) -> WrapValidator:
             raise PydanticCustomError("option_value", "{text}", {"text": text}) from None
 
     return WrapValidator(validate)
+
+
+def _number_as_text(value: Any) -> Any:
+    """5 → `5`."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 #: A channel's number, from 1, or its name.
@@ -96,6 +109,7 @@ class Options(_Frozen):
     """How several channels, the chosen ones or else all, become one: the mean or maximum of each, normalised."""
     planes: Annotated[
         Annotated[str, Field(pattern=r"^(all|(max|mean)(:[0-9]+-[0-9]+)?|[0-9]+(-[0-9]+)?)$", max_length=32)] | None,
+        BeforeValidator(_number_as_text),
         _explained("should be all, a number from 1, a range such as 3-10, or a projection: max, mean, max:3-10"),
     ] = None
     """The planes of a stack: `all`, a number or range from 1 (`3-10`), or a projection (`max`, `mean`, `max:3-10`)."""

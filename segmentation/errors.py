@@ -3,7 +3,7 @@
     SegmentationError
     ├── ImageError
     │   ├── NotAnImage, TruncatedImage, EmptyImage, ImageTooLarge, MultiPageImage, NonFiniteImage
-    │   └── AmbiguousChannels, NoSuchChannel, NoSuchPlane, ValuesOutOfRange
+    │   └── AmbiguousChannels, NoSuchChannel, NoSuchPlane, InapplicableOption, ValuesOutOfRange
     ├── PlanesFailed
     ├── UnknownModel, InvalidModel, InvalidLocation, InvalidCheckpoint, ModelExists, ModelNotWritable
     ├── InvalidDataset, InvalidSchedule, StaleCheckpoint
@@ -55,6 +55,10 @@ class NoSuchChannel(ImageError):
 
 class NoSuchPlane(ImageError):
     """The stack does not have the planes that the job chooses."""
+
+
+class InapplicableOption(ImageError):
+    """The file does not have what an option of the job chooses, such as a scene or level."""
 
 
 class ValuesOutOfRange(ImageError):

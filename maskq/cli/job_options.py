@@ -56,7 +56,7 @@ class JobFlags:
     ] = None
     link_threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Minimum of it for --link.", show_default="0.25", rich_help_panel=_PLANES),
+        typer.Option(min=0, max=1, help="Minimum of it for --link; default: 0.25.", rich_help_panel=_PLANES),
     ] = None
     scene: Annotated[int | None, typer.Option(min=1, help="Which image of a file, from 1.", rich_help_panel=_PART)] = (
         None

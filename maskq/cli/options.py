@@ -21,7 +21,7 @@ Address = Annotated[str, typer.Option(help="The address to listen on.")]
 Paths = Annotated[list[str], typer.Argument(help="Image files, folders and glob patterns.", metavar="PATH")]
 Out = Annotated[Path, typer.Option("--out", "-o", callback=output_folder, help="The folder to write to.")]
 FormatNames = Annotated[
-    str, typer.Option("--format", "-f", metavar="NAME,…", help="The files to write for each image.")
+    str, typer.Option("--format", "-f", metavar="NAME,…", help="The files to write: labels, objects, overlay, table.")
 ]
 Priority = Annotated[int, typer.Option("--priority", "-p", min=0, max=9, help="Jobs of a higher priority go first.")]
 JobIds = Annotated[list[str], typer.Argument(help="Job ids, as printed by `maskq submit`.", metavar="JOB")]

@@ -36,11 +36,12 @@ def result(
 ) -> int:
     """Write the results of jobs to a folder, as `maskq run` does. Exit status 1 if a job has no result."""
     from .formats import select
+    from .notes import Notes
     from .result_files import Summary
 
     formats = select(format_names)
     began = time.monotonic()
-    summary = Summary(images=len(jobs))
+    summary, notes = Summary(images=len(jobs)), Notes()
     ready: list[tuple[Job, Result]] = []
     with connect() as client, WorkerWatch(client) if wait else nullcontext():
         for job in map(client.job, dict.fromkeys(jobs)):
@@ -53,8 +54,11 @@ def result(
         paths = result_names(Path(job.id) / name for (job, _), name in zip(ready, names, strict=True))
         for (job, done), name in zip(ready, paths.values(), strict=True):
             _write(job, done, out, name, formats, summary, as_json)
+            notes.add(done.job.spec.name, done)
     summary.seconds = time.monotonic() - began
     summary.write(out)
+    if not as_json:
+        notes.show()
     return 1 if summary.failures else 0
 
 

@@ -15,6 +15,7 @@ from maskq.producer.client.paths import ImagePath, result_names
 from maskq.producer.schema import JobStatus
 
 from .formats import ResultFormat
+from .notes import Notes
 from .result_files import Summary, failure_kind, json_entry, write_result
 from .terminal import image_progress, stderr
 
@@ -24,7 +25,7 @@ class RunOutput:
 
     def __init__(self, images: list[ImagePath], out: Path, formats: tuple[ResultFormat, ...], as_json: bool) -> None:
         self._names, self._out, self._formats, self._as_json = result_names(images), out, formats, as_json
-        self._summary = Summary(images=len(images))
+        self._summary, self._notes = Summary(images=len(images)), Notes()
         self._progress = image_progress(hidden=as_json)
         self._bar = self._progress.add_task("starting …", total=len(images))
         self._began = time.monotonic()
@@ -60,6 +61,7 @@ class RunOutput:
         needed = any(one.needs_image for one in self._formats)
         files = write_result(result, submitted() if needed else b"", target.parent, target.name, self._formats)
         self._summary.add_result(result)
+        self._notes.add(str(image), result)
         return json_entry(result, files) | {"timings": result.job.timings}
 
     def _failure(self, image: ImagePath, error: Exception) -> dict[str, object]:
@@ -78,6 +80,7 @@ class RunOutput:
         else:
             if interrupted:
                 stderr.print(f"[yellow]stopped[/]: {summary.done} of {summary.images} images were finished")
+            self._notes.show()
             self._print_table()
         return 130 if interrupted else 1 if summary.failures else 0
 

@@ -90,18 +90,19 @@ def _as_array(source: Any, name: str) -> NDArray[Any]:
     import numpy as np
 
     kind = f"{type(source).__module__}.{type(source).__qualname__}".removeprefix("builtins.")
+    kind = "None" if source is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if isinstance(source, list | tuple):
         raise InvalidJob(
-            f"{name}: a {kind} is no image: make an array with numpy.asarray; Client.map takes several images"
+            f"{name}: {kind} is no image: make an array with numpy.asarray; Client.map takes several images"
         )
     if not isinstance(source, memoryview) and not hasattr(source, "__array__"):
-        raise InvalidJob(f"{name}: a {kind} is no image: submit a path, a file's bytes, an open file or an array")
+        raise InvalidJob(f"{name}: {kind} is no image: submit a path, a file's bytes, an open file or an array")
     if np.ma.is_masked(source):
         raise InvalidJob(f"{name}: some of its values are masked: replace them, such as with array.filled(0)")
     try:
         return np.asarray(source)
     except Exception as error:  # of any library
         raise InvalidJob(
-            f"{name}: a {kind} can't be made a NumPy array ({type(error).__name__}: {error}); convert it first, such "
+            f"{name}: {kind} can't be made a NumPy array ({type(error).__name__}: {error}); convert it first, such "
             f"as with tensor.detach().cpu().float() or array.get()"
         ) from error

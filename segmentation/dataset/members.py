@@ -98,12 +98,17 @@ def _read(folder: Path, tell: Tell) -> _Content:
         tell(f"{folder}: folders that are not used: {_folder_counts(beside)}; splits are called train, val and test")
     for note in _side_file_notes(content):
         tell(note)
-    for files, fault in (
-        (content.images_without_labels, "images have no labels and are left out"),
-        (content.labels_without_image, "label files have no image and are left out"),
+    for files, kind, partner in (
+        (content.images_without_labels, "image", "labels"),
+        (content.labels_without_image, "label file", "image"),
     ):
         if files:
-            tell(f"{folder}: {len(files):,} {fault}: {names.first_names([path.name for path in files])}")
+            fault = (
+                f"1 {kind} has no {partner} and is left out"
+                if len(files) == 1
+                else f"{len(files):,} {kind}s have no {partner} and are left out"
+            )
+            tell(f"{folder}: {fault}: {names.first_names([path.name for path in files])}")
     return content
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..arrays import Labels, Pixels
 from ..errors import AmbiguousChannels, InvalidDataset, MultiPageImage, NotAnImage
-from ..images import ChannelKind, Stack, npy, read_image
+from ..images import ChannelKind, Stack, View, npy, read_image
 from ..images.channels import choose_channels, describe_channels
 from ..label_files import lengths, read_labels
 
@@ -38,7 +38,7 @@ class Pair:
     def _read_image(self) -> Pixels:
         data = self.image.read_bytes()
         try:
-            image = read_image(data, self.image.name)
+            image = read_image(data, self.image.name, view=View(channels=self.channel))
         except NotAnImage as error:
             if not data.startswith(npy.MAGIC):
                 raise

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
-
 from ..arrays import Pixels
-from ..errors import ImageError, ImageTooLarge, MultiPageImage, NoSuchPlane, TruncatedImage
+from ..errors import ImageError, ImageTooLarge, InapplicableOption, MultiPageImage, TruncatedImage
 from . import npy, plane_file, tiff
 from .checks import ImageLimits, short_message, validated
 from .file_kinds import is_dicom
+from .finite import check_finite
 from .image import ChannelKind, Image, Stack, View
 from .pictures import read_picture
 from .plain_view import check_axes, check_view, crop
@@ -67,19 +66,13 @@ def _cropped(found: Image | Stack, view: View, name: str) -> Image | Stack:
         return crop(found, view.region, name)
     if view.region is None:
         return found
-    raise NoSuchPlane(f"{name}: the option region is for images and TIFFs; cut the array before it is submitted")
+    raise InapplicableOption(f"{name}: the option region is for images and TIFFs; cut the array before it is submitted")
 
 
 def _checked(image: Image, name: str, view: View) -> Image:
     """The image with validated pixels, and a note of those that are NaN. Raises an `ImageError`."""
-    pixels = validated(image.pixels, name, nan_as_background=view.nan_as_background)
-    checked = image.with_pixels(pixels)
-    if view.nan_as_background and pixels.dtype.kind == "f":
-        count = np.count_nonzero(np.isnan(pixels).any(axis=2))
-        note = f"{count:,} of {pixels.shape[0] * pixels.shape[1]:,} pixels are NaN or infinite: background."
-        if count and note not in image.notes:  # a plane of a stack has it already
-            return replace(checked, notes=(*image.notes, note))
-    return checked
+    checked = image.with_pixels(validated(image.pixels, name))
+    return check_finite(checked, view.channels, name, nan_as_background=view.nan_as_background)
 
 
 @contextmanager

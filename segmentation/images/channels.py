@@ -47,6 +47,14 @@ def choose_channels(
     return chosen, tuple(_labels(image)[number - 1] for number in numbers)
 
 
+def channel_numbers(image: Image, wanted: Choice | None, name: str) -> list[int]:
+    """The numbers, from 1, of the wanted channels; of all channels if `wanted` is None.
+
+    Raises `NoSuchChannel`, `AmbiguousChannels`.
+    """
+    return list(range(1, image.pixels.shape[2] + 1)) if wanted is None else _numbers(image, wanted, name)
+
+
 def channels_for_model(image: Image, labels: tuple[str, ...], channels: Channels, name: str) -> tuple[str, ...]:
     """What the result says of the channels that `choose_channels` returned, for a model of `grey` or `rgb` input.
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..arrays import Pixels
-from ..errors import EmptyImage, ImageTooLarge, NonFiniteImage, NotAnImage, TruncatedImage
+from ..errors import EmptyImage, ImageTooLarge, NotAnImage, TruncatedImage
 
 # `ImageLimits` is checked on the header. Pillow's limit is one global number, and it only warns at first.
 Image.MAX_IMAGE_PIXELS = None
@@ -37,11 +37,8 @@ class ImageLimits:
         return 12 * self.max_pixels
 
 
-def validated(pixels: Pixels, name: str, *, nan_as_background: bool = False) -> Pixels:
-    """Decoded pixels → contiguous (H, W, C), native byte order. Raises `NotAnImage`, `EmptyImage`, `NonFiniteImage`.
-
-    With `nan_as_background`, infinite values become NaN, and are only refused if no pixel is finite.
-    """
+def validated(pixels: Pixels, name: str) -> Pixels:
+    """Decoded pixels → contiguous (H, W, C), native byte order. Raises `NotAnImage`, `EmptyImage`."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > _MAX_CHANNELS:
@@ -53,15 +50,6 @@ def validated(pixels: Pixels, name: str, *, nan_as_background: bool = False) -> 
     if pixels.dtype.itemsize > 8:  # long double: only NumPy has it
         with np.errstate(over="ignore", invalid="ignore"):
             pixels = pixels.astype(np.float64)
-    if pixels.dtype.kind == "f" and not (finite := np.isfinite(pixels)).all():
-        if not nan_as_background:
-            raise NonFiniteImage(
-                f"{name}: {int((~finite).sum()):,} values are NaN or infinite; replace them, or set the option "
-                f"`nan_as_background` to take them as background"
-            )
-        if not finite.any():
-            raise NonFiniteImage(f"{name}: all values are NaN or infinite")
-        pixels = np.where(finite, pixels, pixels.dtype.type(np.nan))
     return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
 
 

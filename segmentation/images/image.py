@@ -1,6 +1,6 @@
 """What the readers return: one image, or a stack whose planes are read one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import prod
@@ -40,13 +40,16 @@ class View:
     axes: str | None = None
     #: Whether pixels may be NaN, for background, instead of the image being refused. Infinite values become NaN.
     nan_as_background: bool = False
+    #: The channels that are checked for NaN: what `channels.choose_channels` will choose. None for all channels.
+    channels: int | str | Sequence[int | str] | None = None
 
 
 @dataclass(frozen=True)
 class Image:
     """One decoded image."""
 
-    #: (H, W, C), in native byte order; finite, or NaN for background if `View.nan_as_background` allows it.
+    #: (H, W, C), in native byte order; finite, or NaN for background if `View.nan_as_background` allows it,
+    #: in the channels that `View.channels` names.
     pixels: Pixels
     kind: ChannelKind
     #: A name for each channel; empty if the file has none.

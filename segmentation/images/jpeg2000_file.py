@@ -13,10 +13,12 @@ from .image import ChannelKind, Image
 from .jpeg2000 import FILE_MAGIC, boxes, read_codestream
 from .pillow import KINDS
 
-#: Colour spaces: sRGB, grey, YCbCr.
-_SRGB, _GREY, _YCBCR = 16, 17, 18
+#: Colour spaces: sRGB, grey, YCbCr; and what encoders write for channels that are no colours.
+_SRGB, _GREY, _YCBCR, _NO_COLOURS = 16, 17, 18, 0
 #: What a channel is, as its definition says: colour, alpha, alpha that is multiplied in.
 _COLOUR, _ALPHA = 0, (1, 2)
+#: How many channels, besides alpha, are colours by the colour space; None is a bare codestream, or a profile.
+_COLOURS = {None: (1, 3), _SRGB: (1, 3), _GREY: (1,)}
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,14 @@ class _Content:
     codestream: bytes
     #: The number of the colour space, None if it is not given as one.
     colour_space: int | None = None
-    #: Whether the last channel is alpha, None if no box says what the channels are.
-    alpha: bool | None = None
+    #: Whether the file defines its last channel as alpha.
+    alpha: bool = False
 
 
 def read_jpeg2000(data: bytes, name: str, limits: ImageLimits) -> Image:
     """The picture: (H, W, C), values as stored. Raises an `ImageError`, or any exception on damaged bytes.
 
-    One channel is grey, three are RGB. A further one is alpha if the file says so or says nothing.
+    One channel is grey, three are RGB. A further one is alpha only if the file says so: else all are separate.
     """
     content = _content(data, name) if data.startswith(FILE_MAGIC) else _Content(data)
     header = read_codestream(content.codestream, name)
@@ -46,19 +48,19 @@ def read_jpeg2000(data: bytes, name: str, limits: ImageLimits) -> Image:
     pixels = pixels.reshape(header.height, header.width, header.components)
     if content.colour_space == _YCBCR and header.components == 3 and header.bits[0] == 8:
         return Image(ycbcr.to_rgb(pixels), ChannelKind.RGB, notes=("YCbCr was converted to RGB.",))
-    return Image(pixels, _kind(header.components, content.alpha))
+    return Image(pixels, _kind(header.components, content))
 
 
-def _kind(channels: int, alpha: bool | None) -> ChannelKind:
-    kind = KINDS.get(channels, ChannelKind.SEPARATE)
-    if alpha is False and kind in (ChannelKind.GREY_ALPHA, ChannelKind.RGBA):
-        return ChannelKind.SEPARATE
-    return kind
+def _kind(channels: int, content: _Content) -> ChannelKind:
+    if channels == 1:
+        return ChannelKind.GREY
+    known = channels - content.alpha in _COLOURS.get(content.colour_space, ())
+    return KINDS[channels] if known else ChannelKind.SEPARATE
 
 
 def _content(data: bytes, name: str) -> _Content:
     """The only codestream of a file, and its colours. Raises `NotAnImage`, `MultiPageImage`, `TruncatedImage`."""
-    streams, colour_space, alpha = [], None, None
+    streams, colour_space, alpha = [], None, False
     for kind, begin, end in boxes(data, 0, len(data)):
         if kind == b"jp2c":
             streams.append((begin, end))
@@ -74,7 +76,7 @@ def _content(data: bytes, name: str) -> _Content:
         raise MultiPageImage(
             f"{name}: {len(streams)} pictures in a JPEG 2000 file, as in an older ND2 (Nikon); save them as OME-TIFF"
         )
-    if colour_space not in (None, _SRGB, _GREY, _YCBCR):
+    if colour_space not in (None, _SRGB, _GREY, _YCBCR, _NO_COLOURS):
         raise NotAnImage(f"{name}: a JPEG 2000 of colour space {colour_space}; save it as sRGB or grey, PNG or TIFF")
     if not streams:
         raise TruncatedImage(f"{name}: cut short: a JPEG 2000 file without a picture")

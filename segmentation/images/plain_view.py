@@ -2,34 +2,34 @@
 
 from dataclasses import replace
 
-from ..errors import NoSuchPlane
+from ..errors import InapplicableOption
 from .image import Image, View
 
 
 def check_axes(view: View, name: str) -> None:
-    """Raises `NoSuchPlane` for axes that are given for a file which is no NumPy array."""
+    """Raises `InapplicableOption` for axes that are given for a file which is no NumPy array."""
     if view.axes is not None:
-        raise NoSuchPlane(f"{name}: the option axes is for NumPy arrays; leave it out")
+        raise InapplicableOption(f"{name}: the option axes is for NumPy arrays; leave it out")
 
 
 def check_view(view: View, name: str) -> None:
-    """Raises `NoSuchPlane` for a scene, level or resolution that a file with one plain image does not have."""
+    """Raises `InapplicableOption` for a scene, level or resolution that a file with one plain image does not have."""
     if view.scene not in (None, 1):
-        raise NoSuchPlane(f"{name}: no scene {view.scene}: the file holds one image")
+        raise InapplicableOption(f"{name}: no scene {view.scene}: the file holds one image")
     if view.level not in (None, 0):
-        raise NoSuchPlane(f"{name}: no level {view.level}: the file is no pyramid")
+        raise InapplicableOption(f"{name}: no level {view.level}: the file is no pyramid")
     if view.resolution is not None:
-        raise NoSuchPlane(f"{name}: its pixel size is not known, so leave the option resolution out")
+        raise InapplicableOption(f"{name}: its pixel size is not known, so leave the option resolution out")
 
 
 def crop(image: Image, region: tuple[int, int, int, int] | None, name: str) -> Image:
-    """The region x, y, width, height of an image. Raises `NoSuchPlane` if it is not within it."""
+    """The region x, y, width, height of an image. Raises `InapplicableOption` if it is not within it."""
     if region is None:
         return image
     x, y, width, height = region
     rows, columns = image.pixels.shape[:2]
     if x < 0 or y < 0 or width < 1 or height < 1 or x + width > columns or y + height > rows:
-        raise NoSuchPlane(
+        raise InapplicableOption(
             f"{name}: the region x={x}, y={y}, {width} wide, {height} high is not within {rows}×{columns}"
         )
     return replace(image, pixels=image.pixels[y : y + height, x : x + width])

@@ -113,7 +113,7 @@ def test_files_without_a_partner_are_told_with_their_number(tmp_path: Path) -> N
     assert len(pairs(tmp_path, tell=told.append)) == 1
     assert told == [
         f"{tmp_path}: 5 images have no labels and are left out: 1.png, 2.png, 3.png and 2 more",
-        f"{tmp_path}: 1 label files have no image and are left out: lone.png",
+        f"{tmp_path}: 1 label file has no image and is left out: lone.png",
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from maskq.producer.schema import Options
-from maskq.segmentation.errors import NoSuchPlane
+from maskq.segmentation.errors import InapplicableOption
 from maskq.segmentation.images import Image, View, read_image
 from maskq.segmentation.images.plane_file import encode_plane
 from maskq.tasks.image_options import view_of
@@ -47,19 +47,19 @@ def test_a_region_is_cut_out(data: bytes) -> None:
     ],
 )
 def test_what_the_file_does_not_have_is_refused(data: bytes, view: View, reason: str) -> None:
-    with pytest.raises(NoSuchPlane, match=reason):
+    with pytest.raises(InapplicableOption, match=reason):
         read_image(data, "x.png", view=view)
 
 
 def test_axes_are_for_arrays_and_regions_for_images() -> None:
-    with pytest.raises(NoSuchPlane, match="leave it out"):
+    with pytest.raises(InapplicableOption, match="leave it out"):
         read_image(png(), view=View(axes="YX"))
-    with pytest.raises(NoSuchPlane, match="cut the array"):
+    with pytest.raises(InapplicableOption, match="cut the array"):
         read_image(npy(PIXELS[None].repeat(3, 0)), view=View(axes="ZYX", region=(0, 0, 4, 4)))
 
 
 def test_tissue_is_found_by_clients_only() -> None:
-    with pytest.raises(NoSuchPlane, match="give its path"):
+    with pytest.raises(InapplicableOption, match="give its path"):
         view_of(Options(region="tissue"))
 
 
@@ -72,10 +72,15 @@ def test_a_region_of_a_planes_own_file_is_cut_out() -> None:
 
 @pytest.mark.parametrize("planes", ["max", "mean:2-4", "3"])
 def test_planes_of_one_image_are_not_linked(planes: str) -> None:
-    with pytest.raises(NoSuchPlane, match="link joins the objects of several planes"):
+    with pytest.raises(InapplicableOption, match="link joins the objects of several planes"):
         view_of(Options(planes=planes, link="iou"))
 
 
 @pytest.mark.parametrize("planes", [None, "all", "3-10"])
 def test_planes_of_a_range_are_linked(planes: str | None) -> None:
     assert view_of(Options(planes=planes, link="iou")) == View()
+
+
+def test_the_chosen_channels_are_those_that_are_checked() -> None:
+    assert view_of(Options(channels=2)).channels == 2
+    assert view_of(Options(channels=(1, "DAPI"))).channels == (1, "DAPI")

@@ -99,3 +99,10 @@ def test_timings_are_the_times_between_states_and_add_up() -> None:
 
 def _status(times: dict[State, float]) -> JobStatus:
     return JobStatus(id="1", state=State.QUEUED, spec=JobSpec(), lane="varied", times=times, attempts={})
+
+
+def test_a_plane_may_be_given_as_a_number() -> None:
+    assert Options.model_validate({"planes": 5}) == Options.model_validate_json('{"planes": 5}') == Options(planes="5")
+    for wrong in (True, -1, 5.0):
+        with pytest.raises(ValidationError, match="should be all, a number from 1"):
+            Options.model_validate({"planes": wrong})

@@ -64,10 +64,10 @@ def _images(group: zarr.Group, path: str, request: Request) -> list[zarr.Group]:
         return [group]
     if "plate" in found:
         wells = [well["path"] for well in found["plate"].get("wells", [])]
-        raise InvalidJob(f"{name}: a plate of {len(wells)} wells; give an image: {_paths(path, wells, '/0')}")
+        raise InvalidJob(f"{name}: a plate of {_counted(wells, 'well')}; give an image: {_paths(path, wells, '/0')}")
     if "well" in found:
         fields = [field["path"] for field in found["well"].get("images", [])]
-        raise InvalidJob(f"{name}: a well of {len(fields)} images; give one of them: {_paths(path, fields)}")
+        raise InvalidJob(f"{name}: a well of {_counted(fields, 'image')}; give one of them: {_paths(path, fields)}")
     if "labels" in found:
         raise InvalidJob(f"{name}: a group of labels ({', '.join(found['labels'])}), not an image")
     return _bioformats2raw(group, path, request)
@@ -87,6 +87,10 @@ def _bioformats2raw(group: zarr.Group, path: str, request: Request) -> list[zarr
         )
     images = [group[one] for one in paths]
     return [image for image in images if isinstance(image, zarr.Group)]
+
+
+def _counted(found: list[str], noun: str) -> str:
+    return f"{len(found)} {noun}{'s' * (len(found) != 1)}"
 
 
 def _paths(path: str, inside: Sequence[str], suffix: str = "") -> str:

@@ -10,7 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from ...arrays import Pixels
-from ...errors import ImageTooLarge, NoSuchPlane, NotAnImage
+from ...errors import ImageTooLarge, InapplicableOption, NotAnImage
 from .. import compressed_segments, isolated
 from ..checks import ImageLimits, check_channels, check_size
 from ..image import Image
@@ -125,7 +125,7 @@ def _check_page(page: tifffile.TiffPage, part: Window, name: str, limits: ImageL
             "maskq does not read; save it with 8, 16 or 32 bits"
         )
     if part.top + part.height > page.imagelength or part.left + part.width > page.imagewidth:
-        raise NoSuchPlane(f"{name}: the region is not within {page.imagelength}×{page.imagewidth}")
+        raise InapplicableOption(f"{name}: the region is not within {page.imagelength}×{page.imagewidth}")
     tile_limit = max(limits.max_decoded, _USUAL_TILE)
     samples = page.shaped[0] * page.shaped[-1]
     _check_bytes((part.height, part.width, samples), page.dtype, limits.max_decoded, name)

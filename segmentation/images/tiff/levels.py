@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...errors import NoSuchPlane
+from ...errors import InapplicableOption
 from ..image import View
 from .decoding import PlaneSource
 from .directory import BITS, SUB_DIRECTORIES, Directory
@@ -43,24 +43,24 @@ def levels_of(scene: Scene, pages: Pages, others: Iterable[Directory], data: byt
 
 
 def choose_level(levels: Sequence[Level], view: View, name: str) -> int:
-    """The number of the level to read. Raises `NoSuchPlane`."""
+    """The number of the level to read. Raises `InapplicableOption`."""
     if view.level is not None and view.resolution is not None:
-        raise NoSuchPlane(f"{name}: give the option level or resolution, not both")
+        raise InapplicableOption(f"{name}: give the option level or resolution, not both")
     if view.level is not None:
         if view.level >= len(levels):
-            raise NoSuchPlane(f"{name}: no level {view.level}: its levels are {described(levels)}")
+            raise InapplicableOption(f"{name}: no level {view.level}: its levels are {described(levels)}")
         return view.level
     if view.resolution is None:
         return 0
     size = levels[0].scene.pixel_size
     if size is None:
-        raise NoSuchPlane(f"{name}: its pixel size is not known, so use the option level instead of resolution")
+        raise InapplicableOption(f"{name}: its pixel size is not known, so use the option level instead of resolution")
     sizes = [size[0] * levels[0].size[0] / level.size[0] for level in levels]
     for number, pixel in enumerate(sizes):
         if abs(pixel / view.resolution - 1) <= _TOLERANCE:
             return number
     known = ", ".join(f"{pixel:.3g}" for pixel in sizes)
-    raise NoSuchPlane(
+    raise InapplicableOption(
         f"{name}: no level has {view.resolution:g} µm per pixel, they have {known}: "
         f"use the option level; a client that opens the file by its path, with maskq[microscopy], resizes it"
     )

@@ -7,7 +7,11 @@ import numpy as np
 
 from ...arrays import Pixels
 from ..image import Image
-from .directory import NO_DATA, Directory
+from .directory import NO_DATA as _TAG
+from .directory import Directory
+
+#: What notes and errors say of such pixels.
+NO_DATA = "no data by the TIFF's tag"
 
 
 def without_no_data(image: Image, stored: Pixels, page: Directory, data: bytes) -> Image:
@@ -23,7 +27,7 @@ def without_no_data(image: Image, stored: Pixels, page: Directory, data: bytes) 
     count = int(found.any(axis=2).sum())
     if not count:
         return image
-    note = f"{count:,} pixels have the value {value:g}, which is no data by the TIFF's tag"
+    note = f"{count:,} pixels have the value {value:g}, which is {NO_DATA}"
     if image.pixels.dtype.kind != "f":
         return replace(image, notes=(*image.notes, f"{note}; they were taken as values."))
     pixels = np.where(found, np.asarray(np.nan, image.pixels.dtype), image.pixels)
@@ -38,7 +42,7 @@ def _fits(value: float, dtype: np.dtype[Any]) -> bool:
 
 
 def _no_data(page: Directory, data: bytes) -> float | None:
-    text = page.values(data, NO_DATA).tobytes().split(b"\0")[0]
+    text = page.values(data, _TAG).tobytes().split(b"\0")[0]
     try:
         value = float(text)
     except ValueError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ImageTooLarge, NoSuchPlane, NotAnImage, TruncatedImage
+from ...errors import ImageTooLarge, InapplicableOption, NotAnImage, TruncatedImage
 from ..checks import ImageLimits, check_channels, check_size
 from ..image import ChannelKind, Image, Stack, View
 from .colours import CAMERA_RAW
@@ -65,13 +65,13 @@ def _check_camera_raw(first: Directory, data: bytes, name: str) -> None:
 
 
 def _window(view: View, scene: Scene, level: Level, name: str) -> Window | None:
-    """The region in pixels of the level. Raises `NoSuchPlane` if it is not within the image."""
+    """The region in pixels of the level. Raises `InapplicableOption` if it is not within the image."""
     if view.region is None:
         return None
     x, y, width, height = view.region
     full_height, full_width = scene.page.size
     if x < 0 or y < 0 or width < 1 or height < 1 or x + width > full_width or y + height > full_height:
-        raise NoSuchPlane(
+        raise InapplicableOption(
             f"{name}: the region x={x}, y={y}, {width} wide, {height} high is not within {full_height}×{full_width}"
         )
     down, across = level.size[0] / full_height, level.size[1] / full_width

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from ...errors import MultiPageImage, NoSuchPlane
+from ...errors import InapplicableOption, MultiPageImage
 from .directory import RESOLUTION_UNIT as _UNIT
 from .directory import TILE_OFFSETS, X_RESOLUTION, Y_RESOLUTION, Directory
 from .metadata import READERS
@@ -29,7 +29,7 @@ def scenes_of(data: bytes, pages: Pages, name: str) -> list[Scene]:
 
 
 def choose_scene(scenes: Sequence[Scene], number: int | None, name: str) -> Scene:
-    """The scene of this number, from 1, or the only one. Raises `NoSuchPlane` and `MultiPageImage`."""
+    """The scene of this number, from 1, or the only one. Raises `InapplicableOption` and `MultiPageImage`."""
     listed = ", ".join(f"{n} ({_described(scene)})" for n, scene in enumerate(scenes[:8], 1))
     if number is None and len(scenes) > 1:
         more = ", …" if len(scenes) > 8 else ""
@@ -38,7 +38,7 @@ def choose_scene(scenes: Sequence[Scene], number: int | None, name: str) -> Scen
             "the option scene, or send each as a separate image"
         )
     if number is not None and number > len(scenes):
-        raise NoSuchPlane(f"{name}: no scene {number}: its scenes are {listed}")
+        raise InapplicableOption(f"{name}: no scene {number}: its scenes are {listed}")
     return scenes[(number or 1) - 1]
 
 

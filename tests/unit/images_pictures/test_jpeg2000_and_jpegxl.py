@@ -46,7 +46,9 @@ def jpeg_xl(pixels: Array, **options: bool) -> bytes:
 def test_a_jpeg2000_is_read_exactly(pixels: Array, kind: str) -> None:
     image = read(jpeg2000(pixels, kind))
     np.testing.assert_array_equal(image.pixels, pixels.reshape(40, 52, -1))
-    assert image.pixels.dtype == pixels.dtype and image.kind is KINDS[image.pixels.shape[2]]
+    channels = image.pixels.shape[2]
+    kind_of = ChannelKind.SEPARATE if channels in (2, 4) else KINDS[channels]  # the encoder does not define alpha
+    assert image.pixels.dtype == pixels.dtype and image.kind is kind_of
 
 
 @EACH
@@ -84,6 +86,41 @@ def test_the_alpha_of_a_jpeg2000_is_what_its_definitions_say() -> None:
     colours = [(0, 0, 1), (1, 0, 2), (2, 0, 3)]
     assert read(jp2(stream, definitions(*colours, (3, 1, 0)))).kind is ChannelKind.RGBA
     assert read(jp2(stream, definitions(*colours, (3, 65535, 65535)))).kind is ChannelKind.SEPARATE
+
+
+@pytest.mark.parametrize("space", [b"", colour_space(17)], ids=["none", "grey"])
+def test_two_channels_of_a_jpeg2000_are_grey_and_alpha_only_by_definition(space: bytes) -> None:
+    stream = jpeg2000(np.dstack([GREY, GREY]), "j2k")
+    assert read(jp2(stream, space)).kind is ChannelKind.SEPARATE
+    assert read(jp2(stream, space + definitions((0, 0, 1), (1, 1, 0)))).kind is ChannelKind.GREY_ALPHA
+
+
+def test_four_channels_in_srgb_are_rgba_only_by_definition() -> None:
+    stream = jpeg2000(np.dstack([COLOUR, GREY]), "j2k")
+    assert read(jp2(stream, colour_space(16))).kind is ChannelKind.SEPARATE
+
+
+@pytest.mark.parametrize("kind", ["jp2", "j2k"])
+def test_five_channels_of_a_jpeg2000_are_separate(kind: str) -> None:
+    five = np.dstack([COLOUR, GREY, GREY])
+    image = read(jpeg2000(five, kind))
+    np.testing.assert_array_equal(image.pixels, five)
+    assert image.kind is ChannelKind.SEPARATE
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_extra_channels_of_a_jpeg_xl_are_separate_unless_they_are_alpha(count: int) -> None:
+    planes = np.stack([GREY // (number + 1) for number in range(count)])
+    image = read(bytes(imagecodecs.jpegxl_encode(planes, planar=True)))
+    np.testing.assert_array_equal(image.pixels, np.moveaxis(planes, 0, -1))
+    assert image.kind is ChannelKind.SEPARATE
+
+
+def test_channels_of_a_jpeg_xl_whose_order_is_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = jpegxl.Header(40, 52, 3, alpha=True, extra_channels=2, animated=False, orientation=1)
+    monkeypatch.setattr(jpegxl, "read_header", lambda *_: header)
+    with pytest.raises(NotAnImage, match=r"^cells: a JPEG XL of 5 channels .*save it as TIFF$"):
+        read(jpeg_xl(COLOUR))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskq.segmentation.errors import ImageTooLarge, NoSuchPlane, NotAnImage
+from maskq.segmentation.errors import ImageTooLarge, InapplicableOption, NotAnImage
 from maskq.segmentation.images import Image, ImageLimits, View, read_image
 from tests.image_files import Array
 
@@ -36,7 +36,9 @@ def test_a_level_is_read_with_its_pixel_size(data: bytes, level: int) -> None:
 
 @EACH
 def test_a_level_that_is_not_there_is_refused_with_those_that_are(data: bytes) -> None:
-    with pytest.raises(NoSuchPlane, match=r"no level 3: its levels are 0 \(256×192\), 1 \(128×96\), 2 \(64×48\)"):
+    with pytest.raises(
+        InapplicableOption, match=r"no level 3: its levels are 0 \(256×192\), 1 \(128×96\), 2 \(64×48\)"
+    ):
         image(data, View(level=3))
 
 
@@ -48,18 +50,18 @@ def test_a_resolution_is_the_level_that_has_it(data: bytes, resolution: float, l
 
 @EACH
 def test_a_resolution_that_no_level_has_is_refused_since_nothing_is_resized_here(data: bytes) -> None:
-    with pytest.raises(NoSuchPlane, match=r"no level has 0\.7 µm per pixel, they have 0\.25, 0\.5, 1"):
+    with pytest.raises(InapplicableOption, match=r"no level has 0\.7 µm per pixel, they have 0\.25, 0\.5, 1"):
         image(data, View(resolution=0.7))
 
 
 def test_a_resolution_needs_a_pixel_size() -> None:
-    with pytest.raises(NoSuchPlane, match="its pixel size is not known, so use the option level instead"):
+    with pytest.raises(InapplicableOption, match="its pixel size is not known, so use the option level instead"):
         image(pages([(FULL, TILES), (LEVELS[1], REDUCED)]), View(resolution=1))
 
 
 def test_a_thumbnail_of_another_shape_is_no_level() -> None:
     data = pages([(FULL, TILES), (grey(50, 90), {"subfiletype": 1})])
-    with pytest.raises(NoSuchPlane, match=r"its levels are 0 \(256×192\)$"):
+    with pytest.raises(InapplicableOption, match=r"its levels are 0 \(256×192\)$"):
         image(data, View(level=1))
 
 
@@ -102,7 +104,7 @@ def test_a_region_of_a_level_is_in_pixels_of_the_full_image(data: bytes) -> None
 
 @pytest.mark.parametrize("region", [(0, 0, 193, 5), (0, 0, 5, 257), (-1, 0, 5, 5), (0, 0, 0, 5), (200, 0, 5, 5)])
 def test_a_region_that_is_not_within_the_image_is_refused(region: tuple[int, int, int, int]) -> None:
-    with pytest.raises(NoSuchPlane, match="is not within 256×192"):
+    with pytest.raises(InapplicableOption, match="is not within 256×192"):
         image(AS_PAGES, View(region=region))
 
 
@@ -163,7 +165,7 @@ def test_a_slide_is_its_largest_pyramid() -> None:
     found = image(slide(APERIO))
     assert found.pixels.shape == (256, 192, 3) and found.pixel_size == (0.499, 0.499)
     assert image(slide(APERIO), View(level=1)).pixels.shape == (128, 96, 3)
-    with pytest.raises(NoSuchPlane, match=r"its levels are 0 \(256×192\), 1 \(128×96\)$"):
+    with pytest.raises(InapplicableOption, match=r"its levels are 0 \(256×192\), 1 \(128×96\)$"):
         image(slide(APERIO), View(level=2))
 
 
@@ -199,5 +201,5 @@ def test_a_volume_of_an_isolated_compression_is_refused_by_name() -> None:
 
 
 def test_a_level_and_a_resolution_are_refused_together() -> None:
-    with pytest.raises(NoSuchPlane, match="level or resolution, not both"):
+    with pytest.raises(InapplicableOption, match="level or resolution, not both"):
         read_image(written(grey(20, 30)), view=View(level=0, resolution=0.5))

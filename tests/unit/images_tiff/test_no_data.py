@@ -32,7 +32,7 @@ def read(data: bytes, view: View = View()) -> Image:
 
 def test_floats_without_data_are_nan() -> None:
     data = tiff(floats(), "-9999")
-    with pytest.raises(NonFiniteImage, match="3 values are NaN"):
+    with pytest.raises(NonFiniteImage, match="3 values are NaN or infinite, or no data by the TIFF's tag; "):
         read(data)
     image = read(data, View(nan_as_background=True))
     assert np.isnan(image.pixels[0, :3]).all() and np.isfinite(image.pixels[1:]).all()
