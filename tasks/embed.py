@@ -67,7 +67,7 @@ class Embed:
                     return replace(split(job, found, chosen, spec, self._stack_limits), digest=_digest(spec))
                 found = chosen
             else:
-                check_single_image(planes, name)
+                check_single_image(planes, name, found)
         return self._fields(job, found)
 
     def _fields(self, job: JobStatus, image: Image) -> StageResult:

@@ -58,6 +58,9 @@ class Image:
     pixel_size: tuple[float, float] | None = None
     #: What was done to the file's values that a user may want to know, one sentence each.
     notes: tuple[str, ...] = ()
+    #: Whether the colours are stored as planes one after another, as a stack of three is by mistake, and no metadata
+    #: say that they are colours.
+    by_band: bool = False
 
     @classmethod
     def of(cls, pixels: Pixels) -> Self:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ..arrays import Pixels
 from ..errors import ImageError, ImageTooLarge, MultiPageImage, NoSuchPlane
-from .image import Image, Stack
+from .channels import describe_channels
+from .image import ChannelKind, Image, Stack
 
 Projection = Literal["max", "mean"]
 
@@ -32,9 +33,11 @@ def choose_planes(stack: Stack, planes: str | None, name: str) -> Image | list[i
     Raises `MultiPageImage` if `planes` is None or does not suit the axes, `NoSuchPlane`, and errors of `Stack.read`.
     """
     if planes is None:
+        channels, choice = _channels(stack)
         raise MultiPageImage(
-            f"{name}: a stack of {stack.count} planes ({_lengths(stack)}{_channels(stack)}), not one image; choose "
-            f"with the option planes: all, a number or range from 1 to {stack.count}, or max or mean"
+            f"{name}: a stack of {stack.count} planes ({_lengths(stack)}) of {stack.size[0]}×{stack.size[1]} pixels"
+            f"{channels}, not one image; choose with the option planes: all, a number or range from 1 to "
+            f"{stack.count}, or max or mean{choice}"
         )
     if projection := _PROJECTION.fullmatch(planes):
         numbers = plane_numbers(projection[2] or "all", stack, name)
@@ -43,8 +46,17 @@ def choose_planes(stack: Stack, planes: str | None, name: str) -> Image | list[i
     return numbers if planes == "all" or "-" in planes else single_plane(stack, numbers[0])
 
 
-def check_single_image(planes: str | None, name: str) -> None:
-    """Raises `NoSuchPlane` if `Options.planes` asks an image that is no stack for another plane than the first."""
+def check_single_image(planes: str | None, name: str, image: Image | None = None) -> None:
+    """Raises `NoSuchPlane` if `Options.planes` asks an image that is no stack for another plane than the first.
+
+    It also does if the option is given for an `image` whose colours may be the planes of a stack.
+    """
+    if planes is not None and image is not None and image.by_band:
+        raise NoSuchPlane(
+            f"{name}: one RGB image and no stack by its tags, and its colours are stored one behind another as planes "
+            "are: leave the option planes out for RGB; for a stack, save it with its axes (tifffile: "
+            "metadata={'axes': 'ZYX'} or photometric='minisblack')"
+        )
     numbers = (planes or "all").rpartition(":")[2]
     if numbers not in ("all", "max", "mean", "1", "1-1"):
         raise NoSuchPlane(f"{name}: one image and no stack, so there are no planes {numbers}: leave the option out")
@@ -131,13 +143,19 @@ def _lengths(stack: Stack) -> str:
     return ", ".join(f"{axis}={length}" for axis, length in zip(stack.axes, stack.shape, strict=True))
 
 
-def _channels(stack: Stack) -> str:
-    """`, C=2` if the first plane can be read and has several channels."""
+def _channels(stack: Stack) -> tuple[str, str]:
+    """How many channels a plane has, and which option chooses them, if the first can be read and has several."""
     try:
-        channels = stack.read(0).pixels.shape[2]
+        image = stack.read(0)
     except ImageError:
-        return ""
-    return f", C={channels}" if channels > 1 else ""
+        return "", ""
+    count = image.pixels.shape[2]
+    if count == 1:
+        return "", ""
+    if image.kind is not ChannelKind.SEPARATE:
+        return f", {image.kind.value}", ""
+    choice = f", and a channel with the option channels: {describe_channels(image)}"
+    return f" and {count} channels (C={count})", choice
 
 
 def _alike(image: Image, first: Image, number: int, name: str) -> Image:

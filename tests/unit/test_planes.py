@@ -62,7 +62,8 @@ def test_a_plane_that_the_stack_does_not_have_is_refused_with_their_number(plane
 def test_without_the_option_a_stack_is_refused_with_its_axes_and_the_option() -> None:
     two_channels = Stack("Z", (30,), (2, 2), lambda _: Image.of(np.zeros((2, 2, 2), np.uint8)))
     with pytest.raises(
-        MultiPageImage, match=r"s.tif: a stack of 30 planes \(Z=30, C=2\).*option planes: all, a number"
+        MultiPageImage,
+        match=r"30 planes \(Z=30\) of 2×2 pixels and 2 channels \(C=2\).*planes: all, a number.*channels: 1, 2",
     ):
         choose_planes(two_channels, None, "s.tif")
     with pytest.raises(MultiPageImage, match=r"6 planes \(T=2, Z=3\)"):

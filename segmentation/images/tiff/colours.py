@@ -59,6 +59,13 @@ def _kind(photometric: int, samples: int, alpha: bool) -> ChannelKind:
     return known.get((samples, alpha), ChannelKind.SEPARATE)
 
 
+def darkest(page: Directory, data: bytes) -> int:
+    """The stored value, as an integer of as many bits as the file's, of pixels without any light."""
+    if page.photometric != WHITE_IS_ZERO:
+        return 0
+    return (1 << (int(page.values(data, BITS)[:1].sum()) or 1)) - 1
+
+
 def _turned_round(pixels: Pixels, page: Directory, data: bytes, alpha: bool, name: str) -> Pixels:
     """WhiteIsZero → BlackIsZero: the largest value of the file's bits minus the value; alpha stays.
 

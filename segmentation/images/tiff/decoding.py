@@ -13,7 +13,7 @@ from ...arrays import Pixels
 from ...errors import ImageTooLarge, InapplicableOption, NotAnImage
 from .. import compressed_segments, isolated
 from ..checks import ImageLimits, check_channels, check_size
-from ..image import Image
+from ..image import ChannelKind, Image
 from . import colours, jpeg2000_colours, segments
 from .directory import PHOTOMETRIC, PLANAR, SAMPLE_FORMAT, Directory, Entry
 from .no_data import without_no_data
@@ -48,6 +48,13 @@ class PlaneSource:
     depth: int = 0
     #: The number of the plane, from 0, among those that stand one after another behind the page's own.
     following: int = 0
+    #: The number of the sample, from 0, that is this plane, if each sample of a pixel is a plane of its own.
+    sample: int | None = None
+
+    @property
+    def samples(self) -> int:
+        """Samples per pixel of the plane."""
+        return self.page.samples if self.sample is None else 1
 
 
 def read_plane(data: bytes, source: PlaneSource, window: Window | None, name: str, limits: ImageLimits) -> Image:
@@ -55,15 +62,19 @@ def read_plane(data: bytes, source: PlaneSource, window: Window | None, name: st
     page = source.page
     part = window or Window.whole(page.size)
     check_size(part.height, part.width, name, limits)
-    check_channels(page.samples, name)
+    check_channels(source.samples, name)
     check_kind(page, data, name)
     sparse = False
-    samples = read_uncompressed(page, data, source.following, part, name, limits)
+    samples = read_uncompressed(page, data, source.following, part, name, limits, source.sample)
     if samples is None:
         samples, sparse = _decoded(data, source, window, name, limits)
     pixels: Pixels = np.moveaxis(samples[..., 0], 0, -1) if samples.shape[0] > 1 else samples[0]
     pixels = jpeg2000_colours.to_rgb(pixels, page, data, name)
+    if source.sample is not None and pixels.shape[2] > 1:
+        pixels = np.ascontiguousarray(pixels[..., source.sample, None])
     image = without_no_data(colours.interpreted(pixels, page, data, name), pixels, page, data)
+    if source.sample is not None:
+        image = replace(image, kind=ChannelKind.GREY)
     return replace(image, notes=(*image.notes, _SPARSE)) if sparse else image
 
 
@@ -82,7 +93,7 @@ def _decoded(
         if stored.compression in compressed_segments.ISOLATED:
             return _isolated(stored, file, part, name, limits), sparse
         if sparse or window is not None or stored.imagedepth > 1:
-            return segments.decode(stored, data, part, source.depth), sparse
+            return segments.decode(stored, data, part, source.depth, colours.darkest(page, data)), sparse
         return stored.asarray(maxworkers=1, squeeze=False)[:, 0], sparse
 
 

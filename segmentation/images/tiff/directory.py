@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -131,6 +131,14 @@ class Directory:
     def segments(self) -> int:
         """The number of offsets of strips and tiles."""
         return self.index.get(STRIP_OFFSETS, _NO_ENTRY)[2] + self.index.get(TILE_OFFSETS, _NO_ENTRY)[2]
+
+    def with_numbers(self, numbers: Mapping[int, int]) -> Directory:
+        """The directory with these tags of one integer each, added or changed."""
+        word = self.layout.word
+        kind = 16 if word[1] == "Q" else 4
+        index = dict(self.index) | {tag: (tag, kind, 1, struct.pack(word, n)) for tag, n in numbers.items()}
+        entries = tuple(entry for tag, entry in index.items() if tag in _SINGLE or tag in _SEVERAL)
+        return replace(self, entries=entries, index=index, tags={**self.tags, **numbers})
 
     def values(self, data: bytes, tag: int) -> NDArray[Any]:
         """All values of a tag as a one-dimensional array; a rational number is two of them. Empty if it is missing."""

@@ -63,7 +63,9 @@ def read_pages(data: bytes, name: str) -> Pages:
         full = _in_subdirectories(chain, data, name) or [max(chain, key=_area)]
         reduced = [page for page in reduced if page is not full[0]]
     if is_broken and (len(full) > 1 or len(data) > max(_end(page, data) for page in chain) + _PADDING):
-        raise TruncatedImage(f"{name}: cut short: its page {len(chain) + 1} is damaged or beyond the end")
+        raise TruncatedImage(
+            f"{name}: cut short: its page {len(chain) + 1} is damaged or beyond the end; copy or save it again"
+        )
     return Pages(chain, tuple(full), tuple(reduced), (_STRAY,) if is_broken else ())
 
 

@@ -6,18 +6,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ImageTooLarge, InapplicableOption, NotAnImage, TruncatedImage
+from ...errors import ImageTooLarge, InapplicableOption, MultiPageImage, NotAnImage, TruncatedImage
 from ..checks import ImageLimits, check_channels, check_size
 from ..image import ChannelKind, Image, Stack, View
 from .colours import CAMERA_RAW
 from .decoding import check_kind, read_plane
-from .directory import DNG_VERSION, Directory
+from .directory import DNG_VERSION, PLANAR, Directory
 from .levels import Level, choose_level, described, levels_of
 from .pages import Pages, read_pages, subdirectories
 from .scene import Scene
 from .scenes import choose_scene, scenes_of
 from .segments import Window
 
+#: Axes of planes of which nothing is known.
+_UNKNOWN = frozenset("QI")
+#: Pages of so few columns, or rows, may hold channels in them: as many as are read, or the fewest that are usual.
+_MAX_SLIVER, _FEW_ROWS = 16, 4
+_BY_BAND_NOTE = "Taken as RGB, as its tag says; if its samples are the planes of a stack, save it with the axes."
 #: What the bytes 8 and 9 of a Canon raw file are.
 _CANON = b"CR"
 _RAW_FILE = "a camera's raw file; develop it to PNG or TIFF"
@@ -81,6 +86,14 @@ def _window(view: View, scene: Scene, level: Level, name: str) -> Window | None:
     return Window(top, left, max(1, bottom - top), max(1, right - left))
 
 
+def _by_band(image: Image, scene: Scene) -> Image:
+    """The image; with a note, and `Image.by_band`, if its colours may be planes of a stack."""
+    colours = image.kind in (ChannelKind.RGB, ChannelKind.RGBA) and not scene.separate and not scene.explicit
+    if not colours or scene.page.tags.get(PLANAR, 1) != 2:
+        return image
+    return replace(image, by_band=True, notes=(*image.notes, _BY_BAND_NOTE))
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Reads the planes of one level of a scene."""
@@ -97,14 +110,19 @@ class _Reader:
     def result(self) -> Image | Stack:
         """The image if there is one plane, whatever its channels; otherwise the stack."""
         scene = self.level.scene
-        check_channels(scene.page.samples * self._order().shape[1], self.name)
+        check_channels(scene.samples * self._order().shape[1], self.name)
         outer = [(axis, n) for axis, n in zip(scene.axes, scene.shape, strict=True) if axis != "C" and n > 1]
         if not outer:
             return self.read(0)
+        if {axis for axis, _ in outer} <= _UNKNOWN:
+            self._check_slivers()
         for page in {source.page.offset: source.page for source in scene.planes}.values():
             check_kind(page, self.data, self.name)
             if page.pixels_end(self.data) > len(self.data):
-                raise TruncatedImage(f"{self.name}: cut short: {len(self.data):,} bytes end before its last plane does")
+                raise TruncatedImage(
+                    f"{self.name}: cut short: {len(self.data):,} bytes end before its last plane does; copy or save it "
+                    "again"
+                )
         size = (self.window.height, self.window.width) if self.window else self.level.size
         return Stack("".join(axis for axis, _ in outer), tuple(n for _, n in outer), size, self.read)
 
@@ -113,7 +131,7 @@ class _Reader:
         scene = self.level.scene
         sources = [scene.planes[number] for number in self._order()[index]]
         images = [read_plane(self.data, source, self.window, self.name, self.limits) for source in sources]
-        image = images[0]
+        image = _by_band(images[0], scene)
         if len(images) > 1:
             self._check_merge(images)
             pixels = np.concatenate([one.pixels for one in images], axis=2)
@@ -146,6 +164,17 @@ class _Reader:
                 f"{self.name}: {len(images)} channels are {size:,} bytes of pixels, over the limit of "
                 f"{self.limits.max_decoded:,} bytes"
             )
+
+    def _check_slivers(self) -> None:
+        """Raises `MultiPageImage` for planes that are rather the rows of an image whose channels are last."""
+        (height, width), count = self.level.scene.page.size, len(self.level.scene.planes)
+        if (width > _MAX_SLIVER and height > _FEW_ROWS) or min(max(height, width), count) < 4 * min(height, width):
+            return
+        raise MultiPageImage(
+            f"{self.name}: {count:,} pages of {height}×{width} pixels without axes, which are rather the rows of an "
+            f"image with {width} channels than a stack; save it with its axes "
+            "(tifffile: metadata={'axes': 'YXC'}, or 'ZYX' for a stack)"
+        )
 
     def _pixel_size(self) -> tuple[float, float] | None:
         size = self.level.scene.pixel_size

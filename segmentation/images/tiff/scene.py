@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TypeAlias
 
@@ -29,6 +29,8 @@ class Scene:
     pixel_size: PixelSize | None = None
     #: Whether metadata says that the samples of a pixel are channels, though the page may call them RGB.
     separate: bool = False
+    #: Whether metadata says what samples stored by band are: colours, channels or planes.
+    explicit: bool = False
 
     def __post_init__(self) -> None:
         assert len(self.planes) == prod(self.shape) and len(self.axes) == len(self.shape)
@@ -37,6 +39,11 @@ class Scene:
     def page(self) -> Directory:
         """The page of the first plane."""
         return self.planes[0].page
+
+    @property
+    def samples(self) -> int:
+        """Samples per pixel of a plane."""
+        return self.planes[0].samples
 
     @classmethod
     def of_pages(cls, pages: tuple[Directory, ...], name: str, axis: str = "I") -> Scene:
@@ -56,6 +63,13 @@ def signature(page: Directory, data: bytes) -> tuple[object, ...]:
     bits = tuple(sorted(set(page.values(data, BITS).tolist())))
     formats = tuple(sorted(set(page.values(data, SAMPLE_FORMAT).tolist()))) or (1,)
     return page.size, page.depth, page.samples, page.photometric, page.tags.get(PLANAR, 1), bits, formats
+
+
+def planes_of_samples(sources: tuple[PlaneSource, ...], name: str) -> tuple[PlaneSource, ...]:
+    """A plane for each sample of each of these. Raises `MultiPageImage` for too many."""
+    if len(sources) * sources[0].page.samples > MAX_PLANES:
+        raise MultiPageImage(f"{name}: a TIFF of more than {MAX_PLANES:,} planes; send it in parts")
+    return tuple(replace(source, sample=n) for source in sources for n in range(source.page.samples))
 
 
 def planes_behind(page: Directory, count: int, data: bytes, name: str) -> tuple[PlaneSource, ...]:

@@ -45,7 +45,7 @@ def choose_scene(scenes: Sequence[Scene], number: int | None, name: str) -> Scen
 def _described(scene: Scene) -> str:
     height, width = scene.page.size
     lengths = [f"{axis}={length}" for axis, length in zip(scene.axes, scene.shape, strict=True) if length > 1]
-    samples = [f"{scene.page.samples} channels"] if scene.page.samples > 1 else []
+    samples = [f"{scene.samples} channels"] if scene.samples > 1 else []
     return ", ".join([f"{height}×{width}", *lengths, *samples])
 
 

@@ -54,11 +54,11 @@ def is_sparse(page: tifffile.TiffPage, size: int, name: str) -> bool:
     segments = list(zip(page.dataoffsets[:count], page.databytecounts[:count], strict=False))
     stored = [(offset, length) for offset, length in segments if offset > 0 and length > 0]
     if len(segments) < count or not stored or any(offset + length > size for offset, length in stored):
-        raise TruncatedImage(f"{name}: cut short: {size:,} bytes end before the image does")
+        raise TruncatedImage(f"{name}: cut short: {size:,} bytes end before the image does; copy or save it again")
     if sum(length for _, length in stored) > size:
         raise TruncatedImage(f"{name}: damaged: its strips or tiles overlap")
     if len(stored) == count and page.is_contiguous and stored[0][0] + page.nbytes > size:
-        raise TruncatedImage(f"{name}: cut short: {size:,} bytes end before the image does")
+        raise TruncatedImage(f"{name}: cut short: {size:,} bytes end before the image does; copy or save it again")
     return len(stored) < count
 
 
@@ -79,10 +79,14 @@ def check_claims(page: tifffile.TiffPage, data: bytes, part: Window, depth: int,
             compressed_segments.check_segment(compression, segment, height * width, page.shaped[-1], name)
 
 
-def decode(page: tifffile.TiffPage, data: bytes, part: Window, depth: int) -> NDArray[np.generic]:
-    """(separate samples, height, width, interleaved samples) of a part of one plane; segments not stored are zeros."""
+def decode(page: tifffile.TiffPage, data: bytes, part: Window, depth: int, missing: int) -> NDArray[np.generic]:
+    """(separate samples, height, width, interleaved samples) of a part of one plane.
+
+    Segments that are not stored have the value `missing`, whose bits are those of an unsigned integer.
+    """
     assert page.dtype is not None
-    result = np.zeros((page.shaped[0], part.height, part.width, page.shaped[-1]), page.dtype)
+    value = np.array(missing).astype(page.dtype)  # in a signed type, all bits set are -1
+    result = np.full((page.shaped[0], part.height, part.width, page.shaped[-1]), value, page.dtype)
     options = {} if page.jpegtables is None else {"jpegtables": page.jpegtables}
     for index in _needed(page, part, depth):
         offset, length = page.dataoffsets[index], page.databytecounts[index]

@@ -41,6 +41,12 @@ def count_planes(page: Directory, data: bytes) -> int:
     return max(0, len(data) - start) // (size * dtype.itemsize)
 
 
+def plane_start(page: Directory, index: int, data: bytes) -> tuple[int, int] | None:
+    """Where the plane `index` behind the page's begins, and bytes per sample; None if it is not in one piece."""
+    stored = _stored(page, data)
+    return stored and (stored[0] + index * stored[2] * stored[1].itemsize, stored[1].itemsize)
+
+
 def check_planes(page: Directory, count: int, data: bytes, name: str) -> None:
     """Raises an `ImageError` unless the page's plane and those behind it are `count` in all.
 
@@ -54,14 +60,17 @@ def check_planes(page: Directory, count: int, data: bytes, name: str) -> None:
     if count > MAX_PLANES:
         raise MultiPageImage(f"{name}: a TIFF of more than {MAX_PLANES:,} planes; send it in parts")
     if count > count_planes(page, data):
-        raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the last of {count:,} planes")
+        raise TruncatedImage(
+            f"{name}: cut short: {len(data):,} bytes end before the last of {count:,} planes; copy or save it again"
+        )
 
 
 def read_uncompressed(
-    page: Directory, data: bytes, index: int, part: Window, name: str, limits: ImageLimits
+    page: Directory, data: bytes, index: int, part: Window, name: str, limits: ImageLimits, sample: int | None = None
 ) -> NDArray[Any] | None:
     """(separate samples, H, W, interleaved samples) of a part of the page, or of the plane `index` behind it.
 
+    With `sample`, a number from 0, only that sample is read.
     None if the pixels are not in one piece. Raises `ImageTooLarge` and `TruncatedImage`.
     """
     stored = _stored(page, data)
@@ -69,17 +78,20 @@ def read_uncompressed(
         return None
     start, dtype, size, end = stored
     start += index * size * dtype.itemsize
-    wanted = part.height * part.width * page.samples * dtype.itemsize
+    samples = page.samples if sample is None else 1
+    wanted = part.height * part.width * samples * dtype.itemsize
     if wanted > limits.max_decoded:
         raise ImageTooLarge(
-            f"{name}: {(part.height, part.width, page.samples)} {dtype} is {wanted:,} bytes of pixels, over the limit "
+            f"{name}: {(part.height, part.width, samples)} {dtype} is {wanted:,} bytes of pixels, over the limit "
             f"of {limits.max_decoded:,} bytes"
         )
     if max(end, start + size * dtype.itemsize) > len(data):
-        raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the image does")
+        raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the image does; copy or save it again")
     by_band = page.tags.get(PLANAR, 1) == _BY_BAND
     shape = (page.samples, *page.size, 1) if by_band else (1, *page.size, page.samples)
     pixels = np.frombuffer(data, dtype, size, start).reshape(shape)
+    if sample is not None:
+        pixels = pixels[sample, None] if by_band else pixels[..., sample, None]
     window = pixels[:, part.top : part.top + part.height, part.left : part.left + part.width]
     return window.astype(dtype.newbyteorder("="))
 

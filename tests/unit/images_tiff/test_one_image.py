@@ -122,6 +122,15 @@ def test_strips_and_tiles_that_are_not_stored_are_zeros(layout: dict[str, object
     assert found.notes == ("Strips or tiles that the TIFF does not store were taken as zeros.",)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2"])
+@pytest.mark.parametrize("layout", [{"tile": (16, 16)}, {"rowsperstrip": 16}])
+def test_what_is_not_stored_is_dark_if_white_is_zero_too(layout: dict[str, object], dtype: str) -> None:
+    data = written(FULL.astype(dtype), photometric="miniswhite", compression="deflate", **layout)
+    expected = image(data).pixels.copy()
+    expected[16:32, slice(16, 32) if "tile" in layout else slice(None)] = 0
+    np.testing.assert_array_equal(image(sparse(data, 4 if "tile" in layout else 1)).pixels, expected)
+
+
 def test_a_tiff_without_any_pixels_is_cut_short() -> None:
     with pytest.raises(TruncatedImage, match="cut short"):
         image(tiff_with(written(FULL, compression="deflate"), StripByteCounts=0))

@@ -230,6 +230,21 @@ def test_channels_have_the_labels_of_imagej() -> None:
     assert found.channel_names == ("DAPI", "actin") and found.kind is ChannelKind.SEPARATE
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["c:1/2 z:1/2 - DAPI", "c:2/2 z:1/2 - actin", "c:1/2 z:2/2 - DAPI", "c:2/2 z:2/2 - actin"], ("DAPI", "actin")),
+        (["DAPI", "actin"] * 2, ("DAPI", "actin")),
+        (["c:1/2 z:1/2 - a.tif", "c:2/2 z:1/2 - a.tif", "c:1/2 z:2/2 - a.tif", "c:2/2 z:2/2 - a.tif"], ()),
+        (["c:1/2 z:1/2", "c:2/2 z:1/2", "c:1/2 z:2/2", "c:2/2 z:2/2"], ()),
+        (["DAPI", "actin", "DAPI", "tubulin"], ()),
+    ],
+)
+def test_labels_that_all_slices_of_a_channel_share_are_its_name(labels: list[str], names: tuple[str, ...]) -> None:
+    found = stack(written(grey(2, 2, 7, 8), imagej=True, metadata={"axes": "ZCYX", "Labels": labels}))
+    assert found.read(0).channel_names == names
+
+
 def test_labels_of_slices_are_no_channel_names() -> None:
     found = stack(written(grey(2, 2, 7, 8), imagej=True, metadata={"axes": "ZCYX", "Labels": list("abcd")}))
     assert found.read(0).channel_names == ()

@@ -1,6 +1,8 @@
 """What ImageJ writes: the lengths of T, Z and C in the description, names of slices in a tag of its own."""
 
+import re
 import struct
+from itertools import accumulate
 from math import prod
 
 from ....errors import TruncatedImage
@@ -15,6 +17,8 @@ _ORDERS = {order: order[::-1].upper() for order in ("czt", "ctz", "zct", "ztc", 
 _LENGTHS = {"T": "frames", "Z": "slices", "C": "channels"}
 _MAX_PLANES = 1 << 24
 _MAX_TEXT = 1 << 20
+#: What comes before the name in labels such as `c:2/2 z:1/5 - DAPI`.
+_POSITION = re.compile(r"(?:[czt]:[0-9]+/[0-9]+\s*)+(?:-\s*)?")
 
 
 def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
@@ -33,7 +37,7 @@ def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
     elif len(pages.full) == count:
         planes = tuple(PlaneSource(page) for page in pages.full)
     elif len(pages.full) < count:
-        raise TruncatedImage(f"{name}: cut short: {len(pages.full)} of {count:,} planes")
+        raise TruncatedImage(f"{name}: cut short: {len(pages.full)} of {count:,} planes; copy or save it again")
     else:
         return None
     names = _channel_names(page, data, axes, shape)
@@ -76,15 +80,21 @@ def _pixel_size(fields: dict[str, str], page: Directory, data: bytes) -> PixelSi
 
 
 def _channel_names(page: Directory, data: bytes, axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The labels of the slices, if there is one for each channel and no other axis."""
-    channels = shape[axes.index("C")] if "C" in axes else 1
-    if channels == 1 or prod(shape) != channels:
+    """The labels of the slices without their positions, if each channel has one and the same on all other axes."""
+    channel = axes.find("C")
+    if channel < 0 or shape[channel] == 1:
         return ()
     try:
         labels = _labels(page.values(data, IMAGEJ).tobytes(), page.values(data, IMAGEJ_COUNTS).tolist())
     except (struct.error, ValueError, UnicodeDecodeError):
         return ()
-    return labels if len(labels) == channels and all(labels) and len(set(labels)) == channels else ()
+    if len(labels) != prod(shape):
+        return ()
+    inner, channels = prod(shape[channel + 1 :]), shape[channel]
+    names = tuple(_POSITION.sub("", label) for label in labels)
+    pairs = {(index // inner % channels, name) for index, name in enumerate(names)}
+    found = tuple(name for _, name in sorted(pairs))
+    return found if len(pairs) == channels == len(set(found)) and all(found) else ()
 
 
 def _labels(block: bytes, counts: list[int]) -> tuple[str, ...]:
@@ -98,7 +108,7 @@ def _labels(block: bytes, counts: list[int]) -> tuple[str, ...]:
         lengths = counts[index : index + number]
         if kind == 0x6C61626C:  # labl
             text = "utf-16-le" if order == "<" else "utf-16-be"
-            starts = [start + sum(lengths[:n]) for n in range(min(len(lengths), 64))]
+            starts = accumulate(lengths[:-1], initial=start)
             return tuple(block[a : a + n].decode(text).strip() for a, n in zip(starts, lengths, strict=False))
         start, index = start + sum(lengths), index + number
     return ()

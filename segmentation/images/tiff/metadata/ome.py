@@ -13,7 +13,7 @@ from ....errors import MultiPageImage, TruncatedImage
 from ..decoding import PlaneSource
 from ..directory import Directory
 from ..pages import Pages
-from ..scene import PixelSize, Scene
+from ..scene import PixelSize, Scene, planes_of_samples
 from .units import pixel_size_of
 
 #: Elements of the XML: each of ten thousand planes has about six.
@@ -68,9 +68,12 @@ def _scene(pixels: ElementTree.Element, book: _Book, name: str) -> Scene | None:
     samples = int(channels[0].get("SamplesPerPixel", 1)) if channels else 1
     if min(lengths.values()) < 1 or samples < 1:
         return None
-    stored = _stored_samples(pixels, book)
-    if stored is None:
+    page = book.by_size.get((int(pixels.attrib["SizeY"]), int(pixels.attrib["SizeX"])))
+    if page is None:
         return None
+    stored = page.samples
+    if lengths["C"] % stored:
+        return _scene_of_samples(pixels, axes, tuple(lengths[axis] for axis in axes), book, name)
     lengths["C"] = max(1, lengths["C"] // stored)
     shape = tuple(lengths[axis] for axis in axes)
     planes = _planes(pixels, axes, shape, book, name)
@@ -79,16 +82,19 @@ def _scene(pixels: ElementTree.Element, book: _Book, name: str) -> Scene | None:
     names = tuple(channel.get("Name") or f"channel {n}" for n, channel in enumerate(channels, 1))
     if not any(channel.get("Name") for channel in channels) or samples > 1:
         names = ()
-    return Scene(axes, shape, planes, names, _pixel_size(pixels), separate=stored > 1 and samples == 1)
+    return Scene(axes, shape, planes, names, _pixel_size(pixels), separate=stored > 1 and samples == 1, explicit=True)
 
 
-def _stored_samples(pixels: ElementTree.Element, book: _Book) -> int | None:
-    """How many of the image's channels one page holds; None if the image has another size than the pages."""
-    size = int(pixels.attrib["SizeY"]), int(pixels.attrib["SizeX"])
-    page = book.by_size.get(size)
-    if page is None or int(pixels.attrib["SizeC"]) % page.samples:
+def _scene_of_samples(
+    pixels: ElementTree.Element, axes: str, shape: tuple[int, ...], book: _Book, name: str
+) -> Scene | None:
+    """An image whose planes are the samples of its pages, though these say RGB; None if they are not as many."""
+    alike = {(page.size, page.samples) for page in book.pages}
+    elsewhere = _other_files(pixels.findall("{*}TiffData"), book.own_id)
+    if len(alike) > 1 or elsewhere or len(book.pages) * book.pages[0].samples != prod(shape):
         return None
-    return page.samples
+    planes = planes_of_samples(tuple(PlaneSource(page) for page in book.pages), name)
+    return Scene(axes, shape, planes, (), _pixel_size(pixels), explicit=True)
 
 
 def _planes(
@@ -116,7 +122,7 @@ def _planes(
                 f"{name}: one file of an OME-TIFF of several, with {len(found):,} of {count:,} planes ({seen}); the "
                 f"others are in {', '.join(elsewhere[:3])}; save all planes in one file"
             )
-        raise TruncatedImage(f"{name}: cut short: {len(found):,} of {count:,} planes ({seen})")
+        raise TruncatedImage(f"{name}: cut short: {len(found):,} of {count:,} planes ({seen}); copy or save it again")
     size = int(pixels.attrib["SizeY"]), int(pixels.attrib["SizeX"])
     planes: list[Directory] = [found[n] for n in range(count)]
     return tuple(PlaneSource(page) for page in planes) if {page.size for page in planes} == {size} else None

@@ -1,6 +1,7 @@
 """What tifffile writes: JSON with the shape of each series, and its axes if they are known."""
 
 import json
+import re
 from math import prod
 from typing import Any
 
@@ -9,8 +10,11 @@ from ..decoding import PlaneSource
 from ..directory import PLANAR, Directory
 from ..pages import Pages
 from ..scene import Scene, planes_behind, signature
+from .sample_axes import channels_last, scene_of_axes
 
 _START = '{"shape":'
+#: What versions of tifffile before 2015 wrote.
+_OLD = re.compile(r"shape=\(([0-9]+(?:, ?[0-9]+)*),?\)\s*")
 _MAX_TEXT, _MAX_ALL_TEXTS = 1 << 16, 1 << 22
 #: The axis of planes that the metadata do not name, as in tifffile.
 _UNKNOWN = "Q"
@@ -28,8 +32,8 @@ def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
         scene = _scene(described, full, data, name) if described else None
         if scene is None:
             return None
-        scenes.append(scene)
-        full = full[len({source.page.offset for source in scene.planes}) :]
+        scenes.append(scene[0])
+        full = full[scene[1] :]
     if len(scenes) > 1 and all(len(scene.planes) == 1 for scene in scenes):
         alike = {signature(scene.page, data) for scene in scenes}
         if len(alike) == 1:  # pages written one by one, each with a description of its own
@@ -38,11 +42,14 @@ def read(data: bytes, pages: Pages, name: str) -> list[Scene] | None:
 
 
 def _description(page: Directory, data: bytes) -> str:
-    return next((text for text in page.texts(data) if text.startswith(_START) and len(text) <= _MAX_TEXT), "")
+    texts = (text for text in page.texts(data) if len(text) <= _MAX_TEXT)
+    return next((text for text in texts if text.startswith(_START) or _OLD.fullmatch(text)), "")
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
+        if old := _OLD.fullmatch(text):
+            return {"shape": [int(length) for length in old[1].split(",")]}
         described = json.loads(text)
         shape = [int(length) for length in described["shape"]]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -50,24 +57,32 @@ def _parsed(text: str) -> dict[str, Any] | None:
     return {**described, "shape": shape}
 
 
-def _scene(described: dict[str, Any], pages: tuple[Directory, ...], data: bytes, name: str) -> Scene | None:
-    """The scene of the first of these pages; None if the metadata do not fit them."""
-    page = pages[0]
-    outer = _outer(described["shape"], page)
+def _scene(described: dict[str, Any], pages: tuple[Directory, ...], data: bytes, name: str) -> tuple[Scene, int] | None:
+    """The scene of the first of these pages, and how many they are; None if the metadata do not fit them."""
+    page, shape, axes = pages[0], described["shape"], _axes(described)
+    outer = _outer(shape, page)
     if outer is None or min(outer, default=1) < 1 or page.depth > 1:
         return None
     count = prod(outer)
-    axes = described.get("axes")
-    if not isinstance(axes, str) or len(axes) != len(described["shape"]) or len(set(axes)) != len(axes):
-        axes, outer = (_UNKNOWN, [count])
-    axes = axes[: len(outer)]
     if count > 1 and (described.get("truncated") or len(pages) == 1):
-        planes = planes_behind(page, count, data, name)
+        used, planes = 1, planes_behind(page, count, data, name)
     elif count <= len(pages):
-        planes = tuple(PlaneSource(page) for page in pages[:count])
+        used, planes = count, tuple(PlaneSource(page) for page in pages[:count])
     else:
-        raise TruncatedImage(f"{name}: cut short: {len(pages)} of {count:,} planes")
-    return Scene(axes, tuple(outer), planes)
+        raise TruncatedImage(f"{name}: cut short: {len(pages)} of {count:,} planes; copy or save it again")
+    if axes is None:
+        return Scene(_UNKNOWN, (count,), planes), used
+    if not {"Y", "X"}.isdisjoint(axes[: len(outer)]):
+        return channels_last(axes, shape, planes, data, name), used
+    return scene_of_axes(axes[: len(outer)], tuple(outer), planes, axes[len(outer) :], name), used
+
+
+def _axes(described: dict[str, Any]) -> str | None:
+    """A different letter for each length, if the metadata have them."""
+    axes = described.get("axes")
+    if isinstance(axes, str) and len(axes) == len(described["shape"]) == len(set(axes)):
+        return axes
+    return None
 
 
 def _outer(shape: list[int], page: Directory) -> list[int] | None:
