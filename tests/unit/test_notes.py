@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from maskq.cli.formats import select
 from maskq.cli.notes import Notes
+from maskq.cli.run_output import RunOutput
 from maskq.producer.client.job import Result
+from maskq.producer.client.paths import ImagePath
 from tests.unit.test_result_files import result_of
 
 TURNED = "The TIFF is WhiteIsZero: its values were turned round."
@@ -45,9 +49,20 @@ def test_a_colour_image_without_objects_has_a_hint(channels: str, objects: int, 
     assert all("--channels red, green or blue" in line for line in notes.lines())
 
 
-def test_there_are_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_are_few_lines() -> None:
     notes = Notes()
     for letter in "abcdefghijklmnop":
         notes.add("[red].tif", result(f"Note {letter}."))
     assert len(notes.lines()) == 13 and notes.lines()[-1].startswith("4 more")
     assert notes.lines()[0] == "[red].tif: Note a."
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_prints_notes_once_at_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    images: list[ImagePath] = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    output = RunOutput(images, tmp_path / "out", select("labels"), as_json)
+    with output:
+        for image in images:
+            output.add(image, result(TURNED), lambda: b"")
+    assert output.finish(interrupted=False) == 0
+    assert capsys.readouterr().err.count(f"2 images: {TURNED}") == (not as_json)
