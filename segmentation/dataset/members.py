@@ -146,7 +146,7 @@ def _side_file_notes(content: _Content) -> list[str]:
 
 
 def _folder_counts(folders: Mapping[str, int]) -> str:
-    return ", ".join(f"{name}/ ({count:,} images)" for name, count in folders.items())
+    return ", ".join(f"{name}/ ({count:,} image{'s' if count > 1 else ''})" for name, count in folders.items())
 
 
 def _distinguish(content: _Content) -> None:

@@ -129,7 +129,8 @@ def side_file_note(folder: Path, files: Sequence[Path]) -> str:
     """What is said of files that are no images, such as `12 .json`, and what to do with `.npz`."""
     kinds = Counter(path.suffix.lower() or path.name for path in files)
     counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    note = f"{folder}: {len(files):,} files that are no images were passed over ({counted})"
+    passed = "1 file that is no image was" if len(files) == 1 else f"{len(files):,} files that are no images were"
+    note = f"{folder}: {passed} passed over ({counted})"
     if archives := [path.name for path in files if path.suffix.lower() == ".npz"]:
         note += f"; {first_names(archives)}: save each array as a .npy, PNG or TIFF file of its own"
     return note

@@ -175,7 +175,7 @@ def test_a_data_set_as_people_keep_it_gives_the_same_scores(data: Path, tmp_path
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["summary"] == plain["summary"]
     assert "5 files that are no images were passed over (5 .json)" in done.stderr
-    assert "1 images have no labels and are left out: lone.png" in done.stderr and len(done.stderr.splitlines()) == 2
+    assert "1 image has no labels and is left out: lone.png" in done.stderr and len(done.stderr.splitlines()) == 2
 
 
 def test_masks_of_foreground_are_refused_and_converted_by_the_command_that_is_named(data: Path, tmp_path: Path) -> None:
