@@ -49,3 +49,15 @@ def test_a_job_takes_few_requests_and_its_result_can_be_read_after_gc(client: Cl
     later = client.submit(image, reuse=False)
     later.wait(WAIT_S)
     assert later.result().objects and client.drop(later.id)
+
+
+def test_an_equal_job_copies_the_result_within_s3(client: Client, s3: S3) -> None:
+    image = samples()[1]
+    first = client.submit(image, client="a", reuse=True).wait(WAIT_S)
+    until(lambda: requests(s3)["DELETE fields"])
+    before = requests(s3)
+    equal = client.submit(image, client="a", reuse=True)
+    until(lambda: equal.state.ended)
+    puts = {f"PUT {kind}": 1 for kind in ("image", "labels", "objects")}
+    assert requests(s3) - before == puts | {"GET labels": 1, "GET objects": 1}
+    assert equal.result().objects == first.objects and equal.result().label_file == first.label_file
