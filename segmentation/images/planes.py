@@ -154,7 +154,7 @@ def _channels(stack: Stack) -> tuple[str, str]:
         return "", ""
     if image.kind is not ChannelKind.SEPARATE:
         return f", {image.kind.value}", ""
-    choice = f", and a channel with the option channels: {describe_channels(image)}"
+    choice = f"; its channels are chosen with the option channels: {describe_channels(image)}"
     return f" and {count} channels (C={count})", choice
 
 

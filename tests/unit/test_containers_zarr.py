@@ -78,7 +78,8 @@ def test_channels_are_chosen_as_workers_choose_them(tmp_path: Path) -> None:
 
 def test_without_a_choice_a_stack_and_its_channels_are_named(tmp_path: Path) -> None:
     path = write_ome_zarr(tmp_path / "a.zarr", STACK, "tzcyx", channels=("DAPI", "GFP"))
-    assert "6 planes (T=2, Z=3, C=2); choose with the option planes" in refused(path)
+    assert "6 planes (T=2, Z=3) of 2 channels (C=2); choose with the option planes" in refused(path)
+    assert "a channel with the option channels: 1" in refused(path)
     assert "1 (DAPI), 2 (GFP)" in refused(path, planes="1")
     assert "no channel Cy5; it has 1 (DAPI), 2 (GFP)" in refused(path, planes="1", channels="Cy5")
     assert "no planes 5-9; it has 6" in refused(path, planes="5-9", channels=1)

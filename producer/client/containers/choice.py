@@ -144,8 +144,9 @@ def choose_planes(series: Series, request: Request) -> set[int]:
     if wanted is None:
         if count > 1:
             raise InvalidJob(
-                f"{request.name}: a stack of {count} planes ({_lengths(series)}); choose with the option planes: all, "
-                "a number or range (3-10), or max or mean for a projection"
+                f"{request.name}: a stack of {count} planes ({_lengths(series)}){_of_channels(series)}; choose with "
+                "the option planes: all, a number or range (3-10), or max or mean for a projection"
+                f"{_and_a_channel(series, request)}"
             )
         return {0}
     numbers = wanted.rpartition(":")[2]
@@ -159,7 +160,18 @@ def choose_planes(series: Series, request: Request) -> set[int]:
 
 
 def _lengths(series: Series) -> str:
-    return ", ".join(f"{axis}={length}" for axis, length in series.axes.items() if length > 1)
+    return ", ".join(f"{axis}={length}" for axis, length in series.axes.items() if length > 1 and axis != "C")
+
+
+def _of_channels(series: Series) -> str:
+    return f" of {series.channel_count} channels (C={series.channel_count})" if series.channel_count > 1 else ""
+
+
+def _and_a_channel(series: Series, request: Request) -> str:
+    """The other option that is missing, if the series has several channels."""
+    if series.channel_count == 1 or request.options.channels is not None or request.options.composite:
+        return ""
+    return f", and a channel with the option channels: {_channel_list(series)}"
 
 
 def choose_channels(series: Series, request: Request) -> set[int]:
