@@ -157,10 +157,14 @@ def test_a_stack_of_channels_is_segmented_in_the_chosen_one(client: Client) -> N
 def test_equal_stacks_are_computed_once(client: Client) -> None:
     file = tiff(PLANES)  # its identifier differs each time
     jobs = [client.submit(file, options=options(), reuse=True) for _ in range(3)]
-    assert len({job.id for job in jobs}) == 1
-    assert jobs[0].wait(WAIT_S).planes
-    assert client.submit(file, options=options(), reuse=True).id == jobs[0].id
-    assert client.submit(file, options=options(planes="1-5"), reuse=True).wait(WAIT_S).job.id != jobs[0].id
+    results = [job.wait(WAIT_S) for job in jobs]
+    assert len({job.id for job in jobs}) == 3
+    assert [State.EMBEDDED in result.job.times for result in results].count(True) == 1
+    for result in results:
+        assert result.planes == (1, 2, 3, 4, 5, 6)
+        np.testing.assert_array_equal(result.labels, results[0].labels)
+    other = client.submit(file, options=options(planes="1-5"), reuse=True).wait(WAIT_S)
+    assert State.EMBEDDED in other.job.times
 
 
 def test_result_files_of_a_stack(client: Client, tmp_path: Path) -> None:
