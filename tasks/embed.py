@@ -61,7 +61,7 @@ class Embed:
         with span("decode", job=job.id):
             found = read_image(read(), name, self._limits_of(job), view_of(job.spec.options))
             if isinstance(found, Stack):
-                chosen = choose_planes(found, planes, name)
+                chosen = choose_planes(_interruptible(found), planes, name)
                 if isinstance(chosen, list):
                     spec = self._device.spec(job.spec.model)
                     return replace(split(job, found, chosen, spec, self._stack_limits), digest=_digest(spec))
@@ -98,3 +98,13 @@ class Embed:
 def _digest(spec: ModelSpec) -> str:
     """A digest of the model (its version, the weights' sha256, every parameter) and of the version of this software."""
     return hashlib.sha256(f"{version('maskq')}\n{spec.model_dump_json()}".encode()).hexdigest()
+
+
+def _interruptible(stack: Stack) -> Stack:
+    """The stack. Reading a plane ends with `LeaseLost` if the job is cancelled: a projection reads many."""
+
+    def read(index: int) -> Image:
+        leases.check()
+        return stack.read(index)
+
+    return replace(stack, read=read)
