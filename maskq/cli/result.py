@@ -16,7 +16,7 @@ from maskq.producer.errors import JobUnfinished, PayloadMissing, ResultNotReady,
 
 from .jobs import connect
 from .options import DEFAULT_FORMATS, FormatNames, JobIds, Json, Out
-from .terminal import print_error
+from .terminal import UNPRINTABLE, print_error
 from .worker_watch import WorkerWatch
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def result(
                 ready.append((job, job.wait(remaining) if wait else job.result()))
             except (JobUnfinished, ResultNotReady, UnknownJob, WaitTimeout) as error:
                 _add_failure(summary, job, error)
-        names = (Path(without_part(done.job.spec.name)).name or "image" for _, done in ready)
+        names = (UNPRINTABLE.sub("_", Path(without_part(done.job.spec.name)).name) or "image" for _, done in ready)
         paths = result_names(Path(job.id) / name for (job, _), name in zip(ready, names, strict=True))
         for (job, done), name in zip(ready, paths.values(), strict=True):
             _write(job, done, out, name, formats, summary, as_json)

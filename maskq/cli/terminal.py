@@ -1,14 +1,34 @@
 """Standard output, standard error, and what is shown while processes start and images are run."""
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
 
 from maskq.producer.client.paths import skipped
 
-stdout, stderr = Console(highlight=False), Console(stderr=True, highlight=False)
+#: Characters that steer a terminal, or turn the direction of what it shows: others choose the names of jobs and files.
+UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+
+
+class PrintableConsole(Console):
+    """A console that shows unprintable characters as Python writes them, such as `\\x1b`."""
+
+    def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
+        """As rich renders it, with printable text."""
+        for segment in super().render(*arguments, **options):
+            yield segment if segment.control else segment._replace(text=UNPRINTABLE.sub(_escaped, segment.text))
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return repr(character[0])[1:-1]
+
+
+stdout, stderr = PrintableConsole(highlight=False), PrintableConsole(stderr=True, highlight=False)
 
 #: At most this many skipped files are named.
 _SHOWN = 3

@@ -9,6 +9,7 @@ from ..errors import BrokerUnavailable, MaskqError, StoreFull
 
 #: The first word of an error of Redis for which redis-py 8 has no class → what it means.
 _BY_CODE = {
+    "ACL": "the Redis user may not do this; give it the permission (ACL SETUSER)",  # within a script
     "MISCONF": "Redis can't write to its disk, so it takes no writes: free space there (its log says where)",
     "BUSY": "Redis runs a script that does not end: look for another program on this Redis",
     "NOREPLICAS": "Redis has fewer replicas than min-replicas-to-write: bring them back, or lower it",
@@ -53,5 +54,6 @@ def explain(error: Exception) -> MaskqError | None:
             return BrokerUnavailable(f"this is a Redis Cluster: {error}; maskq needs a single Redis")
         case redis.OutOfMemoryError():
             return StoreFull(f"Redis is full: {error}; wait until workers have done more, or give it more (maxmemory)")
-    code, text = str(error).partition(" ")[0], str(error)
+    text = str(error).rpartition("caused error: ")[2]  # of a pipeline, redis-py names the command first
+    code = text.partition(" ")[0]
     return BrokerUnavailable(f"{_BY_CODE[code]}: {text}") if code in _BY_CODE else None

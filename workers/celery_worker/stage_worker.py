@@ -15,6 +15,7 @@ from maskq.tasks.job_ends.dispatcher import Dispatcher
 from maskq.tasks.reconciler import Reconciler
 from maskq.tasks.runner import StageRunner, Work
 
+from . import broker_log
 from .consumer import ReconnectingConsumer
 from .shutdown import limit_shutdown, signal_return_jobs
 
@@ -31,6 +32,7 @@ class StageWorker:
         self, settings: Settings, stage: Stage, work: Work, *, node: str, kill: bool = False, **task_options: Any
     ) -> None:
         """`node` names the worker in a job's history and the trace; `kill` is that of `StageRunner`."""
+        broker_log.install()
         if settings.trace:
             trace.begin(settings.trace, node)
         self._settings = settings
