@@ -228,6 +228,17 @@ def test_equal_files_that_are_no_images_fail_one_by_one_under_their_own_names(cl
             job.wait(WAIT_S)
 
 
+def test_a_stack_is_split_once_and_each_has_the_whole_result(client: Client) -> None:
+    planes = np.random.default_rng(11).integers(0, 255, (3, 24, 24), np.uint8)
+    options = Options(seed_threshold=0.5, min_pixels=0, planes="all", axes="ZYX")
+    jobs = [client.submit(planes, name=f"{n}.npy", options=options) for n in range(3)]
+    results = [job.wait(WAIT_S) for job in jobs]
+    assert [result.job.planes is not None for result in results] == computed(*jobs)
+    assert sum(computed(*jobs)) == 1
+    assert {(result.axes, result.shape, result.planes) for result in results} == {("ZYX", (3,), (1, 2, 3))}
+    assert results[0].objects and all(result.objects == results[0].objects for result in results)
+
+
 def test_the_result_that_is_deleted_was_nobody_elses(client: Client) -> None:
     jobs = [client.submit(image(10), options=ANYTHING) for _ in range(2)]
     results = [job.wait(WAIT_S) for job in jobs]
