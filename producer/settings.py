@@ -97,6 +97,11 @@ class ClientSettings(BaseSettings):
     state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
     """The folder in which `maskq up` keeps its Redis's data."""
 
+    @field_validator("state_dir")
+    @classmethod
+    def _expand_home(cls, path: Path) -> Path:
+        return path.expanduser()
+
     @property
     def broker_file(self) -> Path:
         """The file with the broker's URL that a running `maskq up` provides for this user's other processes."""
@@ -208,5 +213,15 @@ class Settings(ClientSettings):
 
     @property
     def model_folders(self) -> tuple[str, ...]:
-        """The folders and URLs that are searched for models before those that come with maskq."""
-        return (self.models,) if self.models else ()
+        """The folders and URLs that are searched for models before those that come with maskq.
+
+        Raises `InvalidJob` if the folder does not exist: its models would be unknown, or another's with their names.
+        """
+        if not self.models:
+            return ()
+        if "://" in self.models or "::" in self.models:
+            return (self.models,)
+        folder = Path(self.models).expanduser()
+        if not folder.is_dir():
+            raise InvalidJob(f"MASKQ_MODELS: there is no folder {folder}; create it, or correct the path")
+        return (str(folder),)

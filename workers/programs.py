@@ -12,6 +12,7 @@ from .supervision.process import Program
 
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
     """The process of one device, which sees no other: the variables for that must be set before torch is imported."""
+    _ = settings.model_folders  # a folder that does not exist is an error here, not in process after process
     # OpenMP threads spin between two layers. By default they go on for milliseconds after an image, on cores that other
     # threads need. (At a tenth of this value they fell asleep a hundred times per image; one image of 256² took 10 ms
     # longer.)

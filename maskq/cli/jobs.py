@@ -13,7 +13,7 @@ from maskq.producer.errors import InvalidJob, UnknownJob
 from maskq.producer.schema import JobStatus, Options, State
 
 from .job_options import with_job_options
-from .options import JobIds, Json, Model, Paths, Priority
+from .options import JobIds, Json, Model, Paths, Priority, Recursive
 from .terminal import print_error, show_skipped, stdout
 
 T = TypeVar("T")
@@ -41,14 +41,15 @@ def submit(
         bool, typer.Option("--reuse/--no-reuse", help="Compute equal jobs of one client only once.")
     ] = True,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for room in a full queue.")] = 60,
+    recursive: Recursive = False,
     as_json: Json = False,
 ) -> int:
     """Queue images and print the ids of their jobs. Exit status 1 if an image could not be queued."""
     failed = 0
-    images = expand(paths)
+    images = expand(paths, recursive=recursive)
     if key is not None and len(images) > 1:
         raise InvalidJob(f"--key is the name of one job, and here are {len(images)} images: submit them one by one")
-    show_skipped(paths)
+    show_skipped(paths, recursive=recursive)
     with connect() as client:
         for path in images:
             try:

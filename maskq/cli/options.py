@@ -19,6 +19,7 @@ Processes = Annotated[
 ]
 Address = Annotated[str, typer.Option(help="The address to listen on.")]
 Paths = Annotated[list[str], typer.Argument(help="Image files, folders and glob patterns.", metavar="PATH")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Folders with their subfolders.")]
 Out = Annotated[Path, typer.Option("--out", "-o", callback=output_folder, help="The folder to write to.")]
 FormatNames = Annotated[
     str, typer.Option("--format", "-f", metavar="NAME,…", help="The files to write: labels, objects, overlay, table.")

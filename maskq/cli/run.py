@@ -30,6 +30,7 @@ from .options import (
     Out,
     Paths,
     Processes,
+    Recursive,
     read_settings,
 )
 from .terminal import show_skipped, startup, stderr
@@ -59,6 +60,7 @@ def run(
     cluster_processes: Processes = None,
     format_names: FormatNames = DEFAULT_FORMATS,
     flower: Annotated[bool, typer.Option("--flower", help="Start Flower too, and print its address.")] = False,
+    recursive: Recursive = False,
     as_json: Json = False,
 ) -> int:
     """Segment images: start Redis and workers, write the results, stop everything.
@@ -71,12 +73,12 @@ def run(
     from .formats import select
     from .run_output import RunOutput
 
-    images, formats = expand(paths), select(format_names)
+    images, formats = expand(paths, recursive=recursive), select(format_names)
     if settings.broker_url is None:
         from maskq.segmentation.models.registry import find
 
         find(model, settings.model_folders)  # an unknown model is reported before anything starts
-    show_skipped(paths)
+    show_skipped(paths, recursive=recursive)
     output = RunOutput(images, out, formats, as_json)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

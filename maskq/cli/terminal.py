@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -46,13 +47,20 @@ def print_error(message: str) -> None:
     stderr.print(message, style="red", markup=False)
 
 
-def show_skipped(paths: Iterable[str]) -> None:
-    """Say on standard error how many files of the folders are not segmented, if there are any."""
-    files = skipped(paths)
-    if files:
-        count = "1 file is skipped" if len(files) == 1 else f"{len(files):,} files are skipped"
-        names = ", ".join(file.name for file in files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
-        stderr.print(f"{count}, as no image by suffix: {names}", markup=False, soft_wrap=True)
+def show_skipped(paths: Iterable[str], *, recursive: bool = False) -> None:
+    """Say on standard error how many files and subfolders of the folders are not segmented, if there are any."""
+    found = skipped(paths, recursive=recursive)
+    folders = [path for path in found if path.is_dir()]
+    _show_skipped("file", "as no image by its name", [path for path in found if path not in folders])
+    _show_skipped("subfolder", "use --recursive for the images in it", folders)
+
+
+def _show_skipped(kind: str, why: str, paths: list[Path]) -> None:
+    if not paths:
+        return
+    count = f"1 {kind} is skipped" if len(paths) == 1 else f"{len(paths):,} {kind}s are skipped"
+    names = ", ".join(path.name for path in paths[:_SHOWN]) + (", …" if len(paths) > _SHOWN else "")
+    stderr.print(f"{count}, {why}: {names}", markup=False, soft_wrap=True)
 
 
 def startup(processes: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ class NotWritable(ValueError):
 def output_folder(path: Path | None) -> Path | None:
     """The path, if it is a writable folder or one that can be made. Raises `NotWritable`."""
     if path is not None:
+        path = path.expanduser()
         _check_folder(path.absolute(), path)
     return path
 

@@ -25,7 +25,7 @@ PNG = {"content-type": "image/png"}
 
 
 class Place:
-    """A Redis, the URL of its user `worker`, its folder, a worker of each kind and a gateway, and the files of their output."""
+    """A Redis, the URL of its user `worker`, its folder, a worker of each kind and a gateway, and their log files."""
 
     def __init__(self, redis: Redis, url: str, data: Path, logs: dict[str, Path], gateway: str) -> None:
         self.redis, self.url, self.data, self.logs, self.gateway = redis, url, data, logs, gateway

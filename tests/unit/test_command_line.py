@@ -96,4 +96,13 @@ def test_skipped_files_of_folders_are_counted_and_named(image: Path, capsys: pyt
     for name in ("d.json", "c.txt", ".DS_Store"):
         (image.parent / name).touch()
     terminal.show_skipped([str(image.parent), str(image.parent / "*")])
-    assert capsys.readouterr().err == "2 files are skipped, as no image by suffix: c.txt, d.json\n"
+    assert capsys.readouterr().err == "2 files are skipped, as no image by its name: c.txt, d.json\n"
+
+
+def test_skipped_subfolders_are_counted_and_named(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (image.parent / "plate" / "deeper").mkdir(parents=True)
+    (image.parent / "plate" / "deeper" / "notes.txt").touch()
+    terminal.show_skipped([str(image.parent)])
+    assert capsys.readouterr().err == "1 subfolder is skipped, use --recursive for the images in it: plate\n"
+    terminal.show_skipped([str(image.parent)], recursive=True)
+    assert capsys.readouterr().err == "1 file is skipped, as no image by its name: notes.txt\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maskq import InvalidJob
-from maskq.producer.client.paths import expand, result_names, without_part
+from maskq.producer.client.paths import expand, result_names, skipped, without_part
 
 
 @pytest.fixture
@@ -83,3 +83,29 @@ def test_results_are_named_by_the_stem() -> None:
 def test_images_that_share_a_stem_keep_their_suffix_then_get_a_number() -> None:
     paths = [Path("x/a.png"), Path("x/a.tif"), Path("y/a.png"), Path("z/a.png.bmp")]
     assert result_names(paths) == dict(zip(paths, ["a.png", "a.tif", "a.png-2", "a.png-3"], strict=True))
+
+
+def test_subfolders_are_searched_if_that_is_asked_for(folder: Path) -> None:
+    (folder / "deep" / ".cache").mkdir()
+    (folder / "deep" / ".cache" / "thumb.png").touch()
+    names = [str(path).removeprefix(f"{folder}/") for path in expand([str(folder)], recursive=True)]
+    assert names == ["a.TIF", "b.png", "c.npy", "deep/d.jpg"]
+    assert [path.name for path in skipped([str(folder)])] == ["deep", "notes.txt"]
+    assert [path.name for path in skipped([str(folder)], recursive=True)] == ["notes.txt"]
+
+
+def test_a_folder_with_images_in_its_subfolders_only_says_so(tmp_path: Path) -> None:
+    (tmp_path / "plate").mkdir()
+    (tmp_path / "plate" / "a.png").touch()
+    with pytest.raises(InvalidJob, match="1 in its subfolders: use --recursive"):
+        expand([str(tmp_path)])
+
+
+def test_own_outputs_and_what_editors_leave_are_no_images(folder: Path) -> None:
+    own = ("b.labels.png", "b.labels.tif", "b.overlay.png", "b.json")
+    for name in (*own, "._b.png", ".b.png.swp", "b.png~", "#b.png#"):
+        (folder / name).touch()
+    assert [path.name for path in expand([str(folder)])] == ["a.TIF", "b.png", "c.npy"]
+    assert [path.name for path in expand([f"{folder}/*.png"])] == ["b.png"]
+    assert expand([f"{folder}/b.labels.png"]) == [folder / "b.labels.png"]
+    assert {*own, "b.png~", "#b.png#"} < {path.name for path in skipped([str(folder)])}

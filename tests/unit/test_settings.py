@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from maskq import Client, InvalidJob, Settings
 from maskq.cli.app import app
+from maskq.cli.writable import output_folder
 from maskq.workers.programs import settings_env
 
 
@@ -103,3 +104,19 @@ def test_the_default_of_cluster_processes_counts_the_cores_that_the_process_may_
         "from maskq import Settings; print(Settings().cluster_processes)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_a_models_folder_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidJob, match="MASKQ_MODELS: there is no folder"):
+        _ = Settings(models=str(tmp_path / "nowhere")).model_folders
+    assert Settings(models="s3://bucket/models").model_folders == ("s3://bucket/models",)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    assert Settings(models="~/models").model_folders == (str(tmp_path / "models"),)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MASKQ_STATE_DIR", "~/state")
+    assert Settings().state_dir == tmp_path / "state"
+    assert output_folder(Path("~/out")) == tmp_path / "out"
