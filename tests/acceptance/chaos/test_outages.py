@@ -135,10 +135,10 @@ def test_redis_may_be_nearly_full_and_the_jobs_that_were_taken_are_done(
 ) -> None:
     here.redis.set("ballast", bytes(64 << 20))
     try:
-        # Producers may fill nine tenths: about 3 MB more.
+        # Producers may fill nine tenths: about a megabyte more.
         used = here.redis.info("memory")["used_memory"]
-        here.redis.config_set("maxmemory", round((used + (3 << 20)) / 0.9))
-        with under_load(count=200, over_s=1) as load:
+        here.redis.config_set("maxmemory", round((used + (1 << 20)) / 0.9))
+        with under_load(count=300, over_s=1) as load:
             refusal = until(lambda: load.refused, WAIT_S)[0]
             assert isinstance(refusal, StoreFull) and "the last tenth is for the workers" in str(refusal)
             for job, _ in list(load.accepted):
