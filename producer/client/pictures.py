@@ -26,9 +26,8 @@ def picture_bytes(image: Image.Image, name: str) -> bytes:
         _check_tiff(image, name)
         image.load()
         frames = getattr(image, "n_frames", 1)
-        if (
-            frames > 1 and image.tell() == 0 and image.format != "MPO"
-        ):  # MPO: a camera's JPEG, whose first is the picture
+        # Of a camera's JPEG with several pictures (MPO), the first is the picture.
+        if frames > 1 and image.tell() == 0 and image.format != "MPO":
             raise InvalidJob(
                 f"{name}: {frames} frames; submit the file itself, or one frame: image.seek(number), then image.copy()"
             )

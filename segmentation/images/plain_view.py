@@ -1,9 +1,13 @@
 """Views of files that hold one image without levels: a region of it, and refusals of what they do not have."""
 
 from dataclasses import replace
+from typing import TypeAlias
 
 from ..errors import InapplicableOption
 from .image import Image, View
+
+#: x, y, width and height, pixels.
+Region: TypeAlias = tuple[int, int, int, int]
 
 
 def check_axes(view: View, name: str) -> None:
@@ -22,14 +26,20 @@ def check_view(view: View, name: str) -> None:
         raise InapplicableOption(f"{name}: its pixel size is not known, so leave the option resolution out")
 
 
-def crop(image: Image, region: tuple[int, int, int, int] | None, name: str) -> Image:
-    """The region x, y, width, height of an image. Raises `InapplicableOption` if it is not within it."""
-    if region is None:
-        return image
+def check_region(region: Region, size: tuple[int, int], name: str) -> None:
+    """Raises `InapplicableOption` if the region is not within an image of this height and width."""
     x, y, width, height = region
-    rows, columns = image.pixels.shape[:2]
+    rows, columns = size
     if x < 0 or y < 0 or width < 1 or height < 1 or x + width > columns or y + height > rows:
         raise InapplicableOption(
             f"{name}: the region x={x}, y={y}, {width} wide, {height} high is not within {rows}×{columns}"
         )
+
+
+def crop(image: Image, region: Region | None, name: str) -> Image:
+    """The region of an image. Raises `InapplicableOption` if it is not within it."""
+    if region is None:
+        return image
+    check_region(region, (image.pixels.shape[0], image.pixels.shape[1]), name)
+    x, y, width, height = region
     return replace(image, pixels=image.pixels[y : y + height, x : x + width])

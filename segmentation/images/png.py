@@ -163,10 +163,11 @@ def _fill(part: NDArray[np.uint16], rows: _Rows, colour: int) -> None:
 def _png(width: int, height: int, colour: int, raw: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(raw, 0)), (b"IEND", b""))
-    return MAGIC + b"".join(_chunk(*chunk) for chunk in chunks)
+    return MAGIC + b"".join(chunk(*part) for part in chunks)
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk with its length and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -180,7 +181,7 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
             raise TruncatedImage(f"{name}: cut short: {len(data):,} bytes end before the image does")
         if (kind == b"IHDR") != (offset == 8):
             raise TruncatedImage(f"{name}: damaged: its header is not its first chunk")
-        if kind in (b"IHDR", b"IDAT") and data[offset:end] != _chunk(kind, body):
+        if kind in (b"IHDR", b"IDAT") and data[offset:end] != chunk(kind, body):
             raise TruncatedImage(f"{name}: damaged: the checksum of its {kind.decode()} is wrong")
         yield kind, body
         offset = end

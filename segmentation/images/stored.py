@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NotAnImage
-from . import npy, png, read_image, tiff
+from . import jpeg, npy, png, read_image, tiff
 from .checks import ImageLimits
 from .image import Image, Stack
-from .tiff.directory import Layout
+from .tiff.colours import BLACK_IS_ZERO, MASK, PALETTE, WHITE_IS_ZERO
+from .tiff.directory import COMPRESSION, PHOTOMETRIC, Layout
 from .tiff.pages import read_pages
 
-_BMP, _JPEG = b"BM", b"\xff\xd8\xff"
+_BMP = b"BM"
 #: The palette in which the colour of n is (n, n, n).
 _EQUAL = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 #: In a PNG's header: offsets of its depth and its colour type, and two of these types.
@@ -31,10 +32,8 @@ _BMP_HEADER, _SHORT_HEADER = 14, 12
 #: Zstandard (two numbers). The others are lossy, or can be.
 _LOSSLESS = frozenset({1, 2, 3, 4, 5, 8, 32946, 32773, 34925, 34926, 34933, 50000})
 _JPEG_COMPRESSIONS = (6, 7)
-_COMPRESSION, _PHOTOMETRIC, _BLACK_IS_ZERO = 259, 262, 1
-#: Photometrics whose values are numbers of one channel: WhiteIsZero, palette, mask.
-_OF_ONE_CHANNEL = (0, 3, 4)
-_MAX_TAGS = 4096
+#: Photometrics whose values are numbers of one channel.
+_OF_ONE_CHANNEL = (WHITE_IS_ZERO, PALETTE, MASK)
 
 
 def read_stored(data: bytes, name: str, limits: ImageLimits = ImageLimits()) -> Image | Stack:
@@ -42,7 +41,7 @@ def read_stored(data: bytes, name: str, limits: ImageLimits = ImageLimits()) -> 
 
     Raises the errors of `read_image`, and `NotAnImage` for a format or compression that can change numbers.
     """
-    if data.startswith(_JPEG):
+    if data.startswith(jpeg.MAGIC):
         raise NotAnImage(f"{name}: a JPEG, which changes numbers (lossy); save labels as PNG or TIFF")
     if not data.startswith((png.MAGIC, _BMP, npy.MAGIC, *tiff.MAGIC)):
         raise NotAnImage(f"{name}: not a PNG, TIFF, BMP or NumPy file; save labels in one of these, which keep numbers")
@@ -86,7 +85,7 @@ def _plain_png(data: bytes) -> bytes:
     body = bytearray(header[8:21])
     body[_COLOUR_TYPE - 16] = _INDEXED
     palette = _EQUAL[: 2 ** data[_DEPTH]].tobytes()
-    parts = [png.MAGIC, _chunk(b"IHDR", bytes(body)), _chunk(b"PLTE", palette)]
+    parts = [png.MAGIC, png.chunk(b"IHDR", bytes(body)), png.chunk(b"PLTE", palette)]
     end = 8
     for kind, place in _chunks(data):
         end = place.stop + 4
@@ -104,10 +103,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
             return
         yield kind, slice(offset + 8, offset + 8 + length)
         offset += 12 + length
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 @dataclass(frozen=True)
@@ -155,10 +150,10 @@ def _plain_tiff(data: bytes, name: str) -> bytes:
     plain = bytearray(data)
     for page in read_pages(data, name).full:
         tags = dict(_tags(data, page.offset))
-        _check_lossless(tags.get(_COMPRESSION), name)
-        photometric = tags.get(_PHOTOMETRIC)
+        _check_lossless(tags.get(COMPRESSION), name)
+        photometric = tags.get(PHOTOMETRIC)
         if photometric is not None and photometric.value in _OF_ONE_CHANNEL:
-            struct.pack_into(photometric.code, plain, photometric.offset, _BLACK_IS_ZERO)
+            struct.pack_into(photometric.code, plain, photometric.offset, BLACK_IS_ZERO)
     return bytes(plain)
 
 
@@ -173,12 +168,12 @@ def _check_lossless(compression: _Tag | None, name: str) -> None:
 
 
 def _tags(data: bytes, start: int) -> Iterator[tuple[int, _Tag]]:
-    """Compression and photometric of the directory at an offset. Raises `struct.error` at the file's end."""
+    """Compression and photometric of a directory that `read_pages` has read, which bounds its number of tags."""
     layout = Layout.of(data)
     (number,) = struct.unpack_from(layout.count, data, start)
     begin, size = start + struct.calcsize(layout.count), struct.calcsize(layout.entry)
-    for offset in range(begin, begin + min(number, _MAX_TAGS) * size, size):
+    for offset in range(begin, begin + number * size, size):
         tag, kind, values, raw = struct.unpack_from(layout.entry, data, offset)
-        if tag in (_COMPRESSION, _PHOTOMETRIC) and values == 1 and kind in (1, 3, 4):
+        if tag in (COMPRESSION, PHOTOMETRIC) and values == 1 and kind in (1, 3, 4):
             code = layout.word[0] + {1: "B", 3: "H", 4: "I"}[kind]
             yield tag, _Tag(struct.unpack_from(code, raw)[0], offset + size - len(raw), code)

@@ -13,11 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from maskq import Client
+from maskq import Client, Settings
+from maskq.producer.state.connections import Connections
+from maskq.workers.device.spec import DeviceSpec
+from maskq.workers.local import stack as stacks
 from maskq.workers.local.ports import free_port
-from maskq.workers.local.stack import Stack
+from maskq.workers.local.stack import Stack, running
+from maskq.workers.programs import device_program
 from maskq.workers.supervision.process import Program
 from tests.conftest import processes, until
+from tests.faulty_device import FAULTS
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,35 @@ def client(stack: Stack) -> Iterator[Client]:
     """A client of the module's stack."""
     with Client(settings=stack.settings) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def connections(stack: Stack) -> Iterator[Connections]:
+    """Connections to the module's stack."""
+    connections = Connections.open(stack.settings)
+    yield connections
+    connections.close()
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file with the planned faults of the device of `running_with_faults`."""
+    file = tmp_path_factory.mktemp("faults") / "heights"
+    file.write_text("")
+    return file
+
+
+@contextmanager
+def running_with_faults(settings: Settings, faults: Path) -> Iterator[Stack]:
+    """A stack whose device has the faults that are planned in the file."""
+
+    def faulty(spec: DeviceSpec, settings: Settings) -> Program:
+        return with_module(device_program(spec, settings), "tests.faulty_device", {FAULTS: str(faults)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacks, "device_program", faulty)
+        with running(settings) as stack:
+            yield stack
 
 
 @contextmanager

@@ -12,32 +12,17 @@ import pytest
 
 from maskq import Client, Job, Settings
 from maskq.producer.schema import Stage
-from maskq.workers.device.spec import DeviceSpec
-from maskq.workers.local import stack as stacks
-from maskq.workers.local.stack import Stack, running
-from maskq.workers.programs import device_program
-from maskq.workers.supervision.process import Program
+from maskq.workers.local.stack import Stack
 from tests.conftest import processes, until
-from tests.faulty_device import FAULTS, HEIGHTS, crash, die, exhaust, hang, lose
-from tests.integration.conftest import forgive_deaths, with_module
+from tests.faulty_device import HEIGHTS, crash, die, exhaust, hang, lose
+from tests.integration.conftest import forgive_deaths, running_with_faults
 
 WAIT_S = 60
 ROWS = {fault: height for height, fault in HEIGHTS.items()}
 
 
 @pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file with the planned faults."""
-    file = tmp_path_factory.mktemp("faults") / "heights"
-    file.write_text("")
-    return file
-
-
-@pytest.fixture(scope="module")
 def stack(faults: Path) -> Iterator[Stack]:
-    def faulty(spec: DeviceSpec, settings: Settings) -> Program:
-        return with_module(device_program(spec, settings), "tests.faulty_device", {FAULTS: str(faults)})
-
     settings = Settings(
         devices="cpu",
         cluster_processes=1,
@@ -48,10 +33,8 @@ def stack(faults: Path) -> Iterator[Stack]:
         heartbeat_s=5,
         device_limit_s=2,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stacks, "device_program", faulty)
-        with running(settings) as up:
-            yield up
+    with running_with_faults(settings, faults) as up:
+        yield up
 
 
 @pytest.fixture(autouse=True)

@@ -15,26 +15,14 @@ import pytest
 
 from maskq import Client, Job, JobCancelled, JobDead, JobFailed, Options, Settings, State
 from maskq.segmentation.models.registry import SHIPPED
-from maskq.workers.device.spec import DeviceSpec
-from maskq.workers.local import stack as stacks
-from maskq.workers.local.stack import Stack, running
-from maskq.workers.programs import device_program
-from maskq.workers.supervision.process import Program
+from maskq.workers.local.stack import Stack
 from tests.conftest import png, until
-from tests.faulty_device import FAULTS, HEIGHTS, hang
-from tests.integration.conftest import asleep, forgive_deaths, with_module
+from tests.faulty_device import HEIGHTS, hang
+from tests.integration.conftest import asleep, forgive_deaths, running_with_faults
 
 WAIT_S = 60
 #: Thresholds so low that every image has objects.
 ANYTHING = Options(seed_threshold=0.5, min_pixels=0)
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file with the planned faults of the device."""
-    file = tmp_path_factory.mktemp("faults") / "heights"
-    file.write_text("")
-    return file
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +34,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(
     request: pytest.FixtureRequest, faults: Path, models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    def faulty(spec: DeviceSpec, settings: Settings) -> Program:
-        return with_module(device_program(spec, settings), "tests.faulty_device", {FAULTS: str(faults)})
-
     store = "redis" if request.param == "in Redis" else f"file://{tmp_path_factory.mktemp('store')}"
     settings = Settings(
         devices="cpu",
@@ -63,10 +48,8 @@ def stack(
         store_url=store,
         reuse=True,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stacks, "device_program", faulty)
-        with running(settings) as up:
-            yield up
+    with running_with_faults(settings, faults) as up:
+        yield up
 
 
 @pytest.fixture(autouse=True)

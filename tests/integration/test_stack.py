@@ -48,13 +48,6 @@ def client(stack: Stack) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def connections(stack: Stack) -> Iterator[Connections]:
-    connections = Connections.open(stack.settings)
-    yield connections
-    connections.close()
-
-
 @pytest.fixture(autouse=True)
 def _no_process_restarts(stack: Stack) -> Iterator[None]:
     """Whatever a test submits, no process is replaced."""

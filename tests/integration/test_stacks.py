@@ -55,13 +55,6 @@ def stack() -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="module")
-def connections(stack: Stack) -> Iterator[Connections]:
-    connections = Connections.open(stack.settings)
-    yield connections
-    connections.close()
-
-
 @pytest.fixture(autouse=True)
 def _nothing_is_left(stack: Stack, connections: Connections) -> Iterator[None]:
     """No job is left hanging, and what counts towards the bounds is given back."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ImageTooLarge, InapplicableOption, MultiPageImage, NotAnImage, TruncatedImage
+from ...errors import ImageTooLarge, MultiPageImage, NotAnImage, TruncatedImage
 from ..checks import ImageLimits, check_channels, check_size
 from ..image import ChannelKind, Image, Stack, View
+from ..plain_view import check_region
 from .colours import CAMERA_RAW
 from .decoding import check_kind, read_plane
 from .directory import DNG_VERSION, PLANAR, Directory
@@ -75,10 +76,7 @@ def _window(view: View, scene: Scene, level: Level, name: str) -> Window | None:
         return None
     x, y, width, height = view.region
     full_height, full_width = scene.page.size
-    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > full_width or y + height > full_height:
-        raise InapplicableOption(
-            f"{name}: the region x={x}, y={y}, {width} wide, {height} high is not within {full_height}×{full_width}"
-        )
+    check_region(view.region, scene.page.size, name)
     down, across = level.size[0] / full_height, level.size[1] / full_width
     top, left = math.floor(y * down), math.floor(x * across)
     bottom = min(level.size[0], math.ceil((y + height) * down))
