@@ -11,11 +11,13 @@ from maskq.producer.state.celery_config import celery_settings
 from maskq.producer.state.routing import TASKS
 
 from .runner import StageFailed, StageReleased, StageRunner
+from .transport import use_plain_transport
 
 
 def create_app(settings: Settings) -> Celery:
     """An app on the settings' broker, without tasks: enough for Flower."""
     url, ssl = BrokerUrl.parse(settings.broker_url).for_celery if settings.broker_url else (None, {})
+    use_plain_transport()
     app = Celery("maskq", broker=url, set_as_current=True)
     app.conf.update(celery_settings(), **ssl)
     app.conf.update(worker_hijack_root_logger=True, worker_cancel_long_running_tasks_on_connection_loss=False)

@@ -9,6 +9,7 @@ from redis.asyncio.client import PubSub
 from ..errors import BrokerUnavailable
 from ..state.broker_errors import broker_errors
 from ..state.broker_url import BrokerUrl
+from ..state.handshake import plain_handshake
 from ..state.keys import job_key
 from ..state.ledger.waiting import ANSWER_S, wait_steps
 from .errors import GatewayBusy
@@ -26,6 +27,7 @@ class Subscriptions:
             max_connections=limit,
             socket_connect_timeout=10,
             health_check_interval=30,
+            **plain_handshake(),
         )
         self._limit = limit
         #: Open subscriptions.

@@ -10,6 +10,7 @@ from ..errors import BrokerUnavailable, InvalidJob
 from ..settings import ClientSettings
 from .broker_errors import explain
 from .broker_url import BrokerUrl
+from .handshake import plain_handshake
 from .ledger import Ledger, LedgerConfig
 from .stats import collect
 from .store import PayloadStore, open_store
@@ -44,6 +45,7 @@ class Connections:
             socket_connect_timeout=10,
             socket_timeout=60,  # for a whole command: a large image takes its time on a slow line
             retry=Retry(ExponentialBackoff(cap=1, base=0.05), 8),  # Redis may restart; from_url has no retries
+            **plain_handshake(),
         )
         store = open_store(settings.store_url, redis, settings.retention_s)
         config = {name.name: getattr(settings, name.name) for name in fields(LedgerConfig)}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ...schema import Stage, State
 from .. import keys
+from ..handshake import plain_handshake
 from ..keys import Command, job_key
 from ..routing import CLUSTER_QUEUE, FIXED, LANES, PRIORITIES, TASKS, VARIED, queue_of
 from ..store import Payload, PayloadStore, RedisStore
@@ -79,7 +80,7 @@ class LedgerScript:
         from redis import ConnectionPool, Redis
 
         pool = self._redis.connection_pool
-        options |= {"socket_timeout": answer_s, "socket_connect_timeout": answer_s}
+        options |= {"socket_timeout": answer_s, "socket_connect_timeout": answer_s} | plain_handshake()
         quick = ConnectionPool(
             connection_class=pool.connection_class,
             max_connections=pool.max_connections,
