@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 class NotWritable(ValueError):
@@ -26,9 +27,12 @@ def output_file(path: Path | None) -> Path | None:
 
 
 def _check_folder(folder: Path, shown: Path) -> None:
-    """Raises `NotWritable` if the folder, or the nearest folder above it that exists, can't be written."""
+    """Raises `NotWritable` if no file can be written to the folder, or if it can't be made. Leaves nothing behind."""
     existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     if not existing.is_dir():
         raise NotWritable(f"{shown if existing == folder else existing} is not a folder: give a folder to write to")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise NotWritable(f"{existing}: this user may not write there")
+    try:
+        with TemporaryDirectory(dir=existing, prefix=".maskq-") as trial:  # root may do what permissions deny, or not
+            (Path(trial) / folder.relative_to(existing)).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWritable(f"{existing}: nothing can be written there: {error.strerror}") from error

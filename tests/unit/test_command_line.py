@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,15 +57,21 @@ def test_a_folder_as_the_file_to_write_to_is_refused(image: Path) -> None:
     assert refusal("bench", image, "--trace", image.parent) == f"{image.parent} is a folder: give a file"
 
 
-def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)  # root may write anywhere
-    with pytest.raises(NotWritable, match=f"^{tmp_path}: this user may not write there$"):
-        output_folder(tmp_path / "new" / "masks")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_folder_that_is_not_writable_is_refused() -> None:
+    """Nothing can be made in /proc, not even by root, whose permissions say that it can."""
+    with pytest.raises(NotWritable, match="^/proc: nothing can be written there: "):
+        output_folder(Path("/proc/new/masks"))
+
+
+def test_a_name_that_the_file_system_does_not_take_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotWritable, match=f"^{tmp_path}: nothing can be written there: File name too long$"):
+        output_folder(tmp_path / ("x" * 300))
 
 
 def test_a_new_folder_is_not_made_yet(tmp_path: Path) -> None:
     assert output_folder(tmp_path / "new" / "masks") == tmp_path / "new" / "masks"
-    assert not (tmp_path / "new").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_for_several_images_is_refused(image: Path) -> None:
