@@ -5,22 +5,27 @@ Payloads are in the broker's Redis, or under any fsspec URL (`s3://bucket/maskq`
 
 from __future__ import annotations
 
-import errno
+import logging
 import math
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import PayloadMissing, StoreFull
+from . import pieces
+from .file_pieces import NO_ROOM, FileWriter, read_file
 from .keys import Command, payload_key
+from .pieces import PieceReader, PieceWriter, Replaced, redis_full_as_store_full
 
 if TYPE_CHECKING:
     from redis import Redis
+
+
+log = logging.getLogger(__name__)
 
 
 class Payload(StrEnum):
@@ -36,6 +41,22 @@ class Payload(StrEnum):
     OBJECTS = "objects"
 
 
+class PayloadWriter(Protocol):
+    """Stores a payload that arrives piece by piece. After an error or without `finish`, call `discard`."""
+
+    def write(self, piece: bytes) -> None:
+        """Append a piece. Raises `StoreFull`."""
+        ...
+
+    def finish(self) -> None:
+        """Make the payload whole."""
+        ...
+
+    def discard(self) -> None:
+        """Delete what was written."""
+        ...
+
+
 class PayloadStore(Protocol):
     """Bytes by job and kind. `put` replaces: a concurrent reader gets the old bytes or the new."""
 
@@ -45,6 +66,14 @@ class PayloadStore(Protocol):
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         """Read a payload. Raises `PayloadMissing`."""
+        ...
+
+    def read(self, job_id: str, kind: Payload) -> PieceReader:
+        """Read a payload piece by piece. Raises `PayloadMissing`; the pieces raise `Replaced`."""
+        ...
+
+    def writer(self, job_id: str, kind: Payload) -> PayloadWriter:
+        """A writer of a payload of a job that does not exist yet."""
         ...
 
     def check_room(self, size: int) -> None:
@@ -60,23 +89,8 @@ class PayloadStore(Protocol):
         ...
 
 
-@contextmanager
-def redis_full_as_store_full() -> Iterator[None]:
-    """Turn the errors of a Redis without free memory into `StoreFull`."""
-    from redis.exceptions import ExecAbortError, OutOfMemoryError
-
-    try:
-        yield
-    except (OutOfMemoryError, ExecAbortError) as error:
-        if not isinstance(error, OutOfMemoryError) and "OOM" not in str(error):
-            raise
-        raise StoreFull(
-            f"Redis is full: {error}; wait until workers have done more, or give it more (maxmemory)"
-        ) from error
-
-
-#: A Redis value has 512 MB at most. A payload longer than this is kept in pieces, the fields of a hash (bytes).
-_PIECE = 256 << 20
+#: How often a payload that is replaced meanwhile is read.
+_MAX_READS = 5
 #: The share of Redis's memory that producers may fill, and how long an answer about its memory is cached (seconds).
 _PRODUCERS_SHARE, _MEMORY_CACHE_S = 0.9, 0.5
 
@@ -94,8 +108,7 @@ class RedisStore:
     def check_room(self, size: int) -> None:
         """Raises `StoreFull` if Redis would use more than nine tenths of its `maxmemory`."""
         if time.monotonic() - self._memory_read_at > _MEMORY_CACHE_S:
-            info = cast("dict[str, int]", self._redis.info("memory"))
-            self._memory, self._memory_read_at = (info["used_memory"], info["maxmemory"]), time.monotonic()
+            self._memory, self._memory_read_at = self._read_memory(), time.monotonic()
         used, limit = self._memory
         if limit and used + size > _PRODUCERS_SHARE * limit:
             raise StoreFull(
@@ -103,25 +116,56 @@ class RedisStore:
                 f"done more, or give it more (maxmemory)"
             )
 
+    def _read_memory(self) -> tuple[int, int]:
+        """The bytes that Redis uses and may use; zeros if this Redis user may not ask, which is logged once."""
+        from redis.exceptions import NoPermissionError
+
+        try:
+            info = cast("dict[str, int]", self._redis.info("memory"))
+        except NoPermissionError:
+            if math.isinf(self._memory_read_at):
+                log.warning("this Redis user may not run INFO: producers can't leave the last tenth to the workers")
+            return 0, 0
+        return info["used_memory"], info["maxmemory"]
+
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         """Store a payload. Raises `StoreFull`."""
-        with redis_full_as_store_full():
-            if self.is_small(data):
+        if self.is_small(data):
+            with redis_full_as_store_full():
                 self._redis.execute_command(*self.put_command(job_id, kind, data))  # type: ignore[no-untyped-call]
-            else:
-                self._put_pieces(payload_key(job_id, kind), data)
+            return
+        key = payload_key(job_id, kind)
+        part = f"{key}:{uuid.uuid4().hex}.part"
+        writer = self._put_pieces(part, data)
+        try:
+            self._redis.rename(part, key)
+        except BaseException:
+            writer.discard()
+            raise
 
     def is_small(self, data: bytes) -> bool:
         """Whether the payload is kept in one piece."""
-        return len(data) <= _PIECE
+        return len(data) <= pieces.PIECE
 
     def put_command(self, job_id: str, kind: Payload, data: bytes) -> Command:
         """The command that stores a small payload."""
         return self._set(payload_key(job_id, kind), data)
 
-    def stage_command(self, job_id: str, kind: Payload, data: bytes, owner: str) -> Command:
-        """The command that stages a small payload for a claim's owner: the ledger's `finish` makes it the job's own."""
-        return self._set(f"{payload_key(job_id, kind)}:{owner}", data)
+    def stage(self, job_id: str, payloads: Mapping[Payload, bytes], owner: str) -> list[Command]:
+        """Stage payloads for a claim's owner: the ledger's `finish` makes them the job's own.
+
+        Large ones are stored at once, each under its staging key; returns the commands that store the small ones.
+        Raises `StoreFull`.
+        """
+        commands = []
+        for kind, data in payloads.items():
+            key = f"{payload_key(job_id, kind)}:{owner}"
+            if self.is_small(data):
+                commands.append(self._set(key, data))
+            else:
+                self._redis.unlink(key)  # what an attempt before has left there
+                self._put_pieces(key, data)
+        return commands
 
     def _set(self, key: str, data: bytes) -> Command:
         return ("SET", key, data, "EX", self._retention_s)
@@ -134,34 +178,46 @@ class RedisStore:
         """The command that reads several payloads: nil for each that is in pieces or gone."""
         return ("MGET", *(payload_key(job_id, kind) for kind in kinds))
 
-    def _put_pieces(self, key: str, data: bytes) -> None:
-        """Store under another name first, so that the payload appears whole. What is there always has an expiry."""
-        part = f"{key}:{uuid.uuid4().hex}.part"
+    def _put_pieces(self, key: str, data: bytes) -> PieceWriter:
+        """Store a payload under a key that nobody reads yet. Nothing is left after an error."""
+        writer = PieceWriter(self._redis, key, self._retention_s)
         try:
-            for number, start in enumerate(range(0, len(data), _PIECE)):
-                with self._redis.pipeline(transaction=True) as pipe:
-                    pipe.hset(part, str(number), memoryview(data)[start : start + _PIECE])
-                    pipe.expire(part, self._retention_s)
-                    pipe.execute()
-            self._redis.rename(part, key)
+            for start in range(0, len(data), pieces.PIECE):
+                writer.write(data[start : start + pieces.PIECE])
+            writer.finish()
         except BaseException:
-            with suppress(Exception):  # if Redis is gone, the expiry cleans up
-                self._redis.delete(part)
+            writer.discard()
             raise
+        return writer
+
+    def writer(self, job_id: str, kind: Payload) -> PieceWriter:
+        """A writer of a payload of a job that does not exist yet."""
+        return PieceWriter(self._redis, payload_key(job_id, kind), self._retention_s)
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         """Read a payload. Raises `PayloadMissing`."""
+        for _ in range(_MAX_READS):
+            reader = self.read(job_id, kind)
+            try:
+                return reader.join()
+            except Replaced:
+                continue
+        raise _missing(job_id, kind)
+
+    def read(self, job_id: str, kind: Payload) -> PieceReader:
+        """Read a payload piece by piece. Raises `PayloadMissing`; the pieces raise `Replaced`."""
         from redis.exceptions import ResponseError
 
         key = payload_key(job_id, kind)
         try:
             data = cast("bytes | None", self._redis.get(key))
         except ResponseError:  # the wrong type: it is in pieces
-            pieces = cast("dict[bytes, bytes]", self._redis.hgetall(key))
-            data = b"".join(pieces[number] for number in sorted(pieces, key=int)) if pieces else None
-        if data is None:
+            reader = pieces.read_pieces(self._redis, key)
+        else:
+            reader = None if data is None else PieceReader.of(data)
+        if reader is None:
             raise _missing(job_id, kind)
-        return data
+        return reader
 
     def drop(self, job_id: str, kind: Payload) -> None:
         """Delete a payload if it is there."""
@@ -170,10 +226,6 @@ class RedisStore:
     def jobs(self) -> Iterator[tuple[str, float]]:
         """None: payloads expire by themselves."""
         return iter(())
-
-
-#: How a file system reports that there is no room: on the disk, in the user's quota, in one file.
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def _put_atomically(path: Path, data: bytes) -> None:
@@ -229,7 +281,7 @@ class FsspecStore:
             else:  # in an object store, a file appears whole
                 self._fs.pipe_file(path, data)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise
             raise StoreFull(f"no room for {len(data):,} bytes in {self._root}: {error.strerror}") from error
 
@@ -239,6 +291,17 @@ class FsspecStore:
             return cast(bytes, self._fs.cat_file(self._path(job_id, kind), **self._read_options))
         except FileNotFoundError as error:
             raise _missing(job_id, kind) from error
+
+    def read(self, job_id: str, kind: Payload) -> PieceReader:
+        """Read a payload piece by piece; one in an object store is read whole. Raises `PayloadMissing`."""
+        try:
+            return read_file(self._path(job_id, kind)) if self._is_local else PieceReader.of(self.get(job_id, kind))
+        except FileNotFoundError as error:
+            raise _missing(job_id, kind) from error
+
+    def writer(self, job_id: str, kind: Payload) -> FileWriter:
+        """A writer of a payload of a job that does not exist yet."""
+        return FileWriter(self._fs, self._path(job_id, kind), self._is_local)
 
     def check_room(self, size: int) -> None:
         """No check: such a store's capacity is unknown, and `put` raises if it is full."""

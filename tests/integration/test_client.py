@@ -151,7 +151,7 @@ def test_a_result_that_does_not_come_with_the_status_is_fetched(
 ) -> None:
     settings = Settings(broker_url=redis_url)
     if where == "pieces":
-        monkeypatch.setattr("maskq.producer.state.store._PIECE", 10)
+        monkeypatch.setattr("maskq.producer.state.pieces.PIECE", 10)
     else:
         settings = Settings(broker_url=redis_url, store_url=f"file://{tmp_path}")
     with Client(settings=settings) as client, ThreadPoolExecutor(1) as pool:

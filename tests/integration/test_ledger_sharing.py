@@ -16,7 +16,7 @@ from redis import Redis
 
 from maskq.producer.errors import PayloadMissing, StoreFull
 from maskq.producer.schema import Failure, JobSpec, Limits, Stage, State
-from maskq.producer.state import store as stores
+from maskq.producer.state import pieces
 from maskq.producer.state.ledger import Claim, Granted, Identity, Ledger, Plane, Shared, StageResult
 from maskq.producer.state.routing import message_lists
 from maskq.producer.state.store import FsspecStore, Payload, RedisStore
@@ -107,7 +107,7 @@ def test_a_copy_can_be_copied_when_the_first_is_gone(redis: Redis, ledger: Ledge
 
 
 def test_a_large_result_is_copied_in_its_pieces(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_PIECE", 4)
+    monkeypatch.setattr(pieces, "PIECE", 4)
     submit(ledger, "one", "two")
     compute(ledger, "one")
     assert share(ledger, "two") is Shared.COPIED

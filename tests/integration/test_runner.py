@@ -400,7 +400,7 @@ def test_a_payload_that_is_gone_fails_the_job_by_name(ledger: Ledger, store: Pay
 def test_payloads_in_pieces_are_read_and_written_as_others_are(
     ledger: Ledger, store: PayloadStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maskq.producer.state.store._PIECE", 10)
+    monkeypatch.setattr("maskq.producer.state.pieces.PIECE", 10)
     assert embedded(ledger, store)("job") == "1 objects"
     assert stored(store) == {Payload.OBJECTS, Payload.LABELS}
 

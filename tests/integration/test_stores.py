@@ -14,8 +14,9 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError, ExecAbortError
 
-from maskq.producer.errors import PayloadMissing, StoreFull
-from maskq.producer.state.store import Payload, PayloadStore, RedisStore, open_store, redis_full_as_store_full
+from maskq.producer.errors import BrokerUnavailable, PayloadMissing, StoreFull
+from maskq.producer.state.pieces import Replaced, redis_full_as_store_full
+from maskq.producer.state.store import Payload, PayloadStore, RedisStore, open_store
 from tests.integration.conftest import S3
 
 
@@ -67,8 +68,12 @@ def test_what_was_dropped_or_never_put_is_missing_by_name(store: PayloadStore) -
         store.get("never", Payload.IMAGE)
 
 
-def test_who_reads_while_another_writes_gets_the_old_or_the_new(store: PayloadStore) -> None:
+@pytest.mark.parametrize("piece", [1 << 20, 8 << 20])
+def test_who_reads_while_another_writes_gets_the_old_or_the_new(
+    store: PayloadStore, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker whose lease ran out may still write what its successor has written and the next stage reads."""
+    monkeypatch.setattr("maskq.producer.state.pieces.PIECE", piece)
     versions = {bytes([n]) * 4_000_000 for n in range(2)}
     store.put("a", Payload.FIELDS, min(versions))
     over = threading.Event()
@@ -91,7 +96,7 @@ def test_redis_forgets_after_the_retention_time(redis: Redis) -> None:
 
 
 def test_what_is_too_long_for_a_value_of_redis_is_kept_in_pieces(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maskq.producer.state.store._PIECE", 3)
+    monkeypatch.setattr("maskq.producer.state.pieces.PIECE", 3)
     store = RedisStore(redis, 100)
     for data in (bytes(range(40)), b"abc", b"abcd", b""):
         store.put("a", Payload.FIELDS, data)
@@ -105,7 +110,7 @@ def test_what_is_too_long_for_a_value_of_redis_is_kept_in_pieces(redis: Redis, m
 
 
 def test_pieces_never_lie_about_without_an_end(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maskq.producer.state.store._PIECE", 3)
+    monkeypatch.setattr("maskq.producer.state.pieces.PIECE", 3)
     seen: list[int] = []
 
     def execute(self: Pipeline, *args: Any, own: Any = Pipeline.execute, **kwargs: Any) -> Any:
@@ -118,22 +123,90 @@ def test_pieces_never_lie_about_without_an_end(redis: Redis, monkeypatch: pytest
     monkeypatch.setattr(Pipeline, "execute", execute)
     with pytest.raises(ConnectionError):
         RedisStore(redis, 100).put("a", Payload.FIELDS, b"abcdefgh")
-    assert len(seen) == 1 and 0 < seen[0] <= 100
+    assert len(seen) == 1 and 0 < seen[0] <= 600
     assert redis.keys() == []
 
 
 def test_pieces_that_go_while_they_are_read_are_missing(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maskq.producer.state.store._PIECE", 3)
+    monkeypatch.setattr("maskq.producer.state.pieces.PIECE", 3)
     store = RedisStore(redis, 100)
     store.put("a", Payload.FIELDS, b"abcdefgh")
-
-    def hgetall(key: str, own: Any = redis.hgetall) -> Any:
-        redis.delete(key)
-        return own(key)
-
-    monkeypatch.setattr(redis, "hgetall", hgetall)
+    reader = store.read("a", Payload.FIELDS)
+    assert (reader.size, next(reader.pieces), next(reader.pieces)) == (8, b"abc", b"def")
+    redis.delete("maskq:payload:a:fields")
+    with pytest.raises(Replaced):
+        next(reader.pieces)
     with pytest.raises(PayloadMissing, match="job a: the store has no fields"):
         store.get("a", Payload.FIELDS)
+
+
+def test_pieces_that_are_replaced_while_they_are_read_are_read_again(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskq.producer.state.pieces.PIECE", 3)
+    store = RedisStore(redis, 100)
+    store.put("a", Payload.FIELDS, b"abcdefgh")
+    versions = iter([b"ABCDEFGH", b"short", b"ABCDEFGHIJK"])
+
+    def hmget(key: str, fields: list[str], own: Any = redis.hmget) -> Any:
+        if fields[1] == "1" and (version := next(versions, None)):
+            store.put("a", Payload.FIELDS, version)
+        return own(key, fields)
+
+    monkeypatch.setattr(redis, "hmget", hmget)
+    assert store.get("a", Payload.FIELDS) == b"ABCDEFGHIJK"
+
+
+def test_what_arrives_in_pieces_is_there_when_it_is_whole(store: PayloadStore) -> None:
+    written = [bytes([number]) * 1000 for number in range(5)]
+    writer = store.writer("a", Payload.IMAGE)
+    for piece in written:
+        writer.write(piece)
+    writer.finish()
+    assert store.get("a", Payload.IMAGE) == b"".join(written)
+    reader = store.read("a", Payload.IMAGE)
+    assert (reader.size, b"".join(reader.pieces)) == (5000, b"".join(written))
+    store.drop("a", Payload.IMAGE)
+    with pytest.raises(PayloadMissing, match="job a: the store has no image"):
+        store.read("a", Payload.IMAGE)
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 2])
+def test_nothing_is_left_of_what_did_not_arrive(store: PayloadStore, redis: Redis, tmp_path: Path, pieces: int) -> None:
+    for finished in (False, True):
+        writer = store.writer("a", Payload.IMAGE)
+        for _ in range(pieces):
+            writer.write(bytes(1000))
+        if finished and pieces:
+            writer.finish()
+        writer.discard()
+        with pytest.raises(PayloadMissing):
+            store.get("a", Payload.IMAGE)
+    assert [*redis.scan_iter(), *tmp_path.rglob("*/a/*")] == []
+    assert list(store.jobs()) == []
+
+
+def test_what_redis_loses_while_it_arrives_is_never_taken_for_whole(redis: Redis) -> None:
+    writer = RedisStore(redis, 100).writer("a", Payload.IMAGE)
+    for _ in range(3):
+        writer.write(b"piece")
+    redis.hdel("maskq:payload:a:image", "1")
+    with pytest.raises(BrokerUnavailable, match="lost a part"):
+        writer.finish()
+    assert redis.keys() == []
+
+
+def test_an_arrival_in_a_folder_with_no_room_is_full_by_name(redis: Redis, tmp_path: Path) -> None:
+    writer = open_store(f"file://{tmp_path}", redis, 100).writer("a", Payload.IMAGE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StoreFull, match="no room for .*: File too large"):
+            writer.write(bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.discard()
+    assert [*tmp_path.rglob("*")] == []
 
 
 def test_a_folder_is_left_with_whole_files_only(redis: Redis, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from ...errors import UnknownJob
 from ...schema import Failure, JobStatus, Stage, State
-from ..store import Payload, redis_full_as_store_full
+from ..pieces import redis_full_as_store_full
+from ..store import Payload
 from .records import read_status
 from .stacks import Plane, Stacks
 
@@ -99,8 +100,8 @@ class Claims(Stacks):
             return self._split(claim, result)
         job_id, arguments = claim.job_id, (claim.owner, claim.stage.finished, result.digest)
         store = self._redis_store
-        if store and result.payloads and all(map(store.is_small, result.payloads.values())):
-            staged = [store.stage_command(job_id, kind, data, claim.owner) for kind, data in result.payloads.items()]
+        if store and result.payloads:
+            staged = store.stage(job_id, result.payloads, claim.owner)
             with redis_full_as_store_full():
                 *_, answer = self._run_script_with(staged, True, "finish", job_id, *arguments, *result.payloads)
             return cast(bytes, answer) == b"ok"

@@ -4,7 +4,8 @@ from enum import StrEnum
 
 from ...errors import PayloadMissing
 from ...schema import State
-from ..store import Payload, redis_full_as_store_full
+from ..pieces import redis_full_as_store_full
+from ..store import Payload
 from .claims import Claim, Claims, StageResult
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...schema import JobSpec, State
 from ..keys import job_key, plane_id
-from ..store import Payload, redis_full_as_store_full
+from ..pieces import redis_full_as_store_full
+from ..store import Payload
 from .records import Records
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ class Stacks(Records):
     def _enter_planes(self, claim: Claim, result: StageResult, planes: list[dict[str, Any]]) -> bool:
         arguments = claim.owner, json.dumps(planes), result.digest
         if self._redis_store:
-            staged = [
-                self._redis_store.stage_command(claim.job_id, *item, claim.owner) for item in result.payloads.items()
-            ]
+            staged = self._redis_store.stage(claim.job_id, result.payloads, claim.owner)
             *_, answer = self._run_script_with(staged, True, "split", claim.job_id, *arguments, *result.payloads)
             return cast(bytes, answer) == b"ok"
         for kind, data in result.payloads.items():
