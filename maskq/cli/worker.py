@@ -32,7 +32,7 @@ def worker_device(devices: Devices = None) -> int:
     from maskq.workers.programs import device_program
 
     settings = read_settings(devices=devices)
-    return _supervise(settings, [device_program(spec, settings) for spec in parse(settings.devices)])
+    return _serve(settings, [device_program(spec, settings) for spec in parse(settings.devices)])
 
 
 @worker.command("cluster")
@@ -41,7 +41,7 @@ def worker_cluster() -> int:
     from maskq.workers.programs import cluster_program
 
     settings = read_settings()
-    return _supervise(settings, [cluster_program(settings)])
+    return _serve(settings, [cluster_program(settings)])
 
 
 @worker.command("flower")
@@ -52,14 +52,20 @@ def worker_flower(
     from maskq.workers.programs import flower_program
 
     settings = read_settings()
+    Connections.open(settings).check()
     return _supervise(settings, [flower_program(settings, port, address)])
 
 
+def _serve(settings: Settings, programs: list[Program]) -> int:
+    """Keep workers of jobs running. Raises `BrokerUnavailable`, and `CrashLoop`."""
+    Connections.open(settings).check_worker()
+    return _supervise(settings, programs)
+
+
 def _supervise(settings: Settings, programs: list[Program]) -> int:
-    """Keep the programs running until SIGTERM or Ctrl-C. Raises `BrokerUnavailable`, and `CrashLoop`."""
+    """Keep the programs running until SIGTERM or Ctrl-C. Raises `CrashLoop`."""
     from maskq.workers.supervision.supervisor import Supervisor
 
-    Connections.open(settings).check()
     supervisor = Supervisor()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.request_stop())

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import BrokerUnavailable, MaskqError, StoreFull
+from .permissions import rules_for
 
 #: The first word of an error of Redis for which redis-py 8 has no class → what it means.
 _BY_CODE = {
-    "ACL": "the Redis user may not do this; give it the permission (ACL SETUSER)",  # within a script
     "MISCONF": "Redis can't write to its disk, so it takes no writes: free space there (its log says where)",
     "BUSY": "Redis runs a script that does not end: look for another program on this Redis",
     "NOREPLICAS": "Redis has fewer replicas than min-replicas-to-write: bring them back, or lower it",
     "UNKILLABLE": "Redis runs a script that does not end: look for another program on this Redis",
 }
+#: How Redis 7.2 and Redis 7.0 begin to say that the user may not run a command of a script.
+_REFUSED_IN_SCRIPT = ("ACL failure in script", "The user executing the script")
 
 
 @contextmanager
@@ -49,11 +51,20 @@ def explain(error: Exception) -> MaskqError | None:
         case redis.ReadOnlyError():
             return BrokerUnavailable(f"this Redis is a replica: {error}; MASKQ_BROKER_URL has to name the primary")
         case redis.NoPermissionError():
-            return BrokerUnavailable(f"the Redis user may not do this: {error}; give it the permission (ACL SETUSER)")
+            return _forbidden(str(error))
         case redis.ClusterError() | redis.MovedError() | redis.ClusterCrossSlotError():
             return BrokerUnavailable(f"this is a Redis Cluster: {error}; maskq needs a single Redis")
         case redis.OutOfMemoryError():
             return StoreFull(f"Redis is full: {error}; wait until workers have done more, or give it more (maxmemory)")
     text = str(error).rpartition("caused error: ")[2]  # of a pipeline, redis-py names the command first
+    if text.startswith(_REFUSED_IN_SCRIPT):
+        return _forbidden(text)
     code = text.partition(" ")[0]
     return BrokerUnavailable(f"{_BY_CODE[code]}: {text}") if code in _BY_CODE else None
+
+
+def _forbidden(message: str) -> BrokerUnavailable:
+    """The error of a missing permission, with the rules that give it."""
+    rules = rules_for(message)
+    remedy = f"ACL SETUSER NAME {rules}" if rules else "docs/places.md has the least that maskq needs"
+    return BrokerUnavailable(f"the Redis user may not do this: {message}; give it the permission ({remedy})")

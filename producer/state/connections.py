@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BrokerUnavailable, InvalidJob
 from ..settings import ClientSettings
-from .broker_errors import explain
+from .broker_errors import broker_errors, explain
 from .broker_url import BrokerUrl
 from .handshake import plain_handshake
 from .ledger import Ledger, LedgerConfig
+from .permissions import worker_uses
 from .stats import collect
 from .store import PayloadStore, open_store
 
@@ -73,6 +74,13 @@ class Connections:
             raise explain(error) or BrokerUnavailable(f"the broker does not answer: {error}") from error
         finally:
             connection.disconnect()
+
+    @broker_errors()
+    def check_worker(self) -> None:
+        """As `check`, and raises `BrokerUnavailable` if this Redis user may not do all that a worker does."""
+        self.check()
+        database = self.redis.connection_pool.connection_kwargs.get("db", 0)
+        self.ledger.check_permissions(worker_uses(database))
 
     def unserved(self) -> str | None:
         """`Stats.unserved`, to complete an error message; None if Redis does not answer."""

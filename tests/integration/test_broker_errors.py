@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import BusyLoadingError, ClusterDownError, DataError, ResponseError
 
-from maskq import BrokerUnavailable, Client, MaskqError, Settings, StoreFull
+from maskq import BrokerUnavailable, Client, JobCancelled, MaskqError, Settings, StoreFull
 from maskq.producer.state.broker_errors import broker_errors, explain
+from maskq.producer.state.connections import Connections
 from maskq.workers.local.ports import free_port
 from maskq.workers.local.redis_server import find_redis_server
 from tests.conftest import until
@@ -87,15 +90,74 @@ def test_a_redis_that_evicts(server: tuple[Redis, str, Path], caplog: pytest.Log
         redis.config_set("maxmemory-policy", "noeviction")
 
 
-def test_a_wrong_password_and_a_user_without_permissions(server: tuple[Redis, str, Path]) -> None:
+#: What a client needs, without INFO.
+RULES = (
+    "~maskq:* ~embed.* ~cluster* resetchannels &maskq:* &/0.celeryev/* -@all +@read +@write +@pubsub +@transaction "
+    "+@connection +evalsha +script|load +time -@dangerous"
+)
+
+
+def user_of(server: tuple[Redis, str, Path], rules: str) -> str:
+    """The server's URL for a user with these rules, in an empty Redis that knows no script."""
     redis, url, _ = server
-    redis.execute_command("ACL", "SETUSER", "guest", "on", ">secret", "~*", "+ping", "+hello", "+client")  # type: ignore[no-untyped-call]
-    wrong, guest = (url.replace("redis://", f"redis://guest:{password}@") for password in ("typo", "secret"))
-    for error, text in (refusal(wrong), "correct the password"), (refusal(guest), "give it the permission"):
-        assert isinstance(error, BrokerUnavailable) and text in str(error)
-        assert "typo" not in str(error) and "secret" not in str(error)
-    with Client(guest) as client:
+    redis.flushall()
+    redis.script_flush()
+    redis.execute_command("ACL", "SETUSER", "guest", "reset", "on", ">secret", *rules.split())  # type: ignore[no-untyped-call]
+    return url.replace("redis://", "redis://guest:secret@")
+
+
+def test_a_wrong_password(server: tuple[Redis, str, Path]) -> None:
+    error = refusal(user_of(server, RULES).replace("secret", "typo"))
+    assert isinstance(error, BrokerUnavailable) and "correct the password" in str(error)
+    assert "typo" not in str(error) and "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("rules", "remedy"),
+    [
+        ("+ping +hello", "+evalsha"),
+        (f"{RULES} -evalsha", "+evalsha"),
+        (f"{RULES} -script|load", "+script|load"),
+        (f"{RULES} resetchannels", "&maskq:* &/0.celeryev/* +publish"),
+        (RULES.replace("~embed.* ~cluster*", ""), "~embed.* ~cluster*"),
+        (f"{RULES} -zadd -llen", "+llen +zadd"),
+    ],
+    ids=["nothing", "no scripts", "no new scripts", "no channels", "no queues", "no commands"],
+)
+def test_a_missing_permission_is_named_before_anything_is_written(
+    server: tuple[Redis, str, Path], rules: str, remedy: str
+) -> None:
+    error = refusal(user_of(server, rules))
+    assert isinstance(error, BrokerUnavailable)
+    (found,) = re.findall(r"give it the permission.*ACL SETUSER \w+ ([^)]+)", str(error))
+    assert sorted(found.split()) == sorted(remedy.split())
+    assert "secret" not in str(error)
+    assert server[0].dbsize() == 0  # a script that is stopped half-way would leave half a job
+
+
+def test_a_user_without_info_or_subscriptions_submits_and_waits(
+    server: tuple[Redis, str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = user_of(server, f"{RULES} -subscribe")
+    with Client(url) as client, Client(server[1]) as other, ThreadPoolExecutor(1) as thread:
         client.check()
+        for number in range(2):
+            job = client.submit(PNG + bytes([number]))
+            waiting = thread.submit(job.wait, 20)
+            until(lambda: "looks at its job four times a second" in caplog.text)
+            other.job(job.id).cancel()
+            with pytest.raises(JobCancelled):
+                waiting.result(20)
+        assert client.stats().redis_bytes == 0
+    for text in "producers can't leave the last tenth", "looks at its job four times a second":
+        assert caplog.text.count(text) == 1
+
+
+def test_a_worker_without_a_permission_does_not_start(server: tuple[Redis, str, Path]) -> None:
+    connections = Connections.open(Settings(broker_url=user_of(server, RULES)))
+    with pytest.raises(BrokerUnavailable, match=r"ACL SETUSER guest ~_kombu\.\* &/0\.celery\.pidbox \+subscribe$"):
+        connections.check_worker()
+    connections.close()
 
 
 def test_a_disk_that_can_not_be_written(server: tuple[Redis, str, Path]) -> None:

@@ -1,4 +1,4 @@
--- The ledger's script, part 1 of 9: its arguments, names and clock. One call runs one transition, atomically.
+-- The ledger's script, part 1 of 10: its arguments, names and clock. One call runs one transition, atomically.
 -- KEYS[1]  the hash of the job
 -- ARGV[1]  the name of the transition, a function of the table `transitions`
 -- ARGV[2]  the id of the job; empty if the transition is about a queue

@@ -6,16 +6,19 @@ Python. The script begins with them, as Lua tables.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from ...errors import BrokerUnavailable
 from ...schema import Stage, State
 from .. import keys
 from ..handshake import plain_handshake
 from ..keys import Command, job_key
+from ..permissions import Use, missing_rules, script_uses
 from ..routing import CLUSTER_QUEUE, FIXED, LANES, PRIORITIES, TASKS, VARIED, queue_of
 from ..store import Payload, PayloadStore, RedisStore
 
@@ -32,6 +35,7 @@ _PARTS = (
     "submission.lua",
     "claims.lua",
     "sweeps.lua",
+    "permissions.lua",
     "dispatch.lua",
 )
 
@@ -64,7 +68,9 @@ class LedgerScript:
         #: The store if it is this Redis: then a payload and its transition share one round trip.
         self._redis_store = self._store if isinstance(self._store, RedisStore) else None
         database = redis.connection_pool.connection_kwargs.get("db", 0)
-        self._script = redis.register_script(script_source(self.config, database))
+        source = script_source(self.config, database)
+        self._script = redis.register_script(source)
+        self._uses, self._permitted = script_uses(source, database, self.config.task_events), False
 
     @property
     def lease_s(self) -> float:
@@ -87,6 +93,24 @@ class LedgerScript:
             **(pool.connection_kwargs | options),
         )
         return type(self)(Redis(connection_pool=quick), self._store, **asdict(self.config))
+
+    def check_permissions(self, uses: Sequence[Use] = ()) -> None:
+        """Raises `BrokerUnavailable` if this Redis user may not do all that the script does, and `uses` besides.
+
+        The script would stop half-way. What is permitted is not asked again. Redis 6 can't tell.
+        """
+        if self._permitted and not uses:
+            return
+        asked = [*self._uses, *uses]
+        answer = self._run_script("forbidden", "", json.dumps(asked))
+        forbidden = [(command.decode(), name.decode()) for command, name in answer]
+        if forbidden:
+            user = self._redis.connection_pool.connection_kwargs.get("username") or "default"
+            raise BrokerUnavailable(
+                f"the Redis user {user} may not do all that maskq needs; give it the permission: "
+                f"ACL SETUSER {user} {missing_rules(asked, forbidden)}"
+            )
+        self._permitted = True
 
     def _run_script(self, transition: str, job_id: str, *arguments: str | float) -> Any:
         return self._script(keys=[job_key(job_id)], args=[transition, job_id, *arguments])

@@ -9,8 +9,9 @@ from typing import cast
 from ...errors import IdempotencyConflict, QueueFull, StoreFull
 from ...schema import JobSpec, State
 from ..keys import PREFIX, Command
+from ..pieces import redis_full_as_store_full
 from ..routing import broker_priority
-from ..store import Payload, redis_full_as_store_full
+from ..store import Payload
 from .records import unknown
 from .stacks import Stacks
 
@@ -42,8 +43,9 @@ class Submission(Stacks):
 
         `shape` is the image's, `HxW` (None if unknown); it decides the job's lane. An idempotency key means its job
         however that ended; the repetition's image is dropped. Safe to repeat if the answer was lost. Raises
-        `QueueFull`, `StoreFull` and `IdempotencyConflict`.
+        `QueueFull`, `StoreFull` and `IdempotencyConflict`, and `BrokerUnavailable` if this Redis user may not do it.
         """
+        self.check_permissions()
         try:
             self._store.check_room(len(image or b""))
             put = self._put_image(job_id, image)

@@ -3,13 +3,14 @@
 `wait_steps` decides what to do when; the waiter below does it with blocking calls, and the gateway with asyncio.
 """
 
+import logging
 import math
 import os
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Self
 
 from ...errors import BrokerUnavailable
@@ -18,12 +19,16 @@ from ..keys import job_key
 from ..store import Payload
 from .records import Records, read_status
 
+log = logging.getLogger(__name__)
+
 #: A published message can be missed during a reconnect: so the record is read at least this often (seconds).
 LOOK_AGAIN_S = 2.0
 #: The longest wait for one answer of Redis, a confirmed subscription included (seconds).
 ANSWER_S = 5.0
 #: The pause before another attempt while the broker is away (seconds).
 _RETRY_S = 0.25
+#: How often a waiter that may not subscribe reads the record (seconds).
+_POLL_S = 0.25
 
 
 def wait_steps(timeout_s: float | None) -> Generator[float | None, bool, None]:
@@ -92,7 +97,7 @@ class Waiting(Records):
         outcome = self._fetch(job_id, reads)
         if outcome[0].state.ended:
             return outcome
-        with self._subscription(job_id) as pubsub:
+        with self._listening(job_id) as listen:
             steps = wait_steps(timeout)
             step = next(steps)
             while True:
@@ -103,7 +108,7 @@ class Waiting(Records):
                             return outcome
                         step = next(steps)
                     else:
-                        step = steps.send(_says_ended(pubsub.get_message(timeout=step)))
+                        step = steps.send(listen(step))
                 except StopIteration:
                     return outcome
 
@@ -121,10 +126,28 @@ class Waiting(Records):
         return read_status(job_id, record), {k: data for k, data in zip(reads, found, strict=False) if data is not None}
 
     @contextmanager
-    def _subscription(self, job_id: str) -> Iterator[Any]:
-        """The states that the job enters from now on. Each thread keeps a connection: opening one takes longer than
-        many a job.
+    def _listening(self, job_id: str) -> Iterator[Callable[[float], bool]]:
+        """Listens to the states that the job enters from now on: for some seconds, and says whether it has ended.
+
+        A Redis user who may not subscribe looks at the record from time to time instead.
         """
+        from redis.exceptions import NoPermissionError
+
+        try:
+            pubsub = self._subscribe(job_id)
+        except NoPermissionError as error:
+            _say_polling(str(error))
+            yield _pause
+            return
+        try:
+            yield lambda seconds: _says_ended(pubsub.get_message(timeout=seconds))
+            pubsub.unsubscribe()
+        except BaseException:
+            self._forget(pubsub)
+            raise
+
+    def _subscribe(self, job_id: str) -> Any:
+        """A confirmed subscription. Each thread keeps a connection: opening one takes longer than many a job."""
         local = self._of_thread
         if getattr(local, "pid", None) != os.getpid():  # a fork must not read from its parent's connection
             local.pubsub, local.pid = self._redis.pubsub(), os.getpid()  # type: ignore[no-untyped-call]
@@ -132,12 +155,26 @@ class Waiting(Records):
         try:
             pubsub.subscribe(job_key(job_id))
             _confirm(pubsub, job_key(job_id))
-            yield pubsub
-            pubsub.unsubscribe()
         except BaseException:
-            local.pid = None
-            pubsub.close()
+            self._forget(pubsub)
             raise
+        return pubsub
+
+    def _forget(self, pubsub: Any) -> None:
+        self._of_thread.pid = None
+        pubsub.close()
+
+
+@cache
+def _say_polling(refusal: str) -> None:
+    """Say it once in a process."""
+    log.warning("%s: so each wait looks at its job four times a second (docs/places.md has the permissions)", refusal)
+
+
+def _pause(seconds: float) -> bool:
+    """Instead of listening: pause for a while, and then look whether the job has ended."""
+    time.sleep(min(seconds, _POLL_S))
+    return True
 
 
 def _says_ended(message: Any) -> bool:
