@@ -16,6 +16,8 @@ from maskq.producer.client.job import Job, Result
 from maskq.producer.errors import (
     BrokerUnavailable,
     ContainerUnavailable,
+    FormatNotApplicable,
+    FormatUnavailable,
     IdempotencyConflict,
     InvalidJob,
     JobCancelled,
@@ -29,19 +31,26 @@ from maskq.producer.errors import (
     QueueFull,
     ResultNotReady,
     StoreFull,
+    UnknownFormat,
     UnknownJob,
     WaitTimeout,
 )
+from maskq.producer.formats.registry import register
 from maskq.producer.schema import Failure, JobStatus, Limits, MaskObject, Options, State
 from maskq.producer.settings import Settings
+from maskq.tasks import overlay_format
 
 __version__ = version("maskq")
+
+register(overlay_format.FORMAT)
 
 __all__ = [
     "BrokerUnavailable",
     "Client",
     "ContainerUnavailable",
     "Failure",
+    "FormatNotApplicable",
+    "FormatUnavailable",
     "IdempotencyConflict",
     "InvalidJob",
     "Job",
@@ -63,6 +72,7 @@ __all__ = [
     "Settings",
     "State",
     "StoreFull",
+    "UnknownFormat",
     "UnknownJob",
     "WaitTimeout",
 ]

@@ -4,9 +4,13 @@
     ├── InvalidJob             the request is invalid
     │   ├── PayloadTooLarge    the image file is larger than the limit
     │   ├── IdempotencyConflict   the idempotency key was used for another request
-    │   └── ContainerUnavailable   packages that read this kind of file are not installed
+    │   ├── ContainerUnavailable   packages that read this kind of file are not installed
+    │   ├── UnknownFormat      no result format has this name
+    │   ├── FormatNotApplicable   the format can't represent this result
+    │   └── FormatUnavailable  packages that write this format are not installed
     ├── QueueFull              too many jobs are unfinished; retry later
     ├── StoreFull              the store has no room for the image; retry later
+    ├── StoreUnavailable       the payload store does not answer, or refuses
     ├── UnknownJob             no such job, or it was deleted after its retention time
     ├── ResultNotReady         the job is not done yet
     ├── WaitTimeout            the job was not done within the timeout
@@ -50,6 +54,18 @@ class ContainerUnavailable(InvalidJob):
     """The packages that read this kind of file are not installed."""
 
 
+class UnknownFormat(InvalidJob):
+    """No result format has this name."""
+
+
+class FormatNotApplicable(InvalidJob):
+    """The format can't represent this result."""
+
+
+class FormatUnavailable(InvalidJob):
+    """The packages that write this format are not installed."""
+
+
 class QueueFull(MaskqError):
     """Too many jobs are unfinished; retry later."""
 
@@ -65,6 +81,12 @@ class StoreFull(MaskqError):
     """The store has no room for the image; retry later."""
 
     status = 507
+
+
+class StoreUnavailable(MaskqError):
+    """The payload store does not answer, or refuses access."""
+
+    status = 503
 
 
 class UnknownJob(MaskqError):

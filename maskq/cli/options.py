@@ -22,7 +22,16 @@ Paths = Annotated[list[str], typer.Argument(help="Image files, folders and glob 
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Folders with their subfolders.")]
 Out = Annotated[Path, typer.Option("--out", "-o", callback=output_folder, help="The folder to write to.")]
 FormatNames = Annotated[
-    str, typer.Option("--format", "-f", metavar="NAME,…", help="The files to write: labels, objects, overlay, table.")
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="NAME,…",
+        help="The files to write: labels, objects, overlay, table, geojson, coco, yolo, imagej, ome-tiff, ome-zarr.",
+    ),
+]
+Simplify = Annotated[
+    float, typer.Option(min=0, help="Leave out corners of polygons that are nearer than this to the rest, pixels.")
 ]
 Priority = Annotated[int, typer.Option("--priority", "-p", min=0, max=9, help="Jobs of a higher priority go first.")]
 JobIds = Annotated[list[str], typer.Argument(help="Job ids, as printed by `maskq submit`.", metavar="JOB")]

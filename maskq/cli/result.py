@@ -15,13 +15,12 @@ from maskq.producer.client.paths import result_names, without_part
 from maskq.producer.errors import JobUnfinished, PayloadMissing, ResultNotReady, UnknownJob, WaitTimeout
 
 from .jobs import connect
-from .options import DEFAULT_FORMATS, FormatNames, JobIds, Json, Out
+from .options import DEFAULT_FORMATS, FormatNames, JobIds, Json, Out, Simplify
 from .terminal import UNPRINTABLE, print_error
 from .worker_watch import WorkerWatch
 
 if TYPE_CHECKING:
-    from .formats import ResultFormat
-    from .result_files import Summary
+    from .result_files import ResultFolder, Summary
 
 app = typer.Typer()
 
@@ -32,14 +31,16 @@ def result(
     out: Out,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for unfinished jobs.")] = 0,
     format_names: FormatNames = DEFAULT_FORMATS,
+    simplify: Simplify = 0,
     as_json: Json = False,
 ) -> int:
     """Write the results of jobs to a folder, as `maskq run` does. Exit status 1 if a job has no result."""
-    from .formats import select
-    from .notes import Notes
-    from .result_files import Summary
+    from maskq.producer.formats.registry import select
 
-    formats = select(format_names)
+    from .notes import Notes
+    from .result_files import ResultFolder, Summary
+
+    files = ResultFolder(out, select(format_names), simplify)
     began = time.monotonic()
     summary, notes = Summary(images=len(jobs)), Notes()
     ready: list[tuple[Job, Result]] = []
@@ -52,9 +53,10 @@ def result(
                 _add_failure(summary, job, error)
         names = (UNPRINTABLE.sub("_", Path(without_part(done.job.spec.name)).name) or "image" for _, done in ready)
         paths = result_names(Path(job.id) / name for (job, _), name in zip(ready, names, strict=True))
-        for (job, done), name in zip(ready, paths.values(), strict=True):
-            _write(job, done, out, name, formats, summary, as_json)
-            notes.add(done.job.spec.name, done)
+        with files:
+            for (job, done), name in zip(ready, paths.values(), strict=True):
+                _write(job, done, files, name, summary, as_json)
+                notes.add(done.job.spec.name, done)
     summary.seconds = time.monotonic() - began
     summary.write(out)
     if not as_json:
@@ -62,22 +64,22 @@ def result(
     return 1 if summary.failures else 0
 
 
-def _write(
-    job: Job, done: Result, out: Path, name: str, formats: tuple[ResultFormat, ...], summary: Summary, as_json: bool
-) -> None:
-    from .result_files import json_entry, write_result
+def _write(job: Job, done: Result, files: ResultFolder, name: str, summary: Summary, as_json: bool) -> None:
+    from .result_files import json_entry
 
     try:
-        image = job.image() if any(one.needs_image for one in formats) else b""
+        image = job.image() if files.needs_image else b""
     except PayloadMissing as error:
         _add_failure(summary, job, error)
         return
-    files = write_result(done, image, out, name, formats)
+    paths, refusal = files.write(done, image, name)
     summary.add_result(done)
+    if refusal:
+        _add_failure(summary, job, refusal)
     if as_json:
-        print(dumps({"job_id": job.id} | json_entry(done, files)), flush=True)
-    else:
-        print(f"{list(files.values())[-1]}  {done.count} objects", flush=True)
+        print(dumps({"job_id": job.id} | json_entry(done, paths)), flush=True)
+    elif paths:
+        print(f"{list(paths.values())[-1]}  {done.count} objects", flush=True)
 
 
 def _add_failure(summary: Summary, job: Job, error: Exception) -> None:

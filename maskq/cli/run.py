@@ -31,6 +31,7 @@ from .options import (
     Paths,
     Processes,
     Recursive,
+    Simplify,
     read_settings,
 )
 from .terminal import show_skipped, startup, stderr
@@ -59,6 +60,7 @@ def run(
     devices: Devices = None,
     cluster_processes: Processes = None,
     format_names: FormatNames = DEFAULT_FORMATS,
+    simplify: Simplify = 0,
     flower: Annotated[bool, typer.Option("--flower", help="Start Flower too, and print its address.")] = False,
     recursive: Recursive = False,
     as_json: Json = False,
@@ -70,7 +72,9 @@ def run(
     settings = read_settings(devices=devices, cluster_processes=cluster_processes)
     if settings.broker_url is None:
         require(*STACK)
-    from .formats import select
+    from maskq.producer.formats.registry import select
+
+    from .result_files import ResultFolder
     from .run_output import RunOutput
 
     images, formats = expand(paths, recursive=recursive), select(format_names)
@@ -79,7 +83,7 @@ def run(
 
         find(model, settings.model_folders)  # an unknown model is reported before anything starts
     show_skipped(paths, recursive=recursive)
-    output = RunOutput(images, out, formats, as_json)
+    output = RunOutput(images, out, ResultFolder(out, formats, simplify), as_json)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _segment(images, model, options, settings, flower, output)

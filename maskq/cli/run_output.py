@@ -14,29 +14,30 @@ from maskq.producer.client.job import Result
 from maskq.producer.client.paths import ImagePath, result_names
 from maskq.producer.schema import JobStatus
 
-from .formats import ResultFormat
 from .notes import Notes
-from .result_files import Summary, failure_kind, json_entry, write_result
+from .result_files import ResultFolder, Summary, failure_kind, json_entry
 from .terminal import image_progress, stderr
 
 
 class RunOutput:
     """Writes the results of images to a folder and reports them; a context manager, which shows the progress bar."""
 
-    def __init__(self, images: list[ImagePath], out: Path, formats: tuple[ResultFormat, ...], as_json: bool) -> None:
-        self._names, self._out, self._formats, self._as_json = result_names(images), out, formats, as_json
+    def __init__(self, images: list[ImagePath], out: Path, files: ResultFolder, as_json: bool) -> None:
+        self._names, self._out, self._files, self._as_json = result_names(images), out, files, as_json
         self._summary, self._notes = Summary(images=len(images)), Notes()
         self._progress = image_progress(hidden=as_json)
         self._bar = self._progress.add_task("starting …", total=len(images))
         self._began = time.monotonic()
 
     def __enter__(self) -> Self:
+        self._files.__enter__()
         self._progress.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.describe("")
         self._progress.stop()
+        self._files.__exit__(kind, error, at)
 
     def describe(self, activity: str) -> None:
         """Show next to the progress bar what is being done or waited for."""
@@ -57,12 +58,12 @@ class RunOutput:
             self.describe(f"segmenting, {job.planes.done} of {job.planes.total} planes")
 
     def _result(self, image: ImagePath, result: Result, submitted: Callable[[], bytes]) -> dict[str, object]:
-        target = self._out / self._names[image]
-        needed = any(one.needs_image for one in self._formats)
-        files = write_result(result, submitted() if needed else b"", target.parent, target.name, self._formats)
+        submitted_file = submitted() if self._files.needs_image else b""
+        files, refusal = self._files.write(result, submitted_file, self._names[image])
         self._summary.add_result(result)
         self._notes.add(str(image), result)
-        return json_entry(result, files) | {"timings": result.job.timings}
+        failure = self._failure(image, refusal) if refusal else {}
+        return json_entry(result, files) | {"timings": result.job.timings} | failure
 
     def _failure(self, image: ImagePath, error: Exception) -> dict[str, object]:
         kind = failure_kind(error)
@@ -86,8 +87,7 @@ class RunOutput:
 
     def _print_table(self) -> None:
         summary = self._summary
-        drawn = any(item.name == "overlay" for item in self._formats)
-        header, path = ("overlays", self._out / "*.overlay.*") if drawn else ("folder", self._out)
+        header, path = ("overlays", self._out / "*.overlay.*") if self._files.needs_image else ("folder", self._out)
         counts = (summary.images, summary.done, len(summary.failures), summary.objects)
         speed = (f"{summary.seconds:.1f}", f"{summary.images_per_second:.2f}")
         table = Table("images", "done", "failed", "objects", "seconds", "images/s", header)

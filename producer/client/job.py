@@ -6,12 +6,14 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import JobCancelled, JobDead, JobExpired, JobFailed, JobUnfinished, ResultNotReady, WaitTimeout
 from ..schema import Failure, JobStatus, MaskObject, Objects, State
 from ..state.broker_errors import broker_errors
 from ..state.connections import Connections
+from ..state.pieces import PieceReader
 from ..state.store import Payload
 
 if TYPE_CHECKING:
@@ -54,6 +56,31 @@ class Result:
     """The lengths of the axes before `YX`; empty if the image is no stack."""
     planes: tuple[int, ...] = ()
     """The number of each plane in the submitted stack, from 1; empty if the image is no stack."""
+
+    def to(self, format: str, *, image: bytes = b"", simplify: float = 0.0) -> bytes:
+        """The result as a file of a format, such as `geojson`: docs/formats.md lists them.
+
+        `image` is the image file (`Job.image`), which `overlay` draws on. `simplify` leaves out corners of polygons
+        that are nearer than this to the rest, pixels. Raises `UnknownFormat`, `FormatNotApplicable` and
+        `FormatUnavailable`.
+        """
+        from ..formats.registry import find_format
+        from ..formats.result_format import FormatOptions
+
+        return find_format(format).encode(self, FormatOptions(image, simplify))
+
+    def save(self, path: str | Path, format: str | None = None, *, image: bytes = b"", simplify: float = 0.0) -> Path:
+        """Write the result to a file, or a folder if the format is one, and return its path; otherwise as `to`.
+
+        Without a format, the path's ending chooses it, such as `.geojson`.
+        """
+        from ..formats.registry import find_format, format_of_file
+        from ..formats.result_format import FormatOptions
+
+        path = Path(path)
+        chosen = format_of_file(path.name) if format is None else find_format(format)
+        chosen.write(self, path, FormatOptions(image, simplify))
+        return path
 
     @property
     def count(self) -> int:
@@ -139,6 +166,18 @@ class Job:
         """Only the objects, `schema.Objects` as stored JSON, for a job that is done. Raises the errors of `result`."""
         self._check_done(self.status())
         return self._connections.store.get(self.id, Payload.OBJECTS)
+
+    @broker_errors()
+    def read_labels(self) -> PieceReader:
+        """As `labels_file`, piece by piece."""
+        self._check_done(self.status())
+        return self._connections.store.read(self.id, Payload.LABELS)
+
+    @broker_errors()
+    def read_objects(self) -> PieceReader:
+        """As `objects_json`, piece by piece."""
+        self._check_done(self.status())
+        return self._connections.store.read(self.id, Payload.OBJECTS)
 
     def _check_done(self, status: JobStatus) -> None:
         if ending := _ENDINGS.get(status.state):

@@ -19,7 +19,7 @@ SUFFIXES = frozenset(
 )
 
 #: The ends of the names of maskq's own pictures, which lie beside the images if `--out` is their folder.
-OWN_OUTPUTS = (".labels.png", ".labels.tif", ".overlay.png", ".overlay.tif")
+OWN_OUTPUTS = (".labels.png", ".labels.tif", ".labels.ome.tif", ".labels.ome.zarr", ".overlay.png", ".overlay.tif")
 
 
 class Url(str):

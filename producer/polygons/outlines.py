@@ -44,9 +44,8 @@ class Rings(NamedTuple):
     exterior: NDArray[np.bool_]
 
 
-def objects(labels: Labels) -> Iterator[tuple[int, list[Polygon]]]:
-    """Each object of the (H, W) labels and its polygons, sorted by object. Raises `ValueError` for another shape."""
-    rings = trace(labels)
+def polygons_of(rings: Rings) -> Iterator[tuple[int, list[Polygon]]]:
+    """Each object and its polygons, sorted by object."""
     begins = np.flatnonzero(np.diff(rings.labels, prepend=0)).tolist()
     starts, exterior = rings.starts.tolist(), rings.exterior.tolist()
     for first, end in pairwise([*begins, len(exterior)]):

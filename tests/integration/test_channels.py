@@ -14,7 +14,6 @@ from PIL import Image
 
 from examples.samples import samples
 from maskq import Client, InvalidJob, JobFailed, Options, Result, Settings
-from maskq.cli.formats import FORMATS
 from maskq.segmentation.images import decode
 from maskq.workers.local.stack import Stack, running
 from tests.conftest import png
@@ -140,6 +139,4 @@ def test_a_border_of_nan_is_background_and_changes_no_object(client: Client, exp
 def test_an_overlay_shows_the_segmented_channel(client: Client) -> None:
     result = segmented(client, ome_tiff(), channels="DAPI")
     alone = segmented(client, png(NUCLEI))
-    overlay = FORMATS["overlay"].encode
-    ending, picture = overlay(result, ome_tiff())
-    assert (ending, picture) == overlay(alone, png(NUCLEI)) and ending == ".overlay.png"
+    assert result.to("overlay", image=ome_tiff()) == alone.to("overlay", image=png(NUCLEI))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from maskq.producer.polygons.outlines import Labels, Polygon, objects, trace
+from maskq.producer.polygons.outlines import Labels, Polygon, polygons_of, trace
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=14)
 IMAGES = st.integers(1, 4).flatmap(lambda top: arrays(np.int32, SHAPES, elements=st.integers(0, top)))
@@ -37,7 +37,7 @@ def geometry(polygons: list[Polygon]) -> shapely.MultiPolygon:
 
 def assert_polygons_are_the_labels(labels: Labels) -> None:
     again = np.zeros_like(labels)
-    for number, polygons in objects(labels):
+    for number, polygons in polygons_of(trace(labels)):
         mask = labels == number
         shape = geometry(polygons)
         assert shape.is_valid, shapely.is_valid_reason(shape)
@@ -85,18 +85,18 @@ def test_noise_with_holes_in_holes_is_given_again(seed: int, share: float) -> No
 def test_parts_and_holes(labels: Labels, rings: list[list[int]]) -> None:
     """`rings` are the corners of each ring of each polygon."""
     assert_polygons_are_the_labels(labels)
-    ((_, polygons),) = objects(labels)
+    ((_, polygons),) = polygons_of(trace(labels))
     assert [[len(ring) for ring in polygon] for polygon in polygons] == rings
 
 
 def test_objects_in_a_checkerboard_of_two_touch_only_at_corners() -> None:
     labels = image("1212", "2121", "1212")
     assert_polygons_are_the_labels(labels)
-    assert [len(polygons) for _, polygons in objects(labels)] == [6, 6]
+    assert [len(polygons) for _, polygons in polygons_of(trace(labels))] == [6, 6]
 
 
 def test_a_polygon_lies_on_pixel_edges_and_begins_at_its_first_corner() -> None:
-    ((number, [[ring]]),) = objects(image(".....", "..33.", "..33."))
+    ((number, [[ring]]),) = polygons_of(trace(image(".....", "..33.", "..33.")))
     assert number == 3
     assert ring.tolist() == [[2, 1], [4, 1], [4, 3], [2, 3]]
 
@@ -114,7 +114,7 @@ def test_an_image_of_many_bands_is_traced_as_one() -> None:
     labels = np.zeros((5, 300_000), np.int32)
     labels[1:4, 100:299_900] = 7
     labels[2, 1000:2000] = 0
-    ((_, [[exterior, hole]]),) = objects(labels)
+    ((_, [[exterior, hole]]),) = polygons_of(trace(labels))
     assert exterior.tolist() == [[100, 1], [299_900, 1], [299_900, 4], [100, 4]]
     assert hole.tolist() == [[1000, 2], [1000, 3], [2000, 3], [2000, 2]]
 

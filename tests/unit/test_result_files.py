@@ -14,9 +14,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from maskq import JobStatus, MaskObject, Options, Result, State
-from maskq.cli.formats import FORMATS, UnknownFormat, select
+from maskq import JobStatus, MaskObject, Options, Result, State, UnknownFormat
 from maskq.cli.result_files import Summary, write_result
+from maskq.producer.formats.registry import FORMATS, select
 from maskq.producer.schema import JobSpec, Rle
 from maskq.segmentation.errors import NotAnImage
 from maskq.segmentation.label_stack import encode_stack
@@ -128,19 +128,23 @@ def test_only_the_selected_formats_are_written(labels: NDArray[np.int32], tmp_pa
 
 
 def test_an_unknown_format_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(UnknownFormat, match="unknown format 'geo'; known formats: labels, objects, overlay"):
+    with pytest.raises(UnknownFormat, match="unknown format 'geo'; known formats: labels, objects, table, geojson"):
         select("labels,geo")
 
 
 def test_a_format_knows_the_media_type_of_what_it_writes(labels: NDArray[np.int32]) -> None:
-    image = png(np.zeros((20, 30), np.uint8))
-    endings = {name: FORMATS[name].encode(result_of(labels), image)[0] for name in FORMATS}
-    media_types = {name: FORMATS[name].media_types[ending] for name, ending in endings.items()}
+    media_types = {name: one.media_type(result_of(labels)) for name, one in FORMATS.items()}
     assert media_types == {
         "labels": "image/png",
         "objects": "application/json",
-        "overlay": "image/png",
         "table": "text/csv",
+        "geojson": "application/geo+json",
+        "coco": "application/json",
+        "yolo": "text/plain",
+        "imagej": "application/zip",
+        "ome-tiff": "image/tiff",
+        "ome-zarr": "application/zip",
+        "overlay": "image/png",
     }
 
 

@@ -1,16 +1,20 @@
 """Objects: one JSON document with the image's size, the model, the timings and every object."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from maskq.producer.client.job import Result
+from .result_format import FormatOptions, ResultFormat
 
-from .result_format import ResultFormat
+if TYPE_CHECKING:
+    from ..client.job import Result
 
 
-def encode(result: Result, image: bytes) -> tuple[str, bytes]:
-    """The document of `describe`; `image` is not used."""
-    return ".json", json.dumps(describe(result)).encode()
+def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
+    """The document of `describe`."""
+    yield json.dumps(describe(result)).encode()
 
 
 def describe(result: Result) -> dict[str, Any]:
@@ -34,4 +38,4 @@ def describe(result: Result) -> dict[str, Any]:
     }
 
 
-FORMAT = ResultFormat("objects", {".json": "application/json"}, encode)
+FORMAT = ResultFormat("objects", "JSON of maskq", {".json": "application/json"}, chunks)

@@ -8,7 +8,8 @@ from maskq.segmentation.arrays import Pixels
 from maskq.segmentation.images import Image, ImageLimits, Stack, read_image
 from maskq.segmentation.images.channels import choose_channels
 from maskq.segmentation.images.planes import choose_planes
-from maskq.tasks.image_options import view_of
+
+from .image_options import view_of
 
 #: No limits here: the worker has accepted the image.
 _NO_LIMITS = ImageLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)

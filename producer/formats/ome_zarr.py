@@ -1,0 +1,98 @@
+"""OME-Zarr 0.5 on Zarr 3: labels in chunks, with a pyramid of nearest neighbours and the pixel size.
+
+On disk it is a folder, over HTTP a zip of it. The group is a multiscale image that is marked as labels, which napari
+and ome-zarr-py open as a labels layer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .archive import zip_chunks
+from .pyramid import TILE, label_type, level_planes, level_size, levels
+from .result_format import FormatOptions, ResultFormat
+
+if TYPE_CHECKING:
+    from ..client.job import Result
+
+_VERSION = "0.5"
+_KINDS = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
+
+
+def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
+    """The folder as a zip, in which it is named `labels.ome.zarr`."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(result, Path(folder), options)
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        entries = ((f"labels.ome.zarr/{path.relative_to(folder).as_posix()}", _pieces(path)) for path in files)
+        yield from zip_chunks(entries, compress=False)
+
+
+def write_folder(result: Result, path: Path, options: FormatOptions) -> None:
+    """Write the group into a folder."""
+    import zarr
+
+    dtype, count = label_type(result), levels(result.size)
+    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes={"ome": _metadata(result, count)})
+    planes_chunk = (1,) * len(result.shape)
+    for level in range(count):
+        size = level_size(result.size, level)
+        array = group.create_array(
+            str(level),
+            shape=(*result.shape, *size),
+            chunks=(*planes_chunk, *(min(TILE, max(1, side)) for side in size)),
+            dtype=dtype,
+            fill_value=0,
+            dimension_names=list(result.axes.lower()),
+        )
+        for index, plane in zip(_indices(result), level_planes(result, level), strict=True):
+            array[index] = plane.astype(dtype)
+
+
+def _indices(result: Result) -> Iterator[tuple[int, ...]]:
+    """The index of each plane in the array."""
+    import numpy as np
+
+    yield from np.ndindex(result.shape)
+
+
+def _metadata(result: Result, count: int) -> dict[str, Any]:
+    axes: list[dict[str, str]] = []
+    scale = [1.0] * len(result.axes)
+    for number, axis in enumerate(result.axes):
+        axes.append({"name": axis.lower(), **({"type": _KINDS[axis]} if axis in _KINDS else {})})
+        if result.pixel_size and axis in "YX":
+            axes[-1]["unit"] = "micrometer"
+            scale[number] = result.pixel_size["YX".index(axis)]
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [*scale[:-2], *(s * 2**level for s in scale[-2:])]}
+            ],
+        }
+        for level in range(count)
+    ]
+    name = result.job.spec.name
+    multiscale = {"name": name, "axes": axes, "datasets": datasets, "type": "nearest"}
+    return {"version": _VERSION, "multiscales": [multiscale], "image-label": {}}
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece
+
+
+FORMAT = ResultFormat(
+    "ome-zarr",
+    "OME-Zarr label pyramid",
+    {".labels.ome.zarr.zip": "application/zip"},
+    chunks,
+    packages=("zarr",),
+    write_folder=write_folder,
+    folder_ending=".labels.ome.zarr",
+)
