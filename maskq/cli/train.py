@@ -46,6 +46,9 @@ def train(
         bool, typer.Option("--compile", help="Use torch.compile: a minute to start, then faster.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of resuming: the old training's model is replaced.")
+    ] = False,
 ) -> None:
     """Train a model on labelled images. The same command resumes a training that was stopped.
 
@@ -53,6 +56,7 @@ def train(
     """
     from maskq.segmentation.dataset import train_val_split
     from maskq.segmentation.training import session
+    from maskq.segmentation.training.origin import Origin
     from maskq.segmentation.training.trainer import Schedule, Trainer
 
     schedule = Schedule(steps=steps, batch=batch, crop=crop, rate=rate, seed=seed)
@@ -61,9 +65,9 @@ def train(
     facts = check_labels([*learned, *held_out])
     base = session.find_base(start, read_settings().model_folders) if start else None
     spec = session.new_spec(name, data.resolve().name, facts[: len(learned)], base, scale)
-    origin = session.initial_state(learned, held_out, base)
+    origin = Origin.of(learned, held_out, base.spec.sha256 if base else "")
     trainer = Trainer(spec, schedule, device, compiled=compiled, origin=origin)
-    training = session.TrainingSession(folder, trainer, learned, held_out, base, show_reading)
+    training = session.TrainingSession(folder, trainer, learned, held_out, base, show_reading, fresh=fresh)
     sizes = f"objects about {spec.diameter:g} pixels across, images resized by {spec.scale:g}"
     counts = f"{len(learned)} images to learn from, {len(held_out)} to validate on"
     stderr.print(f"{counts}; {sizes}; steps {trainer.step:,} to {steps:,}", markup=False)

@@ -1,8 +1,6 @@
 """A training in a model's folder: its preparation, and a loop that writes the best model, a log and checkpoints."""
 
 import copy
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -38,7 +36,10 @@ def _show_nothing(data: Sequence[Pair]) -> Iterable[Pair]:
 
 
 class TrainingSession:
-    """Trains a model in its folder, on `train`, validated on `val`. Resumes from the folder's checkpoint, if any."""
+    """Trains a model in its folder, on `train`, validated on `val`. Resumes from the folder's checkpoint, if any.
+
+    With `fresh`, starts over.
+    """
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class TrainingSession:
         val: list[Pair],
         base: RegisteredModel | None,
         show: Show = _show_nothing,
+        *,
+        fresh: bool = False,
     ) -> None:
         """Read all images; `show` wraps their pairs to show how many are read.
 
@@ -56,7 +59,7 @@ class TrainingSession:
         Raises `StaleCheckpoint`, `InvalidModel`, `InvalidDataset`, and the errors of `Pair.read`.
         """
         self.folder, self.checkpoint, self.trainer = folder, folder / _CHECKPOINT, trainer
-        if self.checkpoint.is_file():
+        if self.checkpoint.is_file() and not fresh:
             trainer.resume(self.checkpoint)
         elif base:
             weights = read_weights(base.location, base.spec)
@@ -153,10 +156,3 @@ def new_spec(
         "min_pixels": min(start.min_pixels, int(np.percentile(areas, 1)) // 2),
     }
     return ModelSpec.model_validate(start.model_dump() | fields)
-
-
-def initial_state(train: list[Pair], val: list[Pair], base: RegisteredModel | None) -> str:
-    """The `origin` of a trainer: a digest of the image names and the initial weights."""
-    names = [[pair.name for pair in pairs] for pairs in (train, val)]
-    content = json.dumps([*names, base.spec.sha256 if base else ""])
-    return hashlib.sha256(content.encode()).hexdigest()

@@ -21,6 +21,7 @@ from ..network.shape_buckets import STRIDE
 from .augmentation import CropSampler
 from .crop_loader import Batch, CropLoader, default_processes
 from .loss import Terms, batch_loss
+from .origin import Origin
 
 #: Decay of the exponential moving average of the weights.
 _EMA_DECAY = 0.999
@@ -77,12 +78,12 @@ class Trainer:
         device: str = "cpu",
         *,
         compiled: bool = False,
-        origin: str = "",
+        origin: Origin = Origin(),
         processes: int | None = None,
     ) -> None:
         """Build a network with random weights.
 
-        `origin` identifies the data and the initial weights: `resume` refuses a checkpoint of another origin.
+        `origin` is the data and the initial weights: `resume` refuses a checkpoint of another origin.
         `processes` load crops; None chooses the number for the device. Raises `NoSuchDevice`.
         """
         torch.manual_seed(schedule.seed)
@@ -153,7 +154,8 @@ class Trainer:
         state = {
             "step": self.step,
             "schedule": json.dumps(asdict(self.schedule)),
-            "sees": json.dumps(self._identity()),
+            "model": json.dumps(self._model()),
+            "origin": json.dumps(asdict(self._origin)),
             "network": self._network.state_dict(),
             "average": self.average.state_dict(),
             "adam": self._adam.state_dict(),
@@ -169,24 +171,31 @@ class Trainer:
         state = self.average.state_dict()
         return save_tensors({n: t.half().contiguous().cpu() for n, t in state.items() if t.is_floating_point()})
 
-    def _identity(self) -> dict[str, str | float]:
-        """The model fields and the origin that a checkpoint must share with the training that resumes from it."""
+    def _model(self) -> dict[str, str | float]:
+        """The model's fields that a checkpoint must share with the training that resumes from it."""
         names = ("channels", "normalisation", "scale", "unit", "bandwidths", "min_pixels")
-        return {name: getattr(self.spec, name) for name in names} | {"origin": self._origin}
+        return {name: getattr(self.spec, name) for name in names}
 
     def resume(self, path: Path) -> None:
         """Continue as if never interrupted. Raises `StaleCheckpoint` if schedule, model input or origin differ."""
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if state["schedule"] != json.dumps(asdict(self.schedule)):
-            raise StaleCheckpoint(f"{path}: was made by another schedule, {state['schedule']}; remove it to start over")
-        identity = json.dumps(self._identity())
-        if state.get("sees", identity) != identity:
-            raise StaleCheckpoint(
-                f"{path}: was made for another model or other data, {state['sees']}; remove it to start over"
-            )
+        if difference := self._difference(state):
+            raise StaleCheckpoint(f"{path}: {difference}; remove it to start over (maskq train --fresh)")
         self.step = state["step"]
         self._network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self._adam.load_state_dict(state["adam"])
         torch.set_rng_state(state["torch_rng"].cpu())
         hardware.set_rng_state(self.device, state.get("device_rng"))  # for dropout
+
+    def _difference(self, state: dict[str, Any]) -> str | None:
+        """How the training of a checkpoint differs from this one; None if it is the same."""
+        if state.keys() & {"model", "origin"} != {"model", "origin"}:
+            return "was made by another version of maskq"
+        if changes := Origin.parse(json.loads(state["origin"])).changes(self._origin):
+            return f"since it was made, {changes}"
+        if state["schedule"] != json.dumps(asdict(self.schedule)):
+            return f"was made by another schedule, {state['schedule']}"
+        if state["model"] != json.dumps(self._model()):
+            return f"was made for another model, {state['model']}"
+        return None

@@ -98,6 +98,22 @@ def test_a_killed_training_resumes_and_ends_with_the_same_files(data: Path, undi
         assert (tmp_path / "disks" / name).read_bytes() == (undisturbed / "disks" / name).read_bytes(), name
 
 
+def test_a_training_does_not_go_on_from_changed_labels_without_a_word(data: Path, tmp_path: Path) -> None:
+    mine, command = shutil.copytree(data, tmp_path / "mine"), ("--model", "disks", "--out", tmp_path, *STEPS)
+    assert train(mine, *command).returncode == 0
+    before = (tmp_path / "disks" / "weights.safetensors").read_bytes()
+    shutil.copy(mine / "labels" / "0.png", mine / "labels" / "1.png")
+    refused = train(mine, *command)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert "since it was made, labels have changed: 1; remove it to start over (maskq train --fresh)" in refused.stderr
+    assert (tmp_path / "disks" / "weights.safetensors").read_bytes() == before
+    fresh = train(mine, *command, "--fresh")
+    assert fresh.returncode == 0 and "steps 0 to 12" in fresh.stderr, fresh.stderr
+    assert [int(row["step"]) for row in rows(tmp_path / "disks")] == list(range(1, 13))
+    assert (tmp_path / "disks" / "weights.safetensors").read_bytes() != before
+    assert "steps 12 to 12" in train(mine, *command).stderr
+
+
 def test_another_training_starts_from_the_model(data: Path, undisturbed: Path, tmp_path: Path) -> None:
     arguments = (data, "--model", "more", "--from", "disks", "--out", tmp_path, "--steps", "2", "--crop", "32")
     done = train(*arguments, env={"MASKQ_MODELS": str(undisturbed)})

@@ -18,6 +18,7 @@ from maskq.segmentation.network.preprocessing import pad, to_input
 from maskq.segmentation.segmenter import Segmenter
 from maskq.segmentation.training.augmentation import CropSampler
 from maskq.segmentation.training.crop_loader import PREFETCH
+from maskq.segmentation.training.origin import Member, Origin
 from maskq.segmentation.training.trainer import Progress, Schedule, Trainer
 
 SPEC = ModelSpec(name="tiny", unit=32.0)
@@ -134,7 +135,7 @@ def test_a_checkpoint_of_another_schedule_is_refused(
 @pytest.mark.parametrize("other", [{"unit": 64.0}, {"channels": "rgb"}, {"bandwidths": 1}], ids=str)
 def test_a_checkpoint_of_another_model_is_refused(data: CropSampler, tmp_path: Path, other: dict[str, object]) -> None:
     stopped_at(0, data, tmp_path / "checkpoint.pt")
-    with pytest.raises(StaleCheckpoint, match=r"made for another model or other data, .*\"unit\": 32"):
+    with pytest.raises(StaleCheckpoint, match=r"was made for another model, .*\"unit\": 32"):
         Trainer(SPEC.model_copy(update=other), SCHEDULE).resume(tmp_path / "checkpoint.pt")
 
 
@@ -187,10 +188,42 @@ def test_a_training_starts_from_the_weights_of_another_model(undisturbed: tuple[
         Trainer(SPEC.model_copy(update={"bandwidths": 1}), SCHEDULE).start_from(undisturbed[0].average)
 
 
-def test_a_checkpoint_of_other_data_is_refused(data: CropSampler, tmp_path: Path) -> None:
-    stopped_at(0, data, tmp_path / "checkpoint.pt")
-    with pytest.raises(StaleCheckpoint, match="other data"):
-        Trainer(SPEC, SCHEDULE, origin="elsewhere").resume(tmp_path / "checkpoint.pt")
+def _of(content: bytes = b"0", split: str = "train", channel: str = "", image: bytes = b"image") -> Member:
+    return Member(split, image.hex(), content.hex(), channel)
+
+
+ORIGIN = Origin({"a": _of(), "b": _of(), "c": _of(split="val")}, "0123")
+
+
+@pytest.mark.parametrize(
+    ("members", "changes"),
+    [
+        ({"a": _of(b"1"), "b": _of(b"2")}, "labels have changed: a, b"),
+        ({"b": _of(image=b"other")}, "images have changed: b"),
+        ({"b": _of(split="val"), "c": _of()}, "images have another split: b, c"),
+        ({"a": _of(channel="2")}, "images have another channel: a"),
+        ({"d": _of()}, "images are new: d"),
+        ({"a": None}, "images are gone: a"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, str) else "",
+)
+def test_a_checkpoint_of_other_data_is_refused_and_says_what_changed(
+    tmp_path: Path, members: dict[str, Member | None], changes: str
+) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    Trainer(SPEC, SCHEDULE, origin=ORIGIN).checkpoint(checkpoint)
+    Trainer(SPEC, SCHEDULE, origin=ORIGIN).resume(checkpoint)
+    later = {name: member for name, member in ({**ORIGIN.members, **members}).items() if member}
+    with pytest.raises(StaleCheckpoint, match=f"since it was made, {changes}; remove it to start over"):
+        Trainer(SPEC, SCHEDULE, origin=Origin(later, ORIGIN.weights)).resume(checkpoint)
+    with pytest.raises(StaleCheckpoint, match="since it was made, the training starts from other weights;"):
+        Trainer(SPEC, SCHEDULE, origin=Origin(ORIGIN.members)).resume(checkpoint)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
+    torch.save({"step": 1, "schedule": "{}"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(StaleCheckpoint, match="another version of maskq"):
+        Trainer(SPEC, SCHEDULE).resume(tmp_path / "checkpoint.pt")
 
 
 def test_the_trained_weights_run_as_a_model(undisturbed: tuple[Trainer, list[Progress]], tmp_path: Path) -> None:
