@@ -12,6 +12,8 @@ from .pyramid import TILE, label_type, level_planes, level_size, levels
 from .result_format import FormatOptions, ResultFormat
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..client.job import Result
 
 #: OME's identifier of a file, which matters only if files refer to each other. So equal labels give equal files.
@@ -33,7 +35,7 @@ def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
     with tifffile.TiffWriter(stream, bigtiff=big, ome=True) as tiff:
         for level in range(count):
             tiff.write(
-                (plane.astype(dtype) for plane in level_planes(result, level)),
+                _tiles(result, level, dtype),
                 shape=(*result.shape, *level_size(result.size, level)),
                 dtype=dtype,
                 tile=(TILE, TILE),
@@ -42,6 +44,15 @@ def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
                 **({"subifds": count - 1, "metadata": _metadata(result)} if level == 0 else {"subfiletype": 1}),
             )
     yield stream.getvalue()
+
+
+def _tiles(result: Result, level: int, dtype: str) -> Iterator[NDArray[Any]]:
+    """The tiles of a level's planes; tifffile fills those at the right and bottom border."""
+    for plane in level_planes(result, level):
+        height, width = plane.shape
+        for top in range(0, height, TILE):
+            for left in range(0, width, TILE):
+                yield plane[top : top + TILE, left : left + TILE].astype(dtype)
 
 
 def _metadata(result: Result) -> dict[str, Any]:

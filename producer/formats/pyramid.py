@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,10 +29,15 @@ def level_size(size: tuple[int, int], level: int) -> tuple[int, int]:
 def level_planes(result: Result, level: int) -> Iterator[NDArray[np.int32]]:
     """The labels of each plane at a level."""
     step = 1 << level
-    for labels in result.label_planes():
+    for labels in _planes(result):
         yield labels[::step, ::step]
+
+
+def _planes(result: Result) -> Iterable[NDArray[np.int32]]:
+    """The planes; an image's, which is read for each level, stays in memory."""
+    return result.label_planes() if result.planes else [result.labels]
 
 
 def label_type(result: Result) -> str:
     """`uint16`, or `int32` if a label exceeds 65,535."""
-    return "int32" if any(int(labels.max(initial=0)) > 65_535 for labels in result.label_planes()) else "uint16"
+    return "int32" if any(int(labels.max(initial=0)) > 65_535 for labels in _planes(result)) else "uint16"

@@ -14,7 +14,7 @@ from maskq.cli.run_output import RunOutput
 from maskq.producer.client.job import Result
 from maskq.producer.client.paths import ImagePath
 from maskq.producer.formats.registry import select
-from tests.unit.test_result_files import result_of
+from tests.results import result_of
 
 TURNED = "The TIFF is WhiteIsZero: its values were turned round."
 

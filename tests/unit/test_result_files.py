@@ -14,27 +14,14 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from maskq import JobStatus, MaskObject, Options, Result, State, UnknownFormat
+from maskq import UnknownFormat
 from maskq.cli.result_files import Summary, write_result
 from maskq.producer.formats.registry import FORMATS, select
-from maskq.producer.schema import JobSpec, Rle
 from maskq.segmentation.errors import NotAnImage
 from maskq.segmentation.label_stack import encode_stack
 from maskq.segmentation.labels import encode
-from maskq.segmentation.objects import describe as objects_of
 from tests.conftest import png
-
-
-def result_of(labels: NDArray[np.int32], described: bool = True) -> Result:
-    times = {State.QUEUED: 1.0, State.EMBEDDING: 2.0, State.EMBEDDED: 4.0, State.CLUSTERING: 7.0, State.DONE: 11.0}
-    job = JobStatus(id="j1", state=State.DONE, spec=JobSpec(name="cells.png"), lane="varied", times=times, attempts={})
-    objects = tuple(
-        MaskObject(
-            id=o.id, score=o.score, bbox=o.bbox, area=o.area, centroid=o.centroid, rle=Rle(size=o.size, counts=o.rle)
-        )
-        for o in (objects_of(labels, [0.75] * int(labels.max())) if described else [])
-    )
-    return Result(job, (labels.shape[0], labels.shape[1]), "nuclei@1", objects, encode(labels))
+from tests.results import result_of, stack_result
 
 
 @pytest.fixture
@@ -146,27 +133,6 @@ def test_a_format_knows_the_media_type_of_what_it_writes(labels: NDArray[np.int3
         "ome-zarr": "application/zip",
         "overlay": "image/png",
     }
-
-
-def stack_result(planes: NDArray[np.int32], link: bool = False) -> Result:
-    """The result of a stack with (N, H, W) labels, whose planes are numbered from 3."""
-    one = result_of(planes[0])
-    numbers = tuple(range(3, 3 + len(planes)))
-    objects = [
-        item.model_copy(update={"plane": number})
-        for number, plane in zip(numbers, planes, strict=True)
-        for item in result_of(plane).objects
-    ]
-    options = Options(planes=f"3-{numbers[-1]}", link="iou" if link else None, axes="ZYX")
-    return replace(
-        one,
-        job=one.job.model_copy(update={"spec": JobSpec(name="cells.npy", options=options)}),
-        objects=tuple(objects),
-        label_file=encode_stack(planes, "Z", (len(planes),), one.size, int(planes.max())),
-        axes="ZYX",
-        shape=(len(planes),),
-        planes=numbers,
-    )
 
 
 def npy(array: NDArray[Any]) -> bytes:

@@ -1,0 +1,1 @@
+"""Result formats, read back with the tools that users read them with."""
