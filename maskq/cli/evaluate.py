@@ -11,7 +11,7 @@ import typer
 
 from .labelled import Channel, check_labels, tell, with_channel
 from .options import Diameter, Json, Model, Tta, read_settings
-from .writable import output_folder
+from .writable import expanded, output_folder
 
 if TYPE_CHECKING:
     from maskq.segmentation.evaluation.evaluated_model import EvaluatedModel
@@ -23,12 +23,17 @@ app = typer.Typer()
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Folder with images/ and labels/, and index.csv if it has splits.")],
+    data: Annotated[
+        Path, typer.Argument(callback=expanded, help="Folder with images/ and labels/, and index.csv if it has splits.")
+    ],
     name: Model = "nuclei",
     split: Annotated[str | None, typer.Option(help="Evaluate only this split of the index.")] = None,
     index: Annotated[
         Path | None,
-        typer.Option(help="CSV file with columns id and split; default: DATA/index.csv, else the model's split.csv."),
+        typer.Option(
+            callback=expanded,
+            help="CSV file with columns id and split; default: DATA/index.csv, else the model's split.csv.",
+        ),
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Also evaluate otsu: threshold and watershed.")] = None,
     tta: Tta = False,

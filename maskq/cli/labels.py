@@ -13,7 +13,7 @@ from rich.progress import track
 
 from .options import Json
 from .terminal import print_error, stderr, stdout
-from .writable import output_folder
+from .writable import expanded, output_folder
 
 if TYPE_CHECKING:
     from maskq.segmentation.label_conversion import Converted
@@ -23,7 +23,7 @@ app = typer.Typer()
 
 @app.command()
 def labels(
-    source: Annotated[Path, typer.Argument(help="A label file, or a folder of them.")],
+    source: Annotated[Path, typer.Argument(callback=expanded, help="A label file, or a folder of them.")],
     out: Annotated[
         Path,
         typer.Option(

@@ -15,7 +15,7 @@ from maskq.segmentation.errors import InvalidModel, SegmentationError
 
 from .options import Json, MinPixels, SeedThreshold, read_settings
 from .terminal import stderr, stdout
-from .writable import output_folder
+from .writable import expanded, output_folder
 
 if TYPE_CHECKING:
     from maskq.segmentation.models.registry import BrokenModel
@@ -90,7 +90,9 @@ def check(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A published checkpoint, or a .pt2 program saved by torch.export.")],
+    file: Annotated[
+        Path, typer.Argument(callback=expanded, help="A published checkpoint, or a .pt2 program saved by torch.export.")
+    ],
     name: Annotated[str, typer.Option("--model", "-m", help="Name of the new model.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", callback=output_folder, help="Folder in which NAME/VERSION is created.")
@@ -183,7 +185,7 @@ def _check_named(models: Iterable[str], folders: Iterable[str]) -> Iterator[tupl
 
     registry = ModelRegistry(folders)
     for name in models:
-        folder = Path(name)
+        folder = Path(name).expanduser()
         if (folder / SPEC).is_file():
             yield name, _error(folder)
             continue

@@ -11,7 +11,7 @@ from rich.progress import Progress as ProgressBar
 from .labelled import Channel, check_labels, show_reading, tell, with_channel
 from .options import read_settings
 from .terminal import stderr
-from .writable import output_folder
+from .writable import expanded, output_folder
 
 if TYPE_CHECKING:
     from maskq.segmentation.training.curves import Row
@@ -22,7 +22,9 @@ app = typer.Typer()
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with images/ and labels/, and optionally index.csv.")],
+    data: Annotated[
+        Path, typer.Argument(callback=expanded, help="Folder with images/ and labels/, and optionally index.csv.")
+    ],
     name: Annotated[str, typer.Option("--model", "-m", help="Name of the new model.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", callback=output_folder, help="Folder in which the model's folder is created.")
@@ -30,7 +32,8 @@ def train(
     index: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file with columns id and split (train, val). Default: DATA/index.csv, else every fifth is val."
+            callback=expanded,
+            help="CSV file with columns id and split (train, val). Default: DATA/index.csv, else every fifth is val.",
         ),
     ] = None,
     start: Annotated[str | None, typer.Option("--from", help="Start from the weights of this model.")] = None,

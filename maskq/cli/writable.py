@@ -1,4 +1,4 @@
-"""Checks of output paths while the command line is parsed: a command fails before its work, not after it."""
+"""Paths of the command line: `~` is expanded, and a command that can't write fails before its work, not after it."""
 
 import os
 from pathlib import Path
@@ -9,17 +9,21 @@ class NotWritable(ValueError):
     """Nothing can be written to the path that an option names."""
 
 
+def expanded(path: Path | None) -> Path | None:
+    """The path with `~` expanded: shells do that only where a word begins."""
+    return path and path.expanduser()
+
+
 def output_folder(path: Path | None) -> Path | None:
     """The path, if it is a writable folder or one that can be made. Raises `NotWritable`."""
-    if path is not None:
-        path = path.expanduser()
+    if path := expanded(path):
         _check_folder(path.absolute(), path)
     return path
 
 
 def output_file(path: Path | None) -> Path | None:
     """The path, if a file can be written there. Raises `NotWritable`."""
-    if path is not None:
+    if path := expanded(path):
         if path.is_dir():
             raise NotWritable(f"{path} is a folder: give a file")
         _check_folder(path.absolute().parent, path.parent)

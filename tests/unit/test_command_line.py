@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from maskq.cli import extras, terminal
@@ -67,6 +70,28 @@ def test_a_folder_that_is_not_writable_is_refused() -> None:
 def test_a_name_that_the_file_system_does_not_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotWritable, match=f"^{tmp_path}: nothing can be written there: File name too long$"):
         output_folder(tmp_path / ("x" * 300))
+
+
+def test_the_home_folder_is_meant_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells expand `~` at the start of a word only, not in `--out=~/masks`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = [(*path, path[-1].callback) for path in _paths(app)]
+    assert len(paths) > 8
+    for command, parameter, info, expand in paths:
+        assert expand and expand(Path("~/x")) == tmp_path / "x", (command, parameter, info)
+
+
+def _paths(group: typer.Typer) -> Iterator[tuple[str, str, Any]]:
+    """The commands' parameters that are paths, with what Typer knows of them."""
+    for command in group.registered_commands:
+        assert command.callback
+        for name, hint in get_type_hints(command.callback, include_extras=True).items():
+            kind, *info = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+            if info and (kind is Path or Path in get_args(kind)):
+                yield command.callback.__name__, name, info[0]
+    for each in group.registered_groups:
+        if each.typer_instance:
+            yield from _paths(each.typer_instance)
 
 
 def test_a_new_folder_is_not_made_yet(tmp_path: Path) -> None:
