@@ -97,10 +97,10 @@ class ClientSettings(BaseSettings):
     state_dir: Path = Field(default_factory=lambda: user_state_path("maskq"))
     """The folder in which `maskq up` keeps its Redis's data."""
 
-    @field_validator("state_dir")
+    @field_validator("*")
     @classmethod
-    def _expand_home(cls, path: Path) -> Path:
-        return path.expanduser()
+    def _expand_home(cls, value: Any) -> Any:
+        return value.expanduser() if isinstance(value, Path) else value
 
     @property
     def broker_file(self) -> Path:

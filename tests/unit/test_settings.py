@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from maskq import Client, InvalidJob, Settings
 from maskq.cli.app import app
-from maskq.cli.writable import output_folder
+from maskq.producer.settings import variable
 from maskq.workers.programs import settings_env
 
 
@@ -117,6 +117,8 @@ def test_a_models_folder_that_is_not_there_is_an_error(tmp_path: Path, monkeypat
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("MASKQ_STATE_DIR", "~/state")
-    assert Settings().state_dir == tmp_path / "state"
-    assert output_folder(Path("~/out")) == tmp_path / "out"
+    paths = [name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None)]
+    assert {"state_dir", "trace"} <= {*paths}
+    for name in paths:
+        monkeypatch.setenv(variable(name), "~/x")
+        assert getattr(Settings(), name) == tmp_path / "x"
