@@ -14,6 +14,7 @@ _ORIENTATION = 0x112
 #: Modes whose values are intensities and that a TIFF holds as they are. `LA` and `RGBA` are in it without their alpha.
 _PLAIN = ("1", "L", "RGB", "I", "F")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_BITS, _COMPRESSION, _UNCOMPRESSED, _SAMPLE_FORMAT, _SIGNED = 258, 259, 1, 339, 2
 
 
 def picture_bytes(image: Image.Image, name: str) -> bytes:
@@ -43,10 +44,11 @@ def picture_bytes(image: Image.Image, name: str) -> bytes:
 
 
 def _check_tiff(image: Image.Image, name: str) -> None:
-    """Raises `InvalidJob` for two kinds of TIFF that Pillow reads wrongly.
+    """Raises `InvalidJob` for the kinds of TIFF that Pillow (13.0) reads wrongly.
 
     Of WhiteIsZero with more than 8 bits, it does not turn the values round. Of an uncompressed file whose orientation
-    tag swaps height and width, Pillow (13.0) takes the rows to be as long as the turned image's.
+    tag swaps height and width, it takes the rows to be as long as the turned image's. Signed and float samples of a
+    compressed big-endian file have their bytes swapped twice, and signed 8 bits are read as unsigned.
     """
     tags = getattr(image, "tag_v2", {})
     mapped = bool(getattr(image, "filename", "")) and [part[0] for part in getattr(image, "tile", ())] == ["raw"]
@@ -57,6 +59,11 @@ def _check_tiff(image: Image.Image, name: str) -> None:
             f"{name}: a WhiteIsZero TIFF, which Pillow opens as its negative; submit the file itself, whose values are "
             "turned round, or a picture that is turned round and made with Image.fromarray"
         )
+    swapped = getattr(tags, "prefix", b"") == b"MM" and tags.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED
+    if swapped and image.mode in ("I", "F"):
+        raise InvalidJob(f"{name}: a compressed big-endian TIFF, whose values Pillow mixes up; submit the file itself")
+    if tags.get(_BITS) == (8,) and tags.get(_SAMPLE_FORMAT) == (_SIGNED,):
+        raise InvalidJob(f"{name}: a TIFF of signed 8 bits, which Pillow takes for unsigned; submit the file itself")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -354,3 +354,18 @@ def test_a_picture_of_a_turned_tiff_is_never_mixed_up(tmp_path: Path, compressio
         else:
             with pytest.raises(InvalidJob, match="submit the file itself"):
                 read_source(picture, None, 10_000)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_picture_of_a_tiff_has_the_files_values_or_is_refused(dtype: str, order: Any, compression: Any) -> None:
+    stream, values = io.BytesIO(), (np.arange(30).reshape(5, 6) - (7 if dtype[0] == "i" else 0)).astype(dtype)
+    tifffile.imwrite(stream, values, metadata=None, byteorder=order, compression=compression)
+    picture = Image.open(stream)
+    twice_swapped = order == ">" and compression is not None and dtype in ("int16", "int32", "float32")
+    if dtype == "int8" or twice_swapped:
+        with pytest.raises(InvalidJob, match="which Pillow takes for unsigned|whose values Pillow mixes up"):
+            read_source(picture, None, 10_000)
+    else:
+        np.testing.assert_array_equal(decode(read_source(picture, None, 10_000)[0])[..., 0], values)
