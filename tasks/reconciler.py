@@ -83,19 +83,7 @@ class Reconciler:
         return len(list(_logged(self._purged())))
 
     def _purged(self) -> Iterator[str]:
-        """Delete the jobs past their retention time. The first error of one job is raised after all others."""
-        failed: Exception | None = None
-        for job_id in self._ledger.past_retention():
-            try:
-                self._ledger.purge(job_id)
-            except _AWAY:
-                raise
-            except Exception as error:
-                failed = failed or error
-            else:
-                yield job_id
-        if failed:
-            raise failed
+        yield from self._ledger.purge(self._ledger.past_retention())
 
 
 def _logged(step: Iterable[str]) -> Iterator[str]:

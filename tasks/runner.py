@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from typing import NoReturn, Protocol, runtime_checkable
 
-from maskq.producer.errors import PayloadMissing, StoreFull
+from maskq.producer.errors import PayloadMissing, StoreFull, StoreUnavailable
 from maskq.producer.schema import Failure, JobStatus, Stage
 from maskq.producer.state.ledger import Claim, Granted, Ledger, Shared, StageResult
 from maskq.producer.state.store import Payload
@@ -21,8 +21,8 @@ from .trace import span
 
 #: The longest delay before another attempt (seconds).
 _MAX_DELAY_S = 60.0
-#: The delay of a job whose result found no room in the store (seconds; the actual one varies by half).
-_STORE_FULL_S = 2.0
+#: The delay of a job whose store is full or away (seconds; the actual one varies by half).
+_STORE_S = 2.0
 #: The delay of a job that met a device which was already lost (seconds).
 _UNAVAILABLE_S = 1.0
 
@@ -156,8 +156,8 @@ class StageRunner:
             case DeviceUnavailable():
                 self._ledger.return_to_queue(claim, _UNAVAILABLE_S)
                 raise StageReleased(str(error)) from error
-            case StoreFull():  # another attempt makes no room: it must not count
-                self._ledger.return_to_queue(claim, _STORE_FULL_S * random.uniform(0.5, 1.5))
+            case StoreFull() | StoreUnavailable():  # another attempt changes nothing: it must not count
+                self._ledger.return_to_queue(claim, _STORE_S * random.uniform(0.5, 1.5))
                 raise StageReleased(str(error)) from error
         # Celery raises SystemExit in a process whose task exceeds its time limit.
         timed_out = isinstance(error, SystemExit)

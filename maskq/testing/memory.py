@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -141,7 +141,7 @@ class MemoryLedger:
             if not record.job.state.ended:
                 error = Failure(type="JobCancelled", message=f"cancelled while {record.job.state}")
                 self.move(job_id, State.CANCELLED, error)
-                self.drop_payloads(job_id)
+                self.drop_payloads([job_id])
             return record.job.state
 
     def requeue(self, job_id: str) -> bool:
@@ -162,12 +162,13 @@ class MemoryLedger:
                 return False
             self._jobs.pop(job_id, None)
             self._by_key = {key: value for key, value in self._by_key.items() if value != job_id}
-            self.drop_payloads(job_id)
+            self.drop_payloads([job_id])
             return True
 
-    def drop_payloads(self, job_id: str) -> None:
-        """Delete everything that is stored of a job."""
-        self.store.drop(job_id)
+    def drop_payloads(self, job_ids: Iterable[str]) -> None:
+        """Delete everything that is stored of jobs."""
+        for job_id in job_ids:
+            self.store.drop(job_id)
 
     def exists(self, job_id: str) -> bool:
         """Whether there is a record of the job."""
@@ -234,11 +235,15 @@ class MemoryStore:
         except KeyError:
             raise PayloadMissing(f"job {job_id}: the store has no {kind} of it") from None
 
+    def get_all(self, job_id: str, kinds: Sequence[Payload]) -> tuple[bytes, ...]:
+        """Raises `PayloadMissing`."""
+        return tuple(self.get(job_id, kind) for kind in kinds)
+
     def drop(self, job_id: str) -> None:
         """Delete the job's payloads."""
         for kind in Payload:
             self._payloads.pop((job_id, kind), None)
 
-    def jobs(self) -> Iterator[tuple[str, float]]:
+    def jobs(self) -> Iterator[str]:
         """Nothing: payloads never lose their job."""
         return iter(())

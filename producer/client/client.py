@@ -24,6 +24,7 @@ from ..errors import (
     PayloadMissing,
     QueueFull,
     StoreFull,
+    StoreUnavailable,
     UnknownJob,
     WaitTimeout,
 )
@@ -100,10 +101,10 @@ class Client:
         the same `idempotency_key`, that job is returned. Equal jobs of one client (same image, model and options) are
         computed once, and each gets a copy of the result, unless `reuse` is False; its default is `MASKQ_REUSE`.
 
-        While the queue or store is full or the broker is unavailable, retries for `timeout` seconds. Raises
-        `InvalidJob`, `PayloadTooLarge`, `IdempotencyConflict`, `QueueFull`, `StoreFull`, `BrokerUnavailable`, and
-        `OSError` if the file can't be read. Only the worker decodes the image: if it can't, `Job.wait` raises
-        `JobFailed`.
+        While the queue or store is full or the store or broker is unavailable, retries for `timeout` seconds. Raises
+        `InvalidJob`, `PayloadTooLarge`, `IdempotencyConflict`, `QueueFull`, `StoreFull`, `StoreUnavailable`,
+        `BrokerUnavailable`, and `OSError` if the file can't be read. Only the worker decodes the image: if it can't,
+        `Job.wait` raises `JobFailed`.
         """
         try:
             spec = JobSpec(
@@ -161,7 +162,7 @@ class Client:
             try:
                 created = self._create(job_id, spec, shape, image, identity)
                 return Job(created, self._connections)
-            except (QueueFull, StoreFull, BrokerUnavailable):
+            except (QueueFull, StoreFull, StoreUnavailable, BrokerUnavailable):
                 remaining = deadline - time.monotonic()
                 if remaining < _FIRST_PAUSE_S:
                     raise
@@ -215,16 +216,16 @@ class Client:
         """
         ledger = self._connections.ledger
         expired = ledger.past_retention()
+        store = self._connections.store
         orphans = [
             job_id
-            for job_id, age_s in self._connections.store.jobs()
-            if age_s > _ORPHAN_S and not ledger.exists(job_id) and not ledger.exists(stack_id(job_id))
+            for job_id in store.jobs()
+            if not ledger.exists(job_id) and not ledger.exists(stack_id(job_id)) and store.age_s(job_id) > _ORPHAN_S
         ]
         if not dry_run:
             for job_id in expired:
                 self.drop(job_id)
-            for job_id in orphans:
-                ledger.drop_payloads(job_id)
+            ledger.drop_payloads(orphans)
         return {"jobs": len(expired), "orphans": len(orphans)}
 
     @overload

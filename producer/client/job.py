@@ -187,7 +187,9 @@ class Job:
 
     def _result(self, status: JobStatus, payloads: Mapping[Payload, bytes]) -> Result:
         self._check_done(status)
-        objects, labels = (payloads.get(kind) or self._connections.store.get(self.id, kind) for kind in _RESULT)
+        missing = [kind for kind in _RESULT if kind not in payloads]
+        fetched = dict(zip(missing, self._connections.store.get_all(self.id, missing), strict=True))
+        objects, labels = ({**payloads, **fetched}[kind] for kind in _RESULT)
         stored = Objects.model_validate_json(objects)
         return Result(
             status,

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
-from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, MaskqError, QueueFull, StoreFull
+from ..errors import BrokerUnavailable, InvalidJob, JobUnfinished, MaskqError, QueueFull, StoreFull, StoreUnavailable
 from .errors import GatewayBusy
 from .head import allows_head
 
@@ -22,7 +22,12 @@ log = logging.getLogger(__name__)
 
 _MEDIA_TYPE = "application/problem+json"
 #: `Retry-After` of errors that carry no value themselves, seconds.
-_RETRY_AFTER_S: dict[type[MaskqError], float] = {StoreFull: 10.0, BrokerUnavailable: 5.0, GatewayBusy: 5.0}
+_RETRY_AFTER_S: dict[type[MaskqError], float] = {
+    StoreFull: 10.0,
+    StoreUnavailable: 5.0,
+    BrokerUnavailable: 5.0,
+    GatewayBusy: 5.0,
+}
 #: Maximum length of a detail, characters: it may quote the request.
 _MAX_DETAIL = 2000
 #: The status that nginx logs if a client disconnects before its response; nobody receives it.
@@ -48,9 +53,9 @@ def error_response(error: MaskqError) -> Response:
     """The problem details response of an error: its class gives the type, the class's docstring the title."""
     kind = type(error)
     detail, extensions = str(error), {}
-    if isinstance(error, BrokerUnavailable):  # clients must not see the broker's address in the message
+    if isinstance(error, BrokerUnavailable | StoreUnavailable):  # clients must not see its address in the message
         log.warning("%s", error)
-        detail = "the broker is unavailable; try again later"
+        detail = f"the {'broker' if isinstance(error, BrokerUnavailable) else 'store'} is unavailable; try again later"
     if isinstance(error, JobUnfinished):
         extensions = {"job_id": error.job_id, "error": error.error.model_dump(mode="json")}
     return problem_response(
@@ -70,10 +75,10 @@ def type_uri(kind: type[MaskqError]) -> str:
 def openapi_responses(*kinds: type[MaskqError]) -> dict[int | str, dict[str, Any]]:
     """A route's error responses for OpenAPI: per status, the titles of its errors.
 
-    `InvalidJob` and `BrokerUnavailable` are always included.
+    `InvalidJob`, `BrokerUnavailable` and `StoreUnavailable` are always included.
     """
     responses: dict[int | str, dict[str, Any]] = {}
-    common: tuple[type[MaskqError], ...] = (InvalidJob, BrokerUnavailable)
+    common: tuple[type[MaskqError], ...] = (InvalidJob, BrokerUnavailable, StoreUnavailable)
     for kind in common + kinds:
         titles = responses.get(kind.status, {}).get("description", "")
         responses[kind.status] = {"description": f"{titles} {_title(kind)}.".strip(), "content": {_MEDIA_TYPE: {}}}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreFull
 from . import pieces
 from .pieces import PieceReader, Replaced
+from .store_errors import store_errors
 
-#: How a file system reports that there is no room: on the disk, in the user's quota, in one file.
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: The length of a file's head, by which `Parts` finds a part (bytes).
+_HEAD = 64
 #: The size of the parts of which an object store's multipart upload consists, bytes.
 _PART = 8 << 20
 
@@ -29,7 +29,7 @@ class FileWriter:
 
     def write(self, piece: bytes) -> None:
         """Append a piece. Raises `StoreFull`."""
-        with self._no_room_as_store_full():
+        with store_errors(self._path):
             if self._file is None:
                 self._file = self._open()
             self._file.write(piece)
@@ -42,7 +42,7 @@ class FileWriter:
 
     def finish(self) -> None:
         """Make the file appear. Raises `StoreFull`."""
-        with self._no_room_as_store_full():
+        with store_errors(self._path):
             self._file.close()
             if self._is_local:
                 Path(self._written_to).replace(self._path)
@@ -63,25 +63,32 @@ class FileWriter:
                     self._file.discard()
                     self._file.closed = True  # else its finalizer would upload the rest
 
-    @contextmanager
-    def _no_room_as_store_full(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise StoreFull(f"no room for {self._path}: {error.strerror}") from error
+
+#: By a file's first bytes and its size: where the part begins and ends that is wanted.
+Parts = Callable[[bytes, int], tuple[int, int]]
 
 
-def read_file(path: str) -> PieceReader:
-    """A reader of a local file. Raises `FileNotFoundError`."""
-    return PieceReader(Path(path).stat().st_size, _pieces(path))
+def whole_file(head: bytes, size: int) -> tuple[int, int]:
+    """The whole file."""
+    return 0, size
 
 
-def _pieces(path: str) -> Iterator[bytes]:
+def read_file(path: str, parts: Parts = whole_file) -> PieceReader:
+    """A reader of a part of a local file. Raises `FileNotFoundError`."""
+    with Path(path).open("rb") as file:
+        status = os.fstat(file.fileno())
+        start, end = parts(file.read(_HEAD), status.st_size)
+    return PieceReader(end - start, _pieces(path, status.st_ino, start, end - start))
+
+
+def _pieces(path: str, inode: int, start: int, size: int) -> Iterator[bytes]:
     try:
         with Path(path).open("rb") as file:
-            while piece := file.read(pieces.PIECE):
+            if os.fstat(file.fileno()).st_ino != inode:
+                raise Replaced(path)
+            file.seek(start)
+            while size and (piece := file.read(min(size, pieces.PIECE))):
+                size -= len(piece)
                 yield piece
     except FileNotFoundError as error:
         raise Replaced(path) from error

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..errors import PayloadMissing, StoreFull
-from . import pieces
-from .file_pieces import NO_ROOM, FileWriter, read_file
+from . import pieces, result_file
+from .file_pieces import FileWriter, whole_file
+from .files import Files
 from .keys import Command, payload_key
 from .pieces import PieceReader, PieceWriter, Replaced, redis_full_as_store_full
 
@@ -58,14 +57,25 @@ class PayloadWriter(Protocol):
 
 
 class PayloadStore(Protocol):
-    """Bytes by job and kind. `put` replaces: a concurrent reader gets the old bytes or the new."""
+    """Bytes by job and kind. `put` replaces: a concurrent reader gets the old bytes or the new.
+
+    Each method may raise `StoreUnavailable`, if the store is not the broker's Redis.
+    """
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
         """Store a payload. Raises `StoreFull`."""
         ...
 
+    def put_all(self, job_id: str, payloads: Mapping[Payload, bytes]) -> None:
+        """Store several payloads. Raises `StoreFull`."""
+        ...
+
     def get(self, job_id: str, kind: Payload) -> bytes:
         """Read a payload. Raises `PayloadMissing`."""
+        ...
+
+    def get_all(self, job_id: str, kinds: Sequence[Payload]) -> tuple[bytes, ...]:
+        """Read several payloads. Raises `PayloadMissing`."""
         ...
 
     def read(self, job_id: str, kind: Payload) -> PieceReader:
@@ -80,12 +90,28 @@ class PayloadStore(Protocol):
         """For producers: raises `StoreFull` if `size` more bytes would leave the workers no room."""
         ...
 
-    def drop(self, job_id: str, kind: Payload) -> None:
-        """Delete a payload if it is there."""
+    def drop(self, job_id: str, *kinds: Payload) -> None:
+        """Delete payloads that are there."""
         ...
 
-    def jobs(self) -> Iterator[tuple[str, float]]:
-        """The jobs that have payloads, and the age of the newest (seconds); none if payloads expire by themselves."""
+    def drop_soon(self, job_id: str, *kinds: Payload) -> None:
+        """Delete payloads that nobody stores again, perhaps seconds later and together with others."""
+        ...
+
+    def drop_jobs(self, job_ids: Iterable[str]) -> None:
+        """Delete everything that is there of these jobs."""
+        ...
+
+    def flush(self) -> None:
+        """Delete what is to be deleted soon."""
+        ...
+
+    def jobs(self) -> Iterator[str]:
+        """The jobs that have payloads; none if payloads expire by themselves."""
+        ...
+
+    def age_s(self, job_id: str) -> float:
+        """The age of the job's newest payload, seconds."""
         ...
 
 
@@ -115,6 +141,7 @@ class RedisStore:
                 f"Redis uses {used:,} of {limit:,} bytes, and the last tenth is for the workers; wait until they have "
                 f"done more, or give it more (maxmemory)"
             )
+        self._memory = used + size, limit  # for those who ask before it is read again
 
     def _read_memory(self) -> tuple[int, int]:
         """The bytes that Redis uses and may use; zeros if this Redis user may not ask, which is logged once."""
@@ -142,6 +169,11 @@ class RedisStore:
         except BaseException:
             writer.discard()
             raise
+
+    def put_all(self, job_id: str, payloads: Mapping[Payload, bytes]) -> None:
+        """Store several payloads, one after the other. Raises `StoreFull`."""
+        for kind, data in payloads.items():
+            self.put(job_id, kind, data)
 
     def is_small(self, data: bytes) -> bool:
         """Whether the payload is kept in one piece."""
@@ -192,7 +224,7 @@ class RedisStore:
 
     def writer(self, job_id: str, kind: Payload) -> PieceWriter:
         """A writer of a payload of a job that does not exist yet."""
-        return PieceWriter(self._redis, payload_key(job_id, kind), self._retention_s)
+        return PieceWriter(self._redis, payload_key(job_id, kind), pieces.ARRIVAL_S)
 
     def get(self, job_id: str, kind: Payload) -> bytes:
         """Read a payload. Raises `PayloadMissing`."""
@@ -203,6 +235,10 @@ class RedisStore:
             except Replaced:
                 continue
         raise _missing(job_id, kind)
+
+    def get_all(self, job_id: str, kinds: Sequence[Payload]) -> tuple[bytes, ...]:
+        """Read several payloads, one after the other. Raises `PayloadMissing`."""
+        return tuple(self.get(job_id, kind) for kind in kinds)
 
     def read(self, job_id: str, kind: Payload) -> PieceReader:
         """Read a payload piece by piece. Raises `PayloadMissing`; the pieces raise `Replaced`."""
@@ -219,107 +255,119 @@ class RedisStore:
             raise _missing(job_id, kind)
         return reader
 
-    def drop(self, job_id: str, kind: Payload) -> None:
-        """Delete a payload if it is there."""
-        self._redis.delete(payload_key(job_id, kind))
+    def drop(self, job_id: str, *kinds: Payload) -> None:
+        """Delete payloads that are there."""
+        if kinds:
+            self._redis.unlink(*(payload_key(job_id, kind) for kind in kinds))
 
-    def jobs(self) -> Iterator[tuple[str, float]]:
+    def drop_soon(self, job_id: str, *kinds: Payload) -> None:
+        """Delete payloads that are there, at once."""
+        self.drop(job_id, *kinds)
+
+    def drop_jobs(self, job_ids: Iterable[str]) -> None:
+        """Delete everything that is there of these jobs."""
+        for job_id in job_ids:
+            self.drop(job_id, *Payload)
+
+    def flush(self) -> None:
+        """Nothing: what is dropped is deleted at once."""
+
+    def jobs(self) -> Iterator[str]:
         """None: payloads expire by themselves."""
         return iter(())
 
+    def age_s(self, job_id: str) -> float:
+        """Nothing grows old here: payloads expire by themselves."""
+        return 0.0
 
-def _put_atomically(path: Path, data: bytes) -> None:
-    """Write under another name first. Nothing is left if there was no room."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+
+#: The payloads that are one file, a result, which is written and read with one request → where they are in it.
+_PARTS = {Payload.OBJECTS: result_file.objects, Payload.LABELS: result_file.labels}
 
 
 class FsspecStore:
     """Payloads as files under an fsspec URL. They don't expire.
 
-    Workers drop a job's payloads with the job; `maskq gc` finds what a crashed producer has left.
+    Workers drop a job's payloads with the job; `maskq gc` finds what a crashed producer has left. Labels and objects
+    are one file, so they are put together and dropped together.
     """
 
     def __init__(self, url: str) -> None:
-        self._url, self._pid = url, 0
-        self._open()
-
-    def _open(self) -> None:
-        import fsspec
-
-        # A cached listing would hide what other processes have written since.
-        self._opened, self._root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
-        protocol = self._opened.protocol
-        protocols = {protocol} if isinstance(protocol, str) else set(protocol)
-        self._is_local = "file" in protocols
-        # s3fs asks for an object's size before it reads the object, unless told not to read pieces side by side.
-        self._read_options = {"max_concurrency": 1} if "s3" in protocols else {}
-        self._pid = os.getpid()
-
-    @property
-    def _fs(self) -> Any:
-        """The file system. A fork opens its own: those of object stores work in one process only."""
-        if self._pid != os.getpid():
-            self._open()
-        return self._opened
-
-    def _path(self, job_id: str, kind: Payload) -> str:
-        return f"{self._root}/{job_id}/{kind}"
+        self._files = Files(url)
 
     def put(self, job_id: str, kind: Payload, data: bytes) -> None:
-        """Store a payload as a file, which appears whole. Raises `StoreFull`."""
-        path = self._path(job_id, kind)
-        try:
-            if self._is_local:
-                self._fs.makedirs(f"{self._root}/{job_id}", exist_ok=True)
-                _put_atomically(Path(path), data)
-            else:  # in an object store, a file appears whole
-                self._fs.pipe_file(path, data)
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise StoreFull(f"no room for {len(data):,} bytes in {self._root}: {error.strerror}") from error
+        """Store a payload as a file, which appears whole. Raises `StoreFull` and `StoreUnavailable`."""
+        self.put_all(job_id, {kind: data})
+
+    def put_all(self, job_id: str, payloads: Mapping[Payload, bytes]) -> None:
+        """Store several payloads; labels and objects only together. Raises the errors of `put`."""
+        if _PARTS.keys() & payloads.keys():
+            result = result_file.join(payloads[Payload.OBJECTS], payloads[Payload.LABELS])
+            self._files.put(_file(job_id, Payload.OBJECTS), result)
+        for kind in payloads.keys() - _PARTS.keys():
+            self._files.put(_file(job_id, kind), payloads[kind])
 
     def get(self, job_id: str, kind: Payload) -> bytes:
-        """Read a payload. Raises `PayloadMissing`."""
-        try:
-            return cast(bytes, self._fs.cat_file(self._path(job_id, kind), **self._read_options))
-        except FileNotFoundError as error:
-            raise _missing(job_id, kind) from error
+        """Read a payload. Raises `PayloadMissing` and `StoreUnavailable`."""
+        return self.get_all(job_id, (kind,))[0]
+
+    def get_all(self, job_id: str, kinds: Sequence[Payload]) -> tuple[bytes, ...]:
+        """Read several payloads. Raises the errors of `get`."""
+        files: dict[str, bytes] = {}
+        payloads = []
+        for kind in kinds:
+            path, part = _file(job_id, kind), _PARTS.get(kind, whole_file)
+            try:
+                file = files.get(path) or self._files.get(path)
+            except FileNotFoundError as error:
+                raise _missing(job_id, kind) from error
+            files[path] = file
+            start, end = part(file, len(file))
+            payloads.append(file[start:end])
+        return tuple(payloads)
 
     def read(self, job_id: str, kind: Payload) -> PieceReader:
-        """Read a payload piece by piece; one in an object store is read whole. Raises `PayloadMissing`."""
+        """Read a payload piece by piece; one in an object store is read whole. Raises the errors of `get`."""
         try:
-            return read_file(self._path(job_id, kind)) if self._is_local else PieceReader.of(self.get(job_id, kind))
+            return self._files.read(_file(job_id, kind), _PARTS.get(kind, whole_file))
         except FileNotFoundError as error:
             raise _missing(job_id, kind) from error
 
     def writer(self, job_id: str, kind: Payload) -> FileWriter:
-        """A writer of a payload of a job that does not exist yet."""
-        return FileWriter(self._fs, self._path(job_id, kind), self._is_local)
+        """A writer of the image of a job that does not exist yet."""
+        return self._files.writer(_file(job_id, kind))
 
     def check_room(self, size: int) -> None:
         """No check: such a store's capacity is unknown, and `put` raises if it is full."""
 
-    def drop(self, job_id: str, kind: Payload) -> None:
-        """Delete a payload, and the job's folder with its last one."""
-        try:
-            self._fs.rm_file(self._path(job_id, kind))
-            if self._is_local:
-                Path(self._root, job_id).rmdir()
-        except OSError:  # it is not there, or the job has other payloads
-            return
+    def drop(self, job_id: str, *kinds: Payload) -> None:
+        """Delete payloads that are there, and the job's folder with its last one. Raises `StoreUnavailable`."""
+        self._files.delete(dict.fromkeys(_file(job_id, kind) for kind in kinds))
 
-    def jobs(self) -> Iterator[tuple[str, float]]:
-        """The jobs that have payloads, and the age of the newest (seconds)."""
-        for folder in self._fs.ls(self._root, detail=False) if self._fs.exists(self._root) else ():
-            times = [self._fs.modified(file).timestamp() for file in self._fs.ls(folder, detail=False)]
-            yield folder.rstrip("/").rpartition("/")[2], time.time() - max(times, default=0.0)
+    def drop_soon(self, job_id: str, *kinds: Payload) -> None:
+        """Delete payloads that nobody stores again; in S3, those of many jobs with one request, seconds later."""
+        self._files.delete_soon(dict.fromkeys(_file(job_id, kind) for kind in kinds))
+
+    def drop_jobs(self, job_ids: Iterable[str]) -> None:
+        """Delete everything of these jobs, in S3 that of many with one request. Raises `StoreUnavailable`."""
+        names = dict.fromkeys(_file("", kind) for kind in Payload)
+        self._files.delete(f"{job_id}{name}" for job_id in job_ids for name in names)
+
+    def flush(self) -> None:
+        """Delete what is to be deleted soon."""
+        self._files.flush()
+
+    def jobs(self) -> Iterator[str]:
+        """The jobs that have payloads."""
+        return self._files.folders()
+
+    def age_s(self, job_id: str) -> float:
+        """The age of the job's newest payload, seconds."""
+        return self._files.age_s(job_id)
+
+
+def _file(job_id: str, kind: Payload) -> str:
+    return f"{job_id}/{'result' if kind in _PARTS else kind}"
 
 
 def open_store(url: str, redis: Redis, retention_s: int) -> PayloadStore:

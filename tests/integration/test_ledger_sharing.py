@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -367,7 +367,7 @@ def test_a_result_in_another_store_that_goes_is_computed_again(redis: Redis, els
     submit(elsewhere, "one", "two")
     compute(elsewhere, "one")
     if gone == "its files":
-        elsewhere.drop_payloads("one")
+        elsewhere.drop_payloads(["one"])
     else:
         redis.expire("maskq:job:one", 59)
     compute(elsewhere, "two")
@@ -375,10 +375,9 @@ def test_a_result_in_another_store_that_goes_is_computed_again(redis: Redis, els
 
 def test_a_copy_of_a_cancelled_job_is_dropped_from_another_store(redis: Redis, tmp_path: Path) -> None:
     class Slow(FsspecStore):
-        def get(self, job_id: str, kind: Payload) -> bytes:
-            if job_id == "one":
-                Ledger(redis).cancel("two")
-            return super().get(job_id, kind)
+        def get_all(self, job_id: str, kinds: Sequence[Payload]) -> tuple[bytes, ...]:
+            Ledger(redis).cancel("two")
+            return super().get_all(job_id, kinds)
 
     elsewhere = Ledger(redis, Slow(f"file://{tmp_path}"), retention_s=1000)
     submit(elsewhere, "one", "two")

@@ -303,7 +303,7 @@ def test_a_stack_that_died_before_it_was_split_is_split_when_it_is_tried_again(l
     assert {ledger.state(plane) for plane in PLANES} == {State.QUEUED}
 
 
-@pytest.mark.parametrize("forget", [Ledger.delete, Ledger.purge])
+@pytest.mark.parametrize("forget", [Ledger.delete, lambda ledger, job_id: [*ledger.purge([job_id])]])
 def test_a_stack_is_forgotten_with_its_planes(
     ledger: Ledger, redis: Redis, store: PayloadStore, split: Claim, forget: Callable[[Ledger, str], Any]
 ) -> None:

@@ -100,6 +100,18 @@ def test_what_was_kept_for_its_time_is_forgotten_and_its_files_go(redis: Redis, 
     assert store.get("waits", Payload.IMAGE) == b"x"
 
 
+def test_a_damaged_record_keeps_no_other_job_from_being_forgotten(redis: Redis, tmp_path: Path) -> None:
+    ledger = Ledger(redis, FsspecStore(f"file://{tmp_path}"), retention_s=1)
+    for job_id in ("damaged", "sound"):
+        ledger.create(job_id, JobSpec(), None, b"x")
+        ledger.cancel(job_id)
+    redis.delete("maskq:job:damaged")
+    redis.set("maskq:job:damaged", "no hash")
+    until(lambda: len(ledger.past_retention()) == 2)
+    assert Reconciler(redis, ledger, resend_s=1000).sweep() == 1
+    assert not ledger.exists("sound") and ledger.exists("damaged")
+
+
 def test_what_failed_is_tried_again_when_its_delay_is_over_and_what_is_overdue_ends(redis: Redis) -> None:
     ledger = Ledger(redis)
     reconciler = Reconciler(redis, ledger, resend_s=1000)

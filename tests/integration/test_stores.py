@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import threading
 import uuid
@@ -39,15 +40,27 @@ def store(request: pytest.FixtureRequest, redis: Redis, tmp_path: Path) -> Paylo
 
 def test_what_was_put_is_got_by_job_and_kind(store: PayloadStore) -> None:
     put = {(job, kind): f"{job} {kind}".encode() + bytes(range(256)) for job in ("a", "b") for kind in Payload}
-    for (job, kind), data in put.items():
-        store.put(job, kind, data)
+    for job in ("a", "b"):
+        store.put_all(job, {kind: put[job, kind] for kind in Payload})
     assert {key: store.get(*key) for key in put} == put
+    assert store.get_all("a", tuple(Payload)) == tuple(put["a", kind] for kind in Payload)
+    assert {key: b"".join(store.read(*key).pieces) for key in put} == put
+    assert {key: store.read(*key).size for key in put} == {key: len(data) for key, data in put.items()}
+
+
+@pytest.mark.parametrize(
+    "data", [{Payload.LABELS: b"", Payload.OBJECTS: b""}, {Payload.LABELS: bytes(5_000_000), Payload.OBJECTS: b"{}"}]
+)
+def test_a_result_is_empty_or_large(store: PayloadStore, data: dict[Payload, bytes]) -> None:
+    store.put_all("a", data)
+    assert {kind: store.get("a", kind) for kind in data} == data
+    assert {kind: b"".join(store.read("a", kind).pieces) for kind in data} == data
 
 
 def test_putting_again_replaces(store: PayloadStore) -> None:
-    store.put("a", Payload.LABELS, b"long and old")
-    store.put("a", Payload.LABELS, b"new")
-    assert store.get("a", Payload.LABELS) == b"new"
+    store.put_all("a", {Payload.LABELS: b"long and old", Payload.OBJECTS: b"old"})
+    store.put_all("a", {Payload.LABELS: b"new", Payload.OBJECTS: b"new and long"})
+    assert store.get_all("a", (Payload.OBJECTS, Payload.LABELS)) == (b"new and long", b"new")
 
 
 def test_nothing_is_something(store: PayloadStore) -> None:
@@ -66,6 +79,34 @@ def test_what_was_dropped_or_never_put_is_missing_by_name(store: PayloadStore) -
     store.drop("never", Payload.IMAGE)
     with pytest.raises(PayloadMissing, match="job never"):
         store.get("never", Payload.IMAGE)
+
+
+def test_dropping_jobs_leaves_nothing_of_them(store: PayloadStore) -> None:
+    for job in ("a", "b", "c"):
+        store.put_all(job, dict.fromkeys(Payload, b"x"))
+    store.drop_jobs(iter(("a", "b", "never")))
+    for job, kind in itertools.product(("a", "b"), Payload):
+        with pytest.raises(PayloadMissing):
+            store.get(job, kind)
+    assert store.get_all("c", tuple(Payload)) == (b"x",) * 4
+    assert isinstance(store, RedisStore) or list(store.jobs()) == ["c"]
+
+
+def test_what_is_dropped_soon_is_gone_after_a_flush(store: PayloadStore) -> None:
+    store.put_all("a", dict.fromkeys(Payload, b"x"))
+    store.drop_soon("a", Payload.FIELDS, Payload.IMAGE)
+    store.flush()
+    for kind in (Payload.FIELDS, Payload.IMAGE):
+        with pytest.raises(PayloadMissing):
+            store.get("a", kind)
+    assert store.get("a", Payload.LABELS) == b"x"
+
+
+def test_a_job_is_as_old_as_its_newest_payload(store: PayloadStore) -> None:
+    assert list(store.jobs()) == []
+    store.put("a", Payload.IMAGE, b"x")
+    assert isinstance(store, RedisStore) or 0 <= store.age_s("a") < 60
+    assert store.age_s("never") == 0
 
 
 @pytest.mark.parametrize("piece", [1 << 20, 8 << 20])
@@ -201,7 +242,7 @@ def test_an_arrival_in_a_folder_with_no_room_is_full_by_name(redis: Redis, tmp_p
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(StoreFull, match="no room for .*: File too large"):
+        with pytest.raises(StoreFull, match="no room in .*: File too large"):
             writer.write(bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -221,7 +262,7 @@ def test_a_folder_with_no_room_is_full_by_name_and_keeps_no_part(redis: Redis, t
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(StoreFull, match="no room for 1,001 bytes in .*: File too large"):
+        with pytest.raises(StoreFull, match="no room in .*: File too large"):
             store.put("a", Payload.IMAGE, bytes(1001))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -51,12 +51,14 @@ class Ledger:
 
     def past_retention(self) -> list[str]:
         list(self._step("past_retention"))
-        return ["one", "damaged", "damaged too", "two"]
+        return ["one", "damaged", "two"]
 
-    def purge(self, job_id: str) -> None:
-        if job_id.startswith("damaged") and "purge" in self.wrong:
-            raise self.wrong["purge"]
-        self.purged.append(job_id)
+    def purge(self, job_ids: list[str]) -> Iterator[str]:
+        for job_id in job_ids:
+            if job_id.startswith("damaged") and "purge" in self.wrong:
+                raise self.wrong["purge"]
+            self.purged.append(job_id)
+            yield job_id
 
 
 def reconciler(ledger: Ledger) -> Reconciler:
@@ -71,10 +73,10 @@ def test_a_step_that_raises_is_logged_once_and_stops_no_other(step: str, caplog:
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong[step]]
 
 
-def test_a_job_that_cannot_be_purged_keeps_no_other_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_purged_before_an_error_counts_and_the_error_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     ledger = Ledger(purge=ResponseError("WRONGTYPE"))
-    assert reconciler(ledger).sweep() == 2
-    assert ledger.purged == ["one", "two"]
+    assert reconciler(ledger).sweep() == 1
+    assert ledger.purged == ["one"]
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [ledger.wrong["purge"]]
 
 

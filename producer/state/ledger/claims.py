@@ -105,13 +105,12 @@ class Claims(Stacks):
             with redis_full_as_store_full():
                 *_, answer = self._run_script_with(staged, True, "finish", job_id, *arguments, *result.payloads)
             return cast(bytes, answer) == b"ok"
-        for kind, data in result.payloads.items():
-            self._store.put(job_id, kind, data)
+        self._store.put_all(job_id, result.payloads)
         finished = self._transition("finish", job_id, *arguments) == "ok"
         if finished and not store:  # in Redis, the transition itself drops what is obsolete
-            self._drop(job_id, result.obsolete)
+            self._store.drop_soon(job_id, *result.obsolete)
             for plane in self._planes_of(job_id) if claim.stage is Stage.CLUSTER else ():
-                self._drop(plane, Payload)
+                self._store.drop_soon(plane, *Payload)
         return finished
 
     def discard_late(self, claim: Claim, result: StageResult | None) -> State:
@@ -124,12 +123,8 @@ class Claims(Stacks):
         except UnknownJob:
             state = State.CANCELLED
         if result and state.ended and state not in (State.DONE, State.DEAD):
-            self._drop(claim.job_id, result.payloads)
+            self._store.drop_soon(claim.job_id, *result.payloads)
         return state
-
-    def _drop(self, job_id: str, kinds: Any) -> None:
-        for kind in kinds:
-            self._store.drop(job_id, kind)
 
     def fail(self, claim: Claim, failure: Failure) -> bool:
         """End the job as failed: its image or model can't be used."""

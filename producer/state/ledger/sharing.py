@@ -8,6 +8,8 @@ from ..pieces import redis_full_as_store_full
 from ..store import Payload
 from .claims import Claim, Claims, StageResult
 
+_RESULT = Payload.LABELS, Payload.OBJECTS
+
 
 class Shared(StrEnum):
     """What becomes of a job that may share the work of an equal one."""
@@ -42,11 +44,10 @@ class Sharing(Claims):
     def _copy(self, claim: Claim, other: str, digest: str) -> Shared:
         """Copy a result within a store that is not the ledger's Redis, and end the job with it."""
         try:
-            payloads = {kind: self._store.get(other, kind) for kind in (Payload.LABELS, Payload.OBJECTS)}
+            payloads = dict(zip(_RESULT, self._store.get_all(other, _RESULT), strict=True))
         except PayloadMissing:  # it was deleted just now
             return Shared.COMPUTE
-        for kind, data in payloads.items():
-            self._store.put(claim.job_id, kind, data)
+        self._store.put_all(claim.job_id, payloads)
         if self._transition("finish", claim.job_id, claim.owner, State.DONE, digest) == "ok":
             return Shared.COPIED
         self.discard_late(claim, StageResult("", payloads))

@@ -60,8 +60,7 @@ class Stacks(Records):
             staged = self._redis_store.stage(claim.job_id, result.payloads, claim.owner)
             *_, answer = self._run_script_with(staged, True, "split", claim.job_id, *arguments, *result.payloads)
             return cast(bytes, answer) == b"ok"
-        for kind, data in result.payloads.items():
-            self._store.put(claim.job_id, kind, data)
+        self._store.put_all(claim.job_id, result.payloads)
         return self._transition("split", claim.job_id, *arguments) == "ok"
 
     def _drop_images(self, claim: Claim, numbers: list[int]) -> None:
@@ -73,18 +72,23 @@ class Stacks(Records):
 
     def _planes_of(self, job_id: str) -> Iterator[str]:
         """The ids of a stack's planes, whether they exist or not; none for other jobs."""
-        planes, first = cast("list[bytes | None]", self._redis.hmget(job_key(job_id), "planes", "first_plane"))
+        from redis.exceptions import ResponseError
+
+        try:
+            planes, first = cast("list[bytes | None]", self._redis.hmget(job_key(job_id), "planes", "first_plane"))
+        except ResponseError:  # a damaged record
+            return
         if planes and first:
             yield from (plane_id(job_id, int(first) + number) for number in range(int(planes)))
 
-    def _drop_all(self, job_id: str) -> None:
-        """Drop every payload of a job and, in a store of their own, of its planes: in Redis, the script drops those.
+    def _with_planes(self, job_id: str) -> Iterator[str]:
+        """The job and, in a store of their own, its planes: in Redis, the script drops those.
 
         Call it while the job's record exists.
         """
-        for one in (job_id, *(() if self._redis_store else self._planes_of(job_id))):
-            for kind in Payload:
-                self._store.drop(one, kind)
+        yield job_id
+        if not self._redis_store:
+            yield from self._planes_of(job_id)
 
 
 def _new_plane(job_id: str, plane: Plane) -> dict[str, Any]:

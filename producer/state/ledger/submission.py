@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from ...errors import IdempotencyConflict, QueueFull, StoreFull
+from ...errors import IdempotencyConflict, QueueFull, StoreFull, StoreUnavailable
 from ...schema import JobSpec, State
 from ..keys import PREFIX, Command
 from ..pieces import redis_full_as_store_full
@@ -14,6 +16,8 @@ from ..routing import broker_priority
 from ..store import Payload
 from .records import unknown
 from .stacks import Stacks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,10 @@ class Submission(Stacks):
         except (QueueFull, StoreFull, IdempotencyConflict):
             if self.exists(job_id):  # it was entered before, and the answer was lost
                 return job_id
-            self._store.drop(job_id, Payload.IMAGE)
+            self._try_to_drop([job_id])
             raise
         if entered != job_id:
-            self._store.drop(job_id, Payload.IMAGE)
+            self._try_to_drop([job_id])
         return entered
 
     def _put_image(self, job_id: str, image: bytes | None) -> Command | None:
@@ -104,7 +108,7 @@ class Submission(Stacks):
             raise unknown(job_id)
         state = State.CANCELLED if answer == "ok" else State(answer)
         if state is State.CANCELLED:
-            self._drop_all(job_id)
+            self._try_to_drop(self._with_planes(job_id))
         return state
 
     def requeue(self, job_id: str) -> bool:
@@ -113,17 +117,22 @@ class Submission(Stacks):
 
     def delete(self, job_id: str) -> bool:
         """Delete an ended job's record and payloads, and its planes; False if the job has not ended."""
-        planes = [] if self._redis_store else [*self._planes_of(job_id)]
+        dropped = [*self._with_planes(job_id)]
         deleted = self._transition("delete", job_id) == "ok"
         if deleted:
-            for one in (job_id, *planes):
-                self.drop_payloads(one)
+            self._store.drop_jobs(dropped)
         return deleted
 
-    def drop_payloads(self, job_id: str) -> None:
-        """Drop everything that the store has of a job."""
-        for kind in Payload:
-            self._store.drop(job_id, kind)
+    def drop_payloads(self, job_ids: Iterable[str]) -> None:
+        """Drop everything that the store has of jobs without a record."""
+        self._store.drop_jobs(job_ids)
+
+    def _try_to_drop(self, job_ids: Iterable[str]) -> None:
+        """Drop what the store has of jobs. If it is away, the sweep or `maskq gc` does it."""
+        try:
+            self._store.drop_jobs(job_ids)
+        except StoreUnavailable as error:
+            log.warning("files of ended jobs could not be deleted: %s", error)
 
 
 def _new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, identity: Identity) -> str:

@@ -1,6 +1,7 @@
 """The reconciler's transitions: what has to happen to jobs without anyone asking for it."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import cast
 
 from ..keys import DELAYED, EXPIRING, FOLLOWING, KEPT, LEASES, STACKS
@@ -9,6 +10,8 @@ from .stacks import Stacks
 
 #: The number of jobs that one sweep handles at most.
 _SWEEP = 1000
+#: The number of jobs whose payloads are deleted together: in S3, with one request.
+_BATCH = 300
 
 
 class Sweeps(Stacks):
@@ -46,13 +49,15 @@ class Sweeps(Stacks):
         """Ended jobs whose retention time is over."""
         return self._up_to_now(KEPT)
 
-    def purge(self, job_id: str) -> None:
-        """Delete a job whose retention time is over.
+    def purge(self, job_ids: Iterable[str]) -> Iterator[str]:
+        """Delete jobs whose retention time is over; yields those that are deleted.
 
-        Payloads go first: if the store raises, the record stays and the next sweep tries again.
+        Payloads go first: if the store raises, the records stay and the next sweep tries again.
         """
-        self._drop_all(job_id)
-        self._transition("delete", job_id)
+        remaining = iter(job_ids)
+        while batch := [*islice(remaining, _BATCH)]:
+            self._store.drop_jobs(chain.from_iterable(map(self._with_planes, batch)))
+            yield from self._moved("delete", ((job_id,) for job_id in batch))
 
     def _overtaken(self, grace_s: float) -> Iterator[tuple[str, str]]:
         """The waiting jobs whose message is lost, each with the list that it is missing from."""
