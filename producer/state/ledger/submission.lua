@@ -42,6 +42,21 @@ function transitions.create(new_job)
   return {'ok'}
 end
 
+-- Enter several new jobs, each as if alone: one that is refused does not keep the others, and its image is dropped.
+-- `new_jobs` is JSON, a list of ids with the arguments of `create`; returns the answers of `create` in order.
+function transitions.create_many(new_jobs)
+  local answers = {}
+  for number, new in ipairs(cjson.decode(new_jobs)) do
+    now = now + 0.000001 -- sets that are sorted by time keep the order
+    as_job(new[1], function()
+      answers[number] = transitions.create(new[2])
+      local entered = answers[number][1] == 'ok' or answers[number][1] == 'exists'
+      if not entered then redis.call('UNLINK', payload_key(names.payload.image)) end
+    end)
+  end
+  return answers
+end
+
 -- Cancel the job.
 function transitions.cancel()
   if not state then return 'unknown' end

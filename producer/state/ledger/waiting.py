@@ -26,7 +26,7 @@ LOOK_AGAIN_S = 2.0
 #: The longest wait for one answer of Redis, a confirmed subscription included (seconds).
 ANSWER_S = 5.0
 #: The pause before another attempt while the broker is away (seconds).
-_RETRY_S = 0.25
+RETRY_S = 0.25
 #: How often a waiter that may not subscribe reads the record (seconds).
 _POLL_S = 0.25
 
@@ -66,19 +66,22 @@ class Waiting(Records):
         return self.wait_with(job_id, timeout, ())[0]
 
     def wait_with(
-        self, job_id: str, timeout: float | None, reads: Sequence[Payload]
+        self, job_id: str, timeout: float | None, reads: Sequence[Payload], *, looked: bool = False
     ) -> tuple[JobStatus, Mapping[Payload, bytes]]:
-        """As `wait`, with those of the payloads that came in the same round trip. The others have to be fetched."""
+        """As `wait`, with those of the payloads that came in the same round trip. The others have to be fetched.
+
+        If the caller has just `looked`, and the job had not ended, it is not read before the subscription.
+        """
         from redis.exceptions import ConnectionError, TimeoutError
 
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             try:
-                return self._no_retry._wait(job_id, deadline - time.monotonic(), reads)
+                return self._no_retry._wait(job_id, deadline - time.monotonic(), reads, looked)
             except (ConnectionError, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise BrokerUnavailable(f"waited for job {job_id}; the broker does not answer: {error}") from error
-                time.sleep(_RETRY_S)
+                time.sleep(RETRY_S)
 
     def close(self) -> None:
         """Close the ledger's own connections."""
@@ -93,9 +96,10 @@ class Waiting(Records):
 
         return self.with_timeout(ANSWER_S, retry=Retry(NoBackoff(), 0))
 
-    def _wait(self, job_id: str, timeout: float, reads: Sequence[Payload]) -> tuple[JobStatus, Mapping[Payload, bytes]]:
-        outcome = self._fetch(job_id, reads)
-        if outcome[0].state.ended:
+    def _wait(
+        self, job_id: str, timeout: float, reads: Sequence[Payload], looked: bool
+    ) -> tuple[JobStatus, Mapping[Payload, bytes]]:
+        if not looked and (outcome := self._fetch(job_id, reads))[0].state.ended:
             return outcome
         with self._listening(job_id) as listen:
             steps = wait_steps(timeout)
@@ -136,11 +140,11 @@ class Waiting(Records):
         try:
             pubsub = self._subscribe(job_id)
         except NoPermissionError as error:
-            _say_polling(str(error))
+            say_polling(str(error))
             yield _pause
             return
         try:
-            yield lambda seconds: _says_ended(pubsub.get_message(timeout=seconds))
+            yield lambda seconds: says_ended(pubsub.get_message(timeout=seconds))
             pubsub.unsubscribe()
         except BaseException:
             self._forget(pubsub)
@@ -154,7 +158,7 @@ class Waiting(Records):
         pubsub: Any = local.pubsub
         try:
             pubsub.subscribe(job_key(job_id))
-            _confirm(pubsub, job_key(job_id))
+            confirm(pubsub, job_key(job_id))
         except BaseException:
             self._forget(pubsub)
             raise
@@ -166,7 +170,7 @@ class Waiting(Records):
 
 
 @cache
-def _say_polling(refusal: str) -> None:
+def say_polling(refusal: str) -> None:
     """Say it once in a process."""
     log.warning("%s: so each wait looks at its job four times a second (docs/places.md has the permissions)", refusal)
 
@@ -177,11 +181,11 @@ def _pause(seconds: float) -> bool:
     return True
 
 
-def _says_ended(message: Any) -> bool:
+def says_ended(message: Any) -> bool:
     return bool(message and message["type"] == "message" and State(message["data"].decode()).ended)
 
 
-def _confirm(pubsub: Any, channel: str) -> None:
+def confirm(pubsub: Any, channel: str) -> None:
     """Wait until Redis confirms the subscription: until then it may read commands of other connections first.
 
     Raises redis's `TimeoutError`.
