@@ -199,6 +199,9 @@ class Settings(ClientSettings):
     cors_origins: str = ""
     """The origins of web pages that may call the gateway from a browser (CORS), separated by commas, such as
     `https://lab.example`; `*` is every origin. By default none."""
+    max_client_listeners: int = Field(default=64, ge=1, le=256)
+    """Maximum number of requests of one address that wait at once for events or results of jobs, of the 256 that a
+    gateway has. Of IPv6, all addresses of a network of 64 bits count as one."""
     log_level: str = Field(default="WARNING", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """Log level of the workers: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 

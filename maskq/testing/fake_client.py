@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maskq.producer.client.client import Client
 from maskq.producer.client.job import Job
+from maskq.producer.client.upload import StoredImage, Upload
 from maskq.producer.errors import MaskqError
 from maskq.producer.schema import Failure, JobSpec, Stage, State
 from maskq.producer.settings import ClientSettings
@@ -116,11 +117,18 @@ class FakeClient(Client):
         """Waiting and running jobs. There are no devices."""
         return self._ledger.stats()
 
-    def enqueue(self, image: bytes, spec: JobSpec, *, timeout: float = 0.0, **job: Any) -> Job:
+    def upload(self, expected: int = 0) -> Upload:
+        """As `Client.upload`; all of it stays in memory."""
+        return _MemoryUpload(self._connections.store)
+
+    def enqueue(self, image: bytes | StoredImage, spec: JobSpec, *, timeout: float = 0.0, **job: Any) -> Job:
         """As `Client.enqueue`, with a timeout of `max_wait_s` at most."""
         return super().enqueue(image, spec, timeout=min(timeout, self._max_wait_s), **job)
 
-    def _create(self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, identity: Identity) -> str:
+    def _create(
+        self, job_id: str, spec: JobSpec, shape: str | None, image: bytes | StoredImage, identity: Identity
+    ) -> str:
+        assert isinstance(image, bytes)
         created = self._ledger.create(job_id, spec, image, identity)
         if created == job_id and self._on_submit:
             self._on_submit(self, self.job(job_id))
@@ -133,3 +141,9 @@ class FakeClient(Client):
         job = self._job(job)
         stage = next((stage for stage in Stage if job.state in (stage.waiting, stage.working)), None)
         return self._ledger.move(job.id, state, Failure(type=type_, message=message, stage=stage))
+
+
+class _MemoryUpload(Upload):
+    def add(self, data: bytes) -> bool:
+        super().add(data)
+        return False

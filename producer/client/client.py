@@ -42,6 +42,7 @@ from .job import Job, Result
 from .paths import Url
 from .remote import read_url
 from .sources import Source, read_source, shape_of
+from .upload import StoredImage, Upload
 
 #: Back-off while the queue is full, seconds: the first pause, and the longest one of `Client.submit`.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 2.0
@@ -133,9 +134,13 @@ class Client:
             options = options.model_copy(update={"axes": axes})
         return *read_source(source, name, max_bytes, options), options
 
+    def upload(self, expected: int = 0) -> Upload:
+        """Take an image bit by bit, about `expected` bytes: enqueue what its `finish` returns."""
+        return Upload(self._connections.store, expected)
+
     def enqueue(
         self,
-        image: bytes,
+        image: bytes | StoredImage,
         spec: JobSpec,
         *,
         idempotency_key: str | None = None,
@@ -145,8 +150,9 @@ class Client:
     ) -> Job:
         """Queue an image file's bytes with a validated job specification. See `submit` for the other parameters.
 
-        `sender` is who submits if the job has no `client`, such as a remote address; by default this host. Raises
-        `IdempotencyConflict`, `QueueFull`, `StoreFull`, `BrokerUnavailable`.
+        `sender` is who submits if the job has no `client`, such as a remote address; by default this host. An image of
+        `upload` is tried once, whatever the timeout: if it is refused, it is deleted. Raises `IdempotencyConflict`,
+        `QueueFull`, `StoreFull`, `BrokerUnavailable`.
         """
         identity = identify(
             image,
@@ -156,7 +162,8 @@ class Client:
             reuse=self._settings.reuse if reuse is None else reuse,
             across_clients=self._settings.share_across_clients,
         )
-        deadline, job_id, shape = time.monotonic() + timeout, uuid.uuid4().hex, shape_of(image, spec.options.axes)
+        job_id = image.job_id if isinstance(image, StoredImage) else uuid.uuid4().hex
+        deadline, shape = time.monotonic() + timeout, shape_of(image, spec.options.axes)
         pause = _FIRST_PAUSE_S
         while True:
             try:
@@ -164,14 +171,18 @@ class Client:
                 return Job(created, self._connections)
             except (QueueFull, StoreFull, StoreUnavailable, BrokerUnavailable):
                 remaining = deadline - time.monotonic()
-                if remaining < _FIRST_PAUSE_S:
+                if isinstance(image, StoredImage) or remaining < _FIRST_PAUSE_S:
                     raise
                 time.sleep(min(pause, remaining))
                 pause = min(2 * pause, _MAX_PAUSE_S)  # every attempt sends the whole image
 
-    def _create(self, job_id: str, spec: JobSpec, shape: str | None, image: bytes, identity: Identity) -> str:
+    def _create(
+        self, job_id: str, spec: JobSpec, shape: str | None, image: bytes | StoredImage, identity: Identity
+    ) -> str:
         """Try once to create the job; returns its id, or the id of the job that the idempotency key means."""
         with broker_errors():
+            if isinstance(image, StoredImage):
+                return self._connections.ledger.create(job_id, spec, shape, None, identity, stored=image.size)
             return self._connections.ledger.create(job_id, spec, shape, image, identity)
 
     def job(self, job_id: str) -> Job:

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 from ..schema import JobSpec
 from ..state.ledger import Identity
+from .upload import StoredImage
 
 
 def identify(
-    image: bytes, spec: JobSpec, *, key: str | None, sender: str | None, reuse: bool, across_clients: bool
+    image: bytes | StoredImage, spec: JobSpec, *, key: str | None, sender: str | None, reuse: bool, across_clients: bool
 ) -> Identity:
     """The identity of a submission.
 
@@ -21,7 +22,7 @@ def identify(
         return Identity()
     owner = spec.client or f"@{quote(socket.gethostname() if sender is None else sender, safe='')}"
     wanted = {
-        "image": hashlib.sha256(image).hexdigest(),
+        "image": image.sha256 if isinstance(image, StoredImage) else hashlib.sha256(image).hexdigest(),
         "model": spec.model,
         "options": spec.options.model_dump(),
     }

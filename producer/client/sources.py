@@ -13,6 +13,7 @@ from ..errors import InvalidJob, PayloadTooLarge
 from ..schema import Options
 from .arrays import npy_bytes
 from .pictures import picture_bytes
+from .upload import StoredImage
 
 if TYPE_CHECKING:
     from typing import IO
@@ -91,20 +92,20 @@ def _read_open_file(file: Any, name: str, max_bytes: int) -> bytes:
     if inspect.iscoroutinefunction(file.read):
         raise InvalidJob(f"{name}: its read() is asynchronous: submit the file inside (upload.file) or its bytes")
     start = _position(file)
-    parts, size = [], 0
+    data, size = io.BytesIO(), 0
     while part := file.read(_CHUNK):
         if not isinstance(part, bytes | bytearray | memoryview):
             raise InvalidJob(
                 f"{name}: read() gives {type(part).__name__}, not bytes: open the file in binary mode (rb)"
             )
-        parts.append(part)
+        data.write(part)
         size += len(part)
         _check_bytes(size, name, max_bytes)
     if start is not None:
         file.seek(start)
     if not size:
         raise InvalidJob(f"{name}: no bytes to read: it is empty, or was read before (then file.seek(0))")
-    return b"".join(parts)
+    return data.getvalue()
 
 
 def _position(file: Any) -> int | None:
@@ -120,20 +121,24 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()[:255]
 
 
-def shape_of(image: bytes, axes: str | None = None) -> str | None:
+def shape_of(image: bytes | StoredImage, axes: str | None = None) -> str | None:
     """`HxW` from the header, by which the ledger chooses a job's lane; None if it is unreadable or expensive to read.
 
     `axes` names those of a .npy file. The worker checks the image anyway.
     """
-    if image.startswith(b"\x93NUMPY"):
-        return _npy_shape(image, axes or "YX")
+    start = image.head if isinstance(image, StoredImage) else image
+    if start.startswith(b"\x93NUMPY"):
+        return _npy_shape(start, axes or "YX")
     from PIL import Image
 
     # Pillow keeps every segment and chunk of a header and scans every byte between them: a hostile header of 16 MB
     # would take half a minute, before any check has run.
-    head = image[:_HEAD] if image.startswith((b"\x89PNG", b"\xff\xd8\xff")) else image
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+        file: IO[bytes] = io.BytesIO(start[:_HEAD])
+    else:
+        file = image.ends() if isinstance(image, StoredImage) else io.BytesIO(image)
     try:
-        with Image.open(io.BytesIO(head), formats=("PNG", "JPEG", "TIFF", "BMP", "WEBP")) as header:
+        with Image.open(file, formats=("PNG", "JPEG", "TIFF", "BMP", "WEBP")) as header:
             return f"{header.height}x{header.width}"
     except Exception:  # on untrusted bytes, decoders raise nearly anything
         return None

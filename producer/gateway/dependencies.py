@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
@@ -33,9 +33,16 @@ class Gateway:
     #: Threads for readiness checks only: the routes' threads may all be waiting for the broker.
     check_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
 
+    #: Threads that send images to the store: each holds a copy of what it sends.
+    upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
+
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run a blocking call of the client in a thread and return its result. Raises `BrokerUnavailable`."""
         return await run_in_threadpool(broker_errors()(call))
+
+    async def in_upload_thread(self, call: Callable[[], T]) -> T:
+        """As `in_thread`, for a call that sends an image."""
+        return await to_thread.run_sync(broker_errors()(call), limiter=self.upload_threads)
 
 
 def links(request: Request, job_id: str) -> dict[str, str]:

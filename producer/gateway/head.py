@@ -4,11 +4,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: The end of the path of event streams. Their answer has no end, so they know GET only.
 _EVENTS = "/events"
+#: The scope's entry that tells HEAD from GET.
+_HEAD = "maskq.head"
 
 
 def allows_head(path: str) -> bool:
     """Whether HEAD is answered for a path that answers GET."""
     return not path.endswith(_EVENTS)
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether a request that routes see as GET is HEAD, so that a body would be dropped."""
+    return _HEAD in scope
 
 
 class HeadAsGet:
@@ -32,4 +39,4 @@ class HeadAsGet:
                 ended = True
                 await send({"type": "http.response.body"})
 
-        await self._app({**scope, "method": "GET"}, receive, send_head)
+        await self._app({**scope, "method": "GET", _HEAD: True}, receive, send_head)

@@ -84,7 +84,7 @@ def serve(
     client = Client(settings=settings)
     if check_broker:
         client.check()
-    subscriptions = Subscriptions(settings.broker_url or "")
+    subscriptions = Subscriptions(settings.broker_url or "", settings.max_client_listeners)
     server = Server(create_app(client, subscriptions, settings), subscriptions, settings)
     with _listening_socket(address, port) as listener:
         host, bound_port, *_ = listener.getsockname()

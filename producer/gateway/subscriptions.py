@@ -12,16 +12,21 @@ from ..state.broker_url import BrokerUrl
 from ..state.handshake import plain_handshake
 from ..state.keys import job_key
 from ..state.ledger.waiting import ANSWER_S, wait_steps
-from .errors import GatewayBusy
+from .limits.shares import Shares
 
 #: How soon subscriptions notice a shutdown, seconds.
 _SHUTDOWN_POLL_S = 1.0
 
 
-class Subscriptions:
-    """Subscriptions to the ledger's job events, at most `limit` at once, each with its own Redis connection."""
+#: How many subscriptions there may be at once.
+MAX_LISTENERS = 256
 
-    def __init__(self, broker_url: str, limit: int = 256) -> None:
+
+class Subscriptions:
+    """Subscriptions to the ledger's job events, each with its own Redis connection."""
+
+    def __init__(self, broker_url: str, sender_limit: int, limit: int = MAX_LISTENERS) -> None:
+        """At most `limit` at once, of which one sender may have `sender_limit`."""
         self._redis = Redis.from_url(
             BrokerUrl.parse(broker_url).for_redis,
             max_connections=limit,
@@ -29,9 +34,8 @@ class Subscriptions:
             health_check_interval=30,
             **plain_handshake(),
         )
-        self._limit = limit
-        #: Open subscriptions.
-        self.count = 0
+        #: Open subscriptions, by sender.
+        self.open = Shares(limit, sender_limit, "requests wait for jobs", "MASKQ_MAX_CLIENT_LISTENERS")
         #: Set at shutdown: all subscriptions end.
         self.shutting_down = False
 
@@ -40,15 +44,13 @@ class Subscriptions:
         await self._redis.aclose()
 
     @asynccontextmanager
-    async def subscribe(self, job_id: str, seconds: float) -> AsyncIterator[AsyncGenerator[None, None]]:
+    async def subscribe(self, job_id: str, seconds: float, sender: str) -> AsyncIterator[AsyncGenerator[None, None]]:
         """Subscribe to a job for `seconds`. The iterator yields whenever the job may have changed: first at once, then
         at each event and from time to time (`ledger.waiting`).
 
         Raises `GatewayBusy` at the limit, and `BrokerUnavailable`.
         """
-        if self.count >= self._limit:
-            raise GatewayBusy(f"{self.count} requests wait for jobs, which is the limit; try again later")
-        self.count += 1
+        self.open.take(sender, 1)
         try:
             async with self._redis.pubsub() as pubsub:
                 with broker_errors():
@@ -58,7 +60,7 @@ class Subscriptions:
                     raise BrokerUnavailable(f"Redis has not confirmed a subscription for {ANSWER_S:g} s")
                 yield self._changes(pubsub, seconds)
         finally:
-            self.count -= 1
+            self.open.give(sender, 1)
 
     async def _changes(self, pubsub: PubSub, seconds: float) -> AsyncGenerator[None, None]:
         steps = wait_steps(seconds)

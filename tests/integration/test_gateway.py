@@ -25,6 +25,7 @@ from maskq.producer.gateway.limits.downloads import Downloads
 from maskq.producer.gateway.server import uvicorn_config
 from maskq.producer.gateway.subscriptions import Subscriptions
 from maskq.producer.schema import Objects, Stage
+from maskq.producer.state import pieces
 from maskq.producer.state.connections import Connections
 from maskq.producer.state.ledger import Claim
 from maskq.producer.state.store import Payload
@@ -71,7 +72,7 @@ class Served:
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Served]:
-    subscriptions = Subscriptions(settings.broker_url or "", limit=MAX_SUBSCRIPTIONS)
+    subscriptions = Subscriptions(settings.broker_url or "", MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS)
     app = create_app(Client(settings=settings), subscriptions, settings)
     server = uvicorn.Server(uvicorn_config(app, settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -161,7 +162,7 @@ def test_events_arrive_as_states_are_entered_and_end_with_the_job(gateway: Serve
         "clustering",
         "done",
     ]
-    until(lambda: gateway.subscriptions.count == 0)
+    until(lambda: gateway.subscriptions.open.total == 0)
 
 
 def test_a_failed_jobs_last_event_has_its_error(gateway: Served) -> None:
@@ -188,7 +189,7 @@ def test_events_arrive_at_once_not_at_the_next_poll(gateway: Served, monkeypatch
 def test_a_stream_ends_at_its_maximum_duration(gateway: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maskq.producer.gateway.routes.events.MAX_STREAM_S", 0.3)
     assert [event["state"] for event in gateway.events(gateway.submit())] == ["queued"]
-    until(lambda: gateway.subscriptions.count == 0)
+    until(lambda: gateway.subscriptions.open.total == 0)
 
 
 def test_a_stream_that_begins_during_a_shutdown_has_the_current_state_and_ends(gateway: Served) -> None:
@@ -205,11 +206,11 @@ def test_the_limit_of_subscriptions_and_a_disconnect_that_frees_one(gateway: Ser
     assert (refused.status_code, refused.json()["type"]) == (503, "urn:maskq:error:GatewayBusy")
     assert gateway.http.get(f"/v1/jobs/{job_id}/result?wait=1").status_code == 503
     streams.pop().close()  # type: ignore[attr-defined]
-    until(lambda: gateway.subscriptions.count == MAX_SUBSCRIPTIONS - 1, 5)
+    until(lambda: gateway.subscriptions.open.total == MAX_SUBSCRIPTIONS - 1, 5)
     assert gateway.http.get(f"/v1/jobs/{job_id}/result?wait=0.1").status_code == 409
     for stream in streams:
         stream.close()  # type: ignore[attr-defined]
-    until(lambda: gateway.subscriptions.count == 0, 5)
+    until(lambda: gateway.subscriptions.open.total == 0, 5)
 
 
 def test_a_request_that_waits_gets_the_result_when_it_is_there(gateway: Served) -> None:
@@ -251,7 +252,7 @@ def test_a_result_that_nobody_reads_is_not_buffered_forever(gateway: Served) -> 
     gateway.app.state.gateway = replace(gateway.app.state.gateway, downloads=downloads)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
         client.sendall(f"GET /v1/jobs/{job_id}/labels HTTP/1.1\r\nHost: here\r\n\r\n".encode())
-        until(lambda: downloads.buffered_bytes == len(file))
+        until(lambda: downloads.buffered_bytes == pieces.PIECE)
         until(lambda: downloads.buffered_bytes == 0, 10)
         until(lambda: not is_open(gateway.port, client), 5)
     assert gateway.http.get(f"/v1/jobs/{job_id}/labels").content == file

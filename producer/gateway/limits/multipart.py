@@ -1,13 +1,9 @@
-"""Multipart request bodies: one file in the field `file`, and text fields, all of limited size."""
-
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+"""Multipart request bodies: one file in the field `file`, passed on as it arrives, and text fields of limited size."""
 
 from fastapi import Request
+from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ...errors import InvalidJob
 from ..errors import UnsupportedMedia
@@ -18,59 +14,108 @@ OVERHEAD_BYTES = 1 << 20
 _MAX_FIELDS = 16
 #: Maximum size of a field, bytes.
 _MAX_FIELD_BYTES = 16 << 10
-#: How many bytes may follow the last boundary.
-_EPILOGUE_BYTES = 1024
+_FILE = "file"
+_RULE = "a multipart body has one file, in the field `file`, and every other field once"
 
 
-@asynccontextmanager
-async def parse_multipart(
-    request: Request, chunks: AsyncGenerator[bytes, None]
-) -> AsyncIterator[tuple[UploadFile, dict[str, str]]]:
-    """The file and the other fields of a body; the file is closed when the block ends.
+class Form:
+    """A body as it arrives: `feed` it, and call `close` at its end."""
 
-    Raises `UnsupportedMedia` for a charset other than UTF-8, and `InvalidJob` for a body that is malformed or has not
-    exactly one file.
-    """
-    body = _until_last_boundary(chunks, _boundary(request))
-    parser = MultiPartParser(request.headers, body, max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise InvalidJob(f"the multipart body is malformed: {error.message}") from error
-    except FormParserError as error:
-        raise InvalidJob("the multipart body is malformed") from error
-    try:
-        yield _file_and_fields(form)
-    finally:
-        await form.close()
+    def __init__(self, request: Request) -> None:
+        """Raises `InvalidJob` without a boundary, and `UnsupportedMedia` for a charset other than UTF-8."""
+        #: The file's name; None if it has none, or has not begun.
+        self.filename: str | None = None
+        #: The complete fields.
+        self.fields: dict[str, str] = {}
+        self._has_file = self._in_file = self._ended = False
+        self._name = ""
+        self._header, self._value, self._disposition = bytearray(), bytearray(), b""
+        self._field = bytearray()
+        self._file_data: list[bytes] = []
+        callbacks = {
+            "on_part_begin": self._begin_part,
+            "on_header_field": self._add_header,
+            "on_header_value": self._add_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._add_data,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
+        try:
+            self._parser = MultipartParser(_boundary(request), callbacks)  # type: ignore[arg-type]
+        except FormParserError as error:
+            raise InvalidJob(f"the multipart body has no valid boundary: {error}") from error
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Parse the next part of the body; returns what it has of the file. Raises `InvalidJob`."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise InvalidJob(f"the multipart body is malformed: {error}") from error
+        data = b"".join(self._file_data)
+        self._file_data.clear()
+        return data
+
+    def close(self) -> None:
+        """Raises `InvalidJob` if the body was cut off, or had no file."""
+        if not self._ended:
+            raise InvalidJob("the multipart body is malformed: it ends early")
+        if not self._has_file:
+            raise InvalidJob(_RULE)
+
+    def _begin_part(self) -> None:
+        self._disposition = b""
+        self._field.clear()
+
+    def _add_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def _end_headers(self) -> None:
+        options = parse_options_header(self._disposition)[1]
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._in_file = b"filename" in options
+        if self._in_file != (self._name == _FILE) or self._name in self.fields or (self._in_file and self._has_file):
+            raise InvalidJob(_RULE)
+        if self._in_file:
+            self._has_file, self.filename = True, options[b"filename"].decode("utf-8", "replace")
+        elif not self._name or len(self.fields) == _MAX_FIELDS:
+            raise InvalidJob(f"a multipart body has {_MAX_FIELDS} fields at most, each with a name")
+
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        if self._in_file:
+            self._file_data.append(data[start:end])
+        elif len(self._field) + end - start > _MAX_FIELD_BYTES:
+            raise InvalidJob(f"{self._name[:100]}: over the limit of {_MAX_FIELD_BYTES:,} bytes for a field")
+        else:
+            self._field += data[start:end]
+
+    def _end_part(self) -> None:
+        if not self._in_file:
+            try:
+                self.fields[self._name] = self._field.decode()
+            except UnicodeDecodeError as error:
+                raise InvalidJob(f"{self._name[:100]}: it is not UTF-8") from error
+
+    def _end(self) -> None:
+        self._ended = True
 
 
 def _boundary(request: Request) -> bytes:
-    """The boundary of the parts. Raises `UnsupportedMedia` for a charset other than UTF-8: the parser would use any
-    codec of Python, and some of them take minutes to decode.
-    """
+    """The boundary of the parts. Raises `UnsupportedMedia` for a charset other than UTF-8."""
     options = parse_options_header(request.headers["content-type"])[1]
     charset = options.get(b"charset", b"utf-8")
     if charset.lower() not in (b"utf-8", b"utf8"):
         raise UnsupportedMedia(f"charset {charset[:100].decode('latin-1')} is not supported: send the fields in UTF-8")
-    return options.get(b"boundary", b"")
-
-
-async def _until_last_boundary(chunks: AsyncGenerator[bytes, None], boundary: bytes) -> AsyncGenerator[bytes, None]:
-    """Pass the chunks on. Raises `MultiPartException` for a truncated body: the parser would leak its open file."""
-    end, tail = b"--" + boundary + b"--", b""
-    async for chunk in chunks:
-        tail = (tail + chunk)[-len(end) - _EPILOGUE_BYTES :]
-        yield chunk
-    if end not in tail:
-        raise MultiPartException("It ends early.")
-
-
-def _file_and_fields(form: FormData) -> tuple[UploadFile, dict[str, str]]:
-    items = dict(form.multi_items())
-    file = items.pop("file", None)
-    if len(items) + 1 < len(form.multi_items()) or not isinstance(file, UploadFile):
-        raise InvalidJob("a multipart body has one file, in the field `file`, and every other field once")
-    if not file.size:
-        raise InvalidJob("no image: the file is empty")
-    return file, {name: value for name, value in items.items() if isinstance(value, str)}
+    if not (boundary := options.get(b"boundary", b"")):
+        raise InvalidJob("the Content-Type of a multipart body names its boundary")
+    return boundary

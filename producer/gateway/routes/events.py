@@ -14,6 +14,7 @@ from ...errors import MaskqError, UnknownJob
 from ...schema import JobStatus, State
 from ..dependencies import JOBS, NO_QUERY, Gateway, GatewayDep, JobId
 from ..errors import GatewayBusy
+from ..limits.shares import sender_of
 from ..problems import openapi_responses
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
@@ -35,7 +36,7 @@ async def events(request: Request, gateway: GatewayDep, job_id: JobId) -> Respon
     """
     if request.headers.get("last-event-id") in _FINAL_STATES:
         return Response(status_code=204)
-    stream = _stream(gateway, job_id)
+    stream = _stream(gateway, job_id, sender_of(request))
     body = _chain(await anext(stream), stream)
     return _EventStream(body, headers={"Cache-Control": "no-store"}, media_type="text/event-stream")
 
@@ -68,12 +69,12 @@ def _event(job: JobStatus, state: State, when: float | None) -> str:
     return f"event: state\nid: {state}\ndata: {json.dumps(data)}\n\n"
 
 
-async def _stream(gateway: Gateway, job_id: str) -> AsyncGenerator[str, None]:
+async def _stream(gateway: Gateway, job_id: str, sender: str) -> AsyncGenerator[str, None]:
     """The events of a job, and comments between them. Raises the errors of `Subscriptions.subscribe` and `UnknownJob`
     before the first event.
     """
     history, last_sent = StateHistory(), time.monotonic()
-    async with gateway.subscriptions.subscribe(job_id, MAX_STREAM_S) as changes:
+    async with gateway.subscriptions.subscribe(job_id, MAX_STREAM_S, sender) as changes:
         async for _ in changes:
             job = await gateway.in_thread(gateway.client.job(job_id).status)
             for state, when in history.update(job):

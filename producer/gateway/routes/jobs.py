@@ -46,12 +46,12 @@ async def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Queue an image: the multipart field `file`, or the raw body. Other fields may be in the query or the form."""
-    async with gateway.uploads.receive(request) as upload:
-        job_request = query.with_form(upload.fields, upload.filename)
+    async with gateway.uploads.receive(request, gateway.client.upload, gateway.in_upload_thread) as received:
+        job_request = query.with_form(received.fields, received.filename)
 
         def enqueue() -> tuple[Job, State]:
             job = gateway.client.enqueue(
-                upload.image(),
+                received.take(),
                 job_request.job_spec(),
                 idempotency_key=idempotency_key,
                 reuse=job_request.reuse,
@@ -59,7 +59,7 @@ async def submit(
             )
             return job, job.state
 
-        job, state = await gateway.in_thread(enqueue)
+        job, state = await gateway.in_upload_thread(enqueue)
     job_links = links(request, job.id)
     response.headers["Location"] = job_links["self"]
     return {"job_id": job.id, "state": state, "links": job_links}

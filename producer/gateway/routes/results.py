@@ -1,7 +1,8 @@
 """Routes that return a job's result: objects as JSON, labels as an image file."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,6 +13,7 @@ from ...errors import JobCancelled, JobDead, JobExpired, JobFailed, PayloadMissi
 from ..dependencies import JOBS, NO_QUERY, Gateway, GatewayDep, JobId, links
 from ..errors import GatewayBusy, OtherFormat
 from ..limits.downloads import ResultResponse, StoredResult
+from ..limits.shares import sender_of
 from ..problems import openapi_responses
 from ..responses import JobResult, success
 from ..schemas import WaitQuery
@@ -38,7 +40,7 @@ async def result(
 async def _wait(request: Request, gateway: Gateway, job_id: str, seconds: float) -> None:
     """Wait until the job has ended, `seconds` have passed or the client has disconnected."""
     job = gateway.client.job(job_id)
-    async with gateway.subscriptions.subscribe(job_id, seconds) as changes:
+    async with gateway.subscriptions.subscribe(job_id, seconds, sender_of(request)) as changes:
         async for _ in changes:
             if (await gateway.in_thread(job.status)).state.ended or await request.is_disconnected():
                 return
@@ -49,12 +51,14 @@ def _objects(job: Job) -> StoredResult:
 
     It may have many megabytes and is therefore not parsed.
     """
-    stored = job.objects_json()
-    if not stored.startswith(b'{"'):
-        raise ValueError(f"job {job.id}: the stored objects are not a JSON object: they begin with {stored[:20]!r}")
+    stored = job.read_objects()
+    first = next(stored.pieces, b"")
+    if not first.startswith(b'{"'):
+        raise ValueError(f"job {job.id}: the stored objects are not a JSON object: they begin with {first[:20]!r}")
     status = job.status()
     prefix = _JSON.dump_json({"job_id": job.id, "image": status.spec.name, "timings": status.timings})
-    return StoredResult(b"".join((prefix[:-1], b",", memoryview(stored)[1:])), "application/json")
+    first = b"".join((prefix[:-1], b",", memoryview(first)[1:]))
+    return _stored("application/json", stored.size + len(prefix) - 1, first, stored.pieces)
 
 
 @router.get("/{job_id}/labels", dependencies=NO_QUERY, responses=_RESULT_ERRORS, response_class=Response)
@@ -82,12 +86,17 @@ for _extension in _LABEL_FORMATS:
 
 def _labels(request: Request, job: Job, extensions: Collection[str]) -> StoredResult:
     """The label file. Raises `OtherFormat` if its extension is not among these."""
-    file = job.labels_file()
-    extension = "png" if file.startswith(b"\x89PNG") else "tif"
+    stored = job.read_labels()
+    first = next(stored.pieces, b"")
+    extension = "png" if first.startswith(b"\x89PNG") else "tif"
     if extension not in extensions:
         raise OtherFormat(f"the labels of job {job.id} are at {links(request, job.id)['labels']}.{extension}")
-    return StoredResult(file, _LABEL_FORMATS[extension])
+    return _stored(_LABEL_FORMATS[extension], stored.size, first, stored.pieces)
+
+
+def _stored(media_type: str, size: int, first: bytes, rest: Iterator[bytes]) -> StoredResult:
+    return StoredResult(media_type, size, len(first), chain(iter((first,)), rest))
 
 
 def _response(gateway: Gateway, load: Callable[[], StoredResult]) -> ResultResponse:
-    return ResultResponse(gateway.downloads, partial(gateway.in_thread, load))
+    return ResultResponse(gateway.downloads, load, gateway.in_thread)

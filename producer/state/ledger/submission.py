@@ -42,19 +42,23 @@ class Submission(Stacks):
         shape: str | None,
         image: bytes | None = None,
         identity: Identity = Identity(),
+        *,
+        stored: int = 0,
     ) -> str:
         """Store the image and enter a new job as queued; returns its id, or the id of the job that the key means.
 
-        `shape` is the image's, `HxW` (None if unknown); it decides the job's lane. An idempotency key means its job
-        however that ended; the repetition's image is dropped. Safe to repeat if the answer was lost. Raises
-        `QueueFull`, `StoreFull` and `IdempotencyConflict`, and `BrokerUnavailable` if this Redis user may not do it.
+        Without an `image`, `stored` is the size in bytes of one that the store has under this id already. `shape` is
+        the image's, `HxW` (None if unknown); it decides the job's lane. An idempotency key means its job however that
+        ended; the repetition's image is dropped. Safe to repeat if the answer was lost. Raises `QueueFull`,
+        `StoreFull`, `IdempotencyConflict`, and `BrokerUnavailable` if this Redis user may not do it.
         """
         self.check_permissions()
+        size = stored if image is None else len(image)
         try:
-            self._store.check_room(len(image or b""))
+            self._store.check_room(0 if image is None else size)
             put = self._put_image(job_id, image)
             with redis_full_as_store_full():
-                entered = self._enter(_new_job(job_id, spec, shape, len(image or b""), identity), job_id, put)
+                entered = self._enter(_new_job(job_id, spec, shape, size, identity), job_id, put)
         except (QueueFull, StoreFull, IdempotencyConflict):
             if self.exists(job_id):  # it was entered before, and the answer was lost
                 return job_id

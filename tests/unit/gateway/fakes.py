@@ -6,18 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from fastapi import FastAPI
 
-from maskq import JobCancelled, JobDead, JobFailed, JobStatus, ResultNotReady, Settings, State
+from maskq import JobCancelled, JobDead, JobFailed, JobStatus, ResultNotReady, Settings, State, StoreFull
+from maskq.producer.client.upload import StoredImage, Upload
 from maskq.producer.errors import MaskqError
 from maskq.producer.gateway.app import create_app
 from maskq.producer.gateway.errors import GatewayBusy
 from maskq.producer.gateway.problems import type_uri
 from maskq.producer.schema import JobSpec, MaskObject, Objects, Rle, Stage
+from maskq.producer.state.pieces import PieceReader
 from maskq.producer.state.stats import Stats
+from maskq.producer.state.store import Payload, PayloadStore
 
 JOB = "0123456789abcdef" * 2
 HERE = f"/v1/jobs/{JOB}"
@@ -46,6 +49,8 @@ class FakeJob:
     file: bytes = PNG
     objects: bytes = OBJECTS
     raises: Exception | None = None
+    #: The size of the pieces in which the files are read.
+    piece: int = 50_000
     state_after_cancel: State = State.CANCELLED
 
     def status(self) -> JobStatus:
@@ -57,15 +62,17 @@ class FakeJob:
     def state(self) -> State:
         return self.current.state
 
-    def labels_file(self) -> bytes:
-        if self.raises:
-            raise self.raises
-        return self.file
+    def read_labels(self) -> PieceReader:
+        return self._read(self.file)
 
-    def objects_json(self) -> bytes:
+    def read_objects(self) -> PieceReader:
+        return self._read(self.objects)
+
+    def _read(self, data: bytes) -> PieceReader:
         if self.raises:
             raise self.raises
-        return self.objects
+        pieces = (data[start : start + self.piece] for start in range(0, len(data), self.piece))
+        return PieceReader(len(data), pieces)
 
     def cancel(self) -> State:
         if self.raises:
@@ -74,8 +81,45 @@ class FakeJob:
 
 
 @dataclass
+class FakeWriter:
+    """Stores the pieces of one upload; `error` is raised by the second."""
+
+    written: list[bytes]
+    error: Exception | None
+
+    def write(self, piece: bytes) -> None:
+        if self.error and self.written:
+            raise self.error
+        self.written.append(piece)
+
+    def finish(self) -> None:
+        pass
+
+    def discard(self) -> None:
+        self.written.clear()
+
+
+@dataclass
+class FakeStore:
+    """The part of a store that uploads use."""
+
+    stored: dict[str, list[bytes]] = field(default_factory=dict)
+    error: Exception | None = None
+    room: int = 1 << 40
+
+    def check_room(self, size: int) -> None:
+        if size > self.room:
+            raise StoreFull(f"no room for {size:,} bytes")
+
+    def writer(self, job_id: str, kind: Payload) -> FakeWriter:
+        return FakeWriter(self.stored.setdefault(job_id, []), self.error)
+
+
+@dataclass
 class FakeClient:
     """A client that records submissions and the ids of requested jobs."""
+
+    store: FakeStore = field(default_factory=FakeStore)
 
     current_job: FakeJob = field(default_factory=FakeJob)
     submit_error: Exception | None = None
@@ -83,9 +127,12 @@ class FakeClient:
     submitted: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
 
+    def upload(self, expected: int = 0) -> Upload:
+        return Upload(cast("PayloadStore", self.store), expected)
+
     def enqueue(
         self,
-        image: bytes,
+        image: bytes | StoredImage,
         spec: JobSpec,
         *,
         idempotency_key: str | None = None,
@@ -93,6 +140,8 @@ class FakeClient:
         sender: str | None = None,
     ) -> FakeJob:
         assert type(spec) is JobSpec
+        if isinstance(image, StoredImage):
+            image = b"".join(self.store.stored[image.job_id])
         others = {"idempotency_key": idempotency_key, "reuse": reuse, "sender": sender}
         self.submitted.append((image, dict(spec) | others))
         if self.submit_error:
@@ -122,7 +171,7 @@ class FakeSubscriptions:
     full: bool = False
 
     @asynccontextmanager
-    async def subscribe(self, job_id: str, seconds: float) -> AsyncIterator[AsyncIterator[None]]:
+    async def subscribe(self, job_id: str, seconds: float, sender: str) -> AsyncIterator[AsyncIterator[None]]:
         if self.full:
             raise GatewayBusy("256 requests wait")
         yield self._changes()

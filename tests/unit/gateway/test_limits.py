@@ -16,6 +16,7 @@ from maskq.producer.gateway.errors import GatewayBusy, UploadTooSlow
 from maskq.producer.gateway.limits.downloads import MAX_LOADING, Downloads
 from maskq.producer.gateway.limits.throughput import MIN_BYTES_PER_S, MinThroughput
 from maskq.producer.gateway.limits.uploads import Uploads
+from maskq.producer.state.pieces import PieceReader
 from tests.unit.gateway.fakes import HERE, MAX_BYTES, MULTIPART, PART, PNG, Http, assert_problem
 
 
@@ -40,11 +41,11 @@ def test_a_body_that_exceeds_the_limit_is_413_and_not_buffered(http: Http, lengt
     async def counted() -> AsyncIterator[bytes]:
         async for chunk in chunked(30):
             yield chunk
-            buffered.append(uploads.buffered_bytes)
+            buffered.append(uploads.bytes.total)
 
     assert_problem(http.post(counted(), headers=headers), 413, PayloadTooLarge)
     assert max(buffered) <= MAX_BYTES + 10_000
-    assert uploads.buffered_bytes == 0
+    assert uploads.bytes.total == 0
     assert not http.client.submitted
 
 
@@ -52,7 +53,7 @@ def test_the_file_of_a_form_has_the_same_limit(http: Http) -> None:
     head = (PART % (b"file", b"")).removesuffix(b"\r\n")
     body = chunked(300, head)
     assert_problem(http.post(body, headers=MULTIPART), 413, PayloadTooLarge)
-    assert http.app.state.gateway.uploads.buffered_bytes == 0
+    assert http.app.state.gateway.uploads.bytes.total == 0
 
 
 def test_the_file_of_a_form_may_not_use_the_allowance_for_the_forms_fields(http: Http) -> None:
@@ -60,16 +61,16 @@ def test_the_file_of_a_form_may_not_use_the_allowance_for_the_forms_fields(http:
         response = http("POST", "/v1/jobs", files={"file": ("a.png", bytes(size))})
         assert response.status_code == status
     assert len(http.client.submitted) == 1
-    assert http.app.state.gateway.uploads.buffered_bytes == 0
+    assert http.app.state.gateway.uploads.bytes.total == 0
 
 
 def test_all_uploads_together_have_a_limit(http: Http) -> None:
     uploads = http.app.state.gateway.uploads
-    uploads.buffered_bytes = 4 * (MAX_BYTES + (1 << 20))
+    uploads.bytes.total = 4 * (MAX_BYTES + (1 << 20))
     response = http.post(b"one more")
     assert_problem(response, 503, GatewayBusy)
     assert int(response.headers["retry-after"]) > 0
-    assert uploads.buffered_bytes == 4 * (MAX_BYTES + (1 << 20))
+    assert uploads.bytes.total == 4 * (MAX_BYTES + (1 << 20))
 
 
 def test_a_body_that_stalls_is_408(http: Http) -> None:
@@ -94,7 +95,7 @@ def test_a_body_that_trickles_is_408(http: Http) -> None:
 
     assert_problem(http.post(trickle()), 408, UploadTooSlow)
     assert len(sent) < 20
-    assert http.app.state.gateway.uploads.buffered_bytes == 0
+    assert http.app.state.gateway.uploads.bytes.total == 0
 
 
 def test_a_long_body_above_the_minimum_throughput_is_accepted(http: Http) -> None:
@@ -137,6 +138,8 @@ def test_buffered_results_have_a_limit_but_one_alone_may_have_any_size(http: Htt
     downloads = http.app.state.gateway.downloads
     http.client.current_job.file = PNG + bytes(5 * MAX_BYTES)
     assert http("GET", f"{HERE}/labels").status_code == 200
+    http.client.current_job.piece = 6 * MAX_BYTES  # as from a store that gives it whole
+    assert http("GET", f"{HERE}/labels").status_code == 200
     downloads.buffered_bytes = 1
     response = http("GET", f"{HERE}/labels")
     assert_problem(response, 503, GatewayBusy)
@@ -157,7 +160,7 @@ def test_a_limited_number_of_results_is_read_from_the_store_at_once(
         reading[0] -= 1
         return PNG
 
-    monkeypatch.setattr(http.client.current_job, "labels_file", slowly)
+    monkeypatch.setattr(http.client.current_job, "read_labels", lambda: PieceReader.of(slowly()))
 
     async def get_all(count: int) -> list[httpx.Response]:
         transport = httpx.ASGITransport(http.app)
