@@ -14,7 +14,7 @@ from maskq.workers.programs import malloc_env
 
 from .harness import report
 
-NAMES = ("clustering", "device", "fairness", "huge", "latency", "machinery", "pipeline", "scaling", "soak")
+NAMES = ("clustering", "device", "fairness", "formats", "huge", "latency", "machinery", "pipeline", "scaling", "soak")
 #: The benchmarks that accept images; the others generate theirs.
 WITH_IMAGES = ("huge", "latency", "pipeline")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import JobCancelled, JobDead, JobExpired, JobFailed, JobUnfinished, ResultNotReady, WaitTimeout
 from ..schema import Failure, JobStatus, MaskObject, Objects, State
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: The payloads of a result.
-_RESULT = Payload.OBJECTS, Payload.LABELS
+RESULT = Payload.OBJECTS, Payload.LABELS
 _ENDINGS: dict[State, type[JobUnfinished]] = {
     State.FAILED: JobFailed,
     State.CANCELLED: JobCancelled,
@@ -102,6 +102,13 @@ class Result:
     def label_planes(self) -> Iterator[NDArray[np.int32]]:
         """The (H, W) labels, one plane of a stack after the other: `labels` has all in memory."""
         import numpy as np
+
+        for labels in self.stored_planes():
+            yield labels.astype(np.int32)
+
+    def stored_planes(self) -> Iterator[NDArray[np.integer[Any]]]:
+        """`label_planes` in the type of the file: uint16, or int32 if an id of any plane exceeds 65,535."""
+        import numpy as np
         from PIL import PngImagePlugin, TiffImagePlugin
 
         # Not `Image.open`, which rejects large images: this file is maskq's own and as large as the submitted image.
@@ -110,7 +117,7 @@ class Result:
         with kind(io.BytesIO(self.label_file)) as image:
             for page in range(max(1, len(self.planes))):
                 image.seek(page)
-                yield np.asarray(image).astype(np.int32)
+                yield np.asarray(image)
 
 
 class Job:
@@ -141,7 +148,7 @@ class Job:
         Raises `WaitTimeout`, `UnknownJob`, and `JobFailed`, `JobCancelled`, `JobExpired` or `JobDead` if the job ends
         without a result.
         """
-        status, payloads = self._connections.ledger.wait_with(self.id, timeout, _RESULT)
+        status, payloads = self._connections.ledger.wait_with(self.id, timeout, RESULT)
         if not status.state.ended:
             unserved = self._connections.unserved()
             raise WaitTimeout(
@@ -187,9 +194,9 @@ class Job:
 
     def _result(self, status: JobStatus, payloads: Mapping[Payload, bytes]) -> Result:
         self._check_done(status)
-        missing = [kind for kind in _RESULT if kind not in payloads]
+        missing = [kind for kind in RESULT if kind not in payloads]
         fetched = dict(zip(missing, self._connections.store.get_all(self.id, missing), strict=True))
-        objects, labels = ({**payloads, **fetched}[kind] for kind in _RESULT)
+        objects, labels = ({**payloads, **fetched}[kind] for kind in RESULT)
         stored = Objects.model_validate_json(objects)
         return Result(
             status,

@@ -95,8 +95,11 @@ def _listed(entries: Iterable[dict[str, Any]], begun: bool = False) -> Iterator[
         begun = True
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode(value).encode()
 
 
 class CocoFile:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FormatNotApplicable
-from .pyramid import TILE, label_type, level_planes, level_size, levels
+from .pyramid import TILE, Pyramid
 from .result_format import FormatOptions, ResultFormat
 
 if TYPE_CHECKING:
@@ -29,30 +29,32 @@ def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
     axes = result.axes.removesuffix("YX")
     if not set(axes) <= {"T", "Z"}:
         raise FormatNotApplicable(f"OME-TIFF has the axes T and Z for planes, and this stack has {axes}")
-    count, dtype = levels(result.size), label_type(result)
+    pyramid = Pyramid(result)
     stream = io.BytesIO()
-    big = math.prod((*result.shape, *result.size)) * (4 if dtype == "int32" else 2) > _BIG
+    big = math.prod((*result.shape, *result.size)) * (4 if pyramid.dtype == "int32" else 2) > _BIG
     with tifffile.TiffWriter(stream, bigtiff=big, ome=True) as tiff:
-        for level in range(count):
+        for level in range(pyramid.levels):
             tiff.write(
-                _tiles(result, level, dtype),
-                shape=(*result.shape, *level_size(result.size, level)),
-                dtype=dtype,
+                _tiles(pyramid, level),
+                shape=(*result.shape, *pyramid.size(level)),
+                dtype=pyramid.dtype,
                 tile=(TILE, TILE),
                 photometric="minisblack",
                 compression="adobe_deflate",
-                **({"subifds": count - 1, "metadata": _metadata(result)} if level == 0 else {"subfiletype": 1}),
+                **(
+                    {"subifds": pyramid.levels - 1, "metadata": _metadata(result)} if level == 0 else {"subfiletype": 1}
+                ),
             )
     yield stream.getvalue()
 
 
-def _tiles(result: Result, level: int, dtype: str) -> Iterator[NDArray[Any]]:
+def _tiles(pyramid: Pyramid, level: int) -> Iterator[NDArray[Any]]:
     """The tiles of a level's planes; tifffile fills those at the right and bottom border."""
-    for plane in level_planes(result, level):
+    for plane in pyramid.planes(level):
         height, width = plane.shape
         for top in range(0, height, TILE):
             for left in range(0, width, TILE):
-                yield plane[top : top + TILE, left : left + TILE].astype(dtype)
+                yield plane[top : top + TILE, left : left + TILE]
 
 
 def _metadata(result: Result) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .archive import zip_chunks
-from .pyramid import TILE, label_type, level_planes, level_size, levels
+from .pyramid import TILE, Pyramid
 from .result_format import FormatOptions, ResultFormat
 
 if TYPE_CHECKING:
@@ -35,21 +35,21 @@ def write_folder(result: Result, path: Path, options: FormatOptions) -> None:
     """Write the group into a folder."""
     import zarr
 
-    dtype, count = label_type(result), levels(result.size)
-    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes={"ome": _metadata(result, count)})
+    pyramid = Pyramid(result)
+    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes={"ome": _metadata(result, pyramid.levels)})
     planes_chunk = (1,) * len(result.shape)
-    for level in range(count):
-        size = level_size(result.size, level)
+    for level in range(pyramid.levels):
+        size = pyramid.size(level)
         array = group.create_array(
             str(level),
             shape=(*result.shape, *size),
             chunks=(*planes_chunk, *(min(TILE, max(1, side)) for side in size)),
-            dtype=dtype,
+            dtype=pyramid.dtype,
             fill_value=0,
             dimension_names=list(result.axes.lower()),
         )
-        for index, plane in zip(_indices(result), level_planes(result, level), strict=True):
-            array[index] = plane.astype(dtype)
+        for index, plane in zip(_indices(result), pyramid.planes(level), strict=True):
+            array[index] = plane
 
 
 def _indices(result: Result) -> Iterator[tuple[int, ...]]:

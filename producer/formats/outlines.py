@@ -19,7 +19,7 @@ def outlines(result: Result, options: FormatOptions) -> Iterator[tuple[int | Non
     """
     from ..polygons.outlines import trace
 
-    for number, labels in zip(result.planes or (None,), result.label_planes(), strict=True):
+    for number, labels in zip(result.planes or (None,), result.stored_planes(), strict=True):
         rings = trace(labels)
         if options.simplify:
             from ..polygons.simplify import simplified

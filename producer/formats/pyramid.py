@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,29 +15,25 @@ if TYPE_CHECKING:
 TILE = 512
 
 
-def levels(size: tuple[int, int]) -> int:
-    """The number of levels for (height, width), the full size included."""
-    return max(0, -(-max(*size, 1) // TILE) - 1).bit_length() + 1
+class Pyramid:
+    """The levels of a result's labels; 0 is the full size. Of a stack, only one plane is in memory at a time."""
 
+    def __init__(self, result: Result) -> None:
+        self._result = result
+        first = next(result.stored_planes())
+        self._image = None if result.planes else first
+        #: `uint16`, or `int32` if a label exceeds 65,535.
+        self.dtype = first.dtype.name
+        #: The number of levels.
+        self.levels = max(0, -(-max(result.size) // TILE) - 1).bit_length() + 1
 
-def level_size(size: tuple[int, int], level: int) -> tuple[int, int]:
-    """(height, width) of a level; 0 is the full size."""
-    height, width = (-(-side >> level) if side else 0 for side in size)
-    return height, width
+    def size(self, level: int) -> tuple[int, int]:
+        """(height, width) of a level."""
+        height, width = (-(-side >> level) for side in self._result.size)
+        return height, width
 
-
-def level_planes(result: Result, level: int) -> Iterator[NDArray[np.int32]]:
-    """The labels of each plane at a level."""
-    step = 1 << level
-    for labels in _planes(result):
-        yield labels[::step, ::step]
-
-
-def _planes(result: Result) -> Iterable[NDArray[np.int32]]:
-    """The planes; an image's, which is read for each level, stays in memory."""
-    return result.label_planes() if result.planes else [result.labels]
-
-
-def label_type(result: Result) -> str:
-    """`uint16`, or `int32` if a label exceeds 65,535."""
-    return "int32" if any(int(labels.max(initial=0)) > 65_535 for labels in _planes(result)) else "uint16"
+    def planes(self, level: int) -> Iterator[NDArray[np.integer[Any]]]:
+        """The labels of each plane at a level."""
+        step = 1 << level
+        for labels in self._result.stored_planes() if self._image is None else [self._image]:
+            yield labels[::step, ::step]

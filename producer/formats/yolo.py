@@ -28,14 +28,14 @@ def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
 
 
 def _lines(result: Result, options: FormatOptions, number_of_class: int) -> Iterator[bytes]:
-    import numpy as np
-
     from ..polygons.outlines import polygons_of
 
+    shares_of_height, shares_of_width = ([f"{n / side:.9g}" for n in range(side + 1)] for side in result.size)
     for _, rings in outlines(result, options):
         for _, polygons in polygons_of(rings):
-            shares = _one_outline(polygons) / np.array(result.size[::-1])
-            yield f"{number_of_class} {' '.join(f'{share:.9g}' for share in shares.ravel().tolist())}\n".encode()
+            corners = _one_outline(polygons).tolist()
+            shares = " ".join([f"{shares_of_width[x]} {shares_of_height[y]}" for x, y in corners])
+            yield f"{number_of_class} {shares}\n".encode()
 
 
 def _one_outline(polygons: list[Polygon]) -> Ring:

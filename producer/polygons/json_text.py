@@ -16,19 +16,23 @@ def coordinates(rings: Rings) -> Iterator[tuple[int, int, bytes]]:
     """Each object, the number of its polygons, and the `coordinates` of its Polygon or, if several, MultiPolygon."""
     begins = np.flatnonzero(np.diff(rings.labels, prepend=0))
     ends = np.append(begins[1:], len(rings.labels))
+    # Each number as text, filled with zero bytes.
+    numbers = np.arange(rings.points.max(initial=0) + 1).astype(np.bytes_)
     first = 0
     while first < len(begins):
         limit = rings.starts[begins[first]] + _BLOCK
         last = max(first + 1, int(np.searchsorted(rings.starts[ends], limit, side="right")))
-        yield from _block(rings, begins[first:last], ends[first:last])
+        yield from _block(rings, numbers, begins[first:last], ends[first:last])
         first = last
 
 
-def _block(rings: Rings, begins: NDArray[np.intp], ends: NDArray[np.intp]) -> Iterator[tuple[int, int, bytes]]:
+def _block(
+    rings: Rings, numbers: NDArray[np.bytes_], begins: NDArray[np.intp], ends: NDArray[np.intp]
+) -> Iterator[tuple[int, int, bytes]]:
     """`coordinates` of the objects whose rings are from `begins` to `ends`, which follow each other."""
     first, last = begins[0], ends[-1]
     points = rings.points[rings.starts[first] : rings.starts[last]]
-    text, places = _points_text(points)
+    text, places = _points_text(points, numbers)
     starts = rings.starts[first : last + 1] - rings.starts[first]
     # A ring ends with its first point. Each point's text has a comma behind it, the last is cut off.
     texts = [
@@ -45,19 +49,15 @@ def _block(rings: Rings, begins: NDArray[np.intp], ends: NDArray[np.intp]) -> It
         yield number, len(parts), parts[0] if len(parts) == 1 else b"[%b]" % b",".join(parts)
 
 
-def _points_text(points: NDArray[np.int32]) -> tuple[bytes, NDArray[np.intp]]:
-    """`[x,y],` of all points, and where each begins, and the end: (N + 1,)."""
-    digits = len(str(points.max(initial=0)))
-    # A row per point, with a column per character; 0 stands for none.
-    cells = np.empty((len(points), 2 * digits + 4), np.uint8)
-    cells[:, 0], cells[:, digits + 1] = ord("["), ord(",")
-    cells[:, -2], cells[:, -1] = ord("]"), ord(",")
-    for axis, left in ((0, 1), (1, digits + 2)):
-        rest = points[:, axis].astype(np.uint32)
-        for column in range(left + digits - 1, left - 1, -1):
-            is_digit = rest != 0 if column < left + digits - 1 else True
-            rest, digit = np.divmod(rest, np.uint32(10))
-            cells[:, column] = (digit + ord("0")) * is_digit
-    is_character = cells != 0
-    places = np.concatenate([[0], np.cumsum(np.count_nonzero(is_character, axis=1))])
-    return cells[is_character].tobytes(), places
+def _points_text(points: NDArray[np.int32], numbers: NDArray[np.bytes_]) -> tuple[bytes, NDArray[np.intp]]:
+    """`[x,y],` of all points, and where each begins, and the end: (N + 1,). `numbers` are 0, 1, … as text."""
+    digits = numbers.dtype
+    cells = np.empty(len(points), [("[", "S1"), ("x", digits), (",", "S1"), ("y", digits), ("],", "S2")])
+    for mark in ("[", ",", "],"):
+        cells[mark] = mark.encode()
+    lengths = np.full(len(points), 4)
+    length_of = np.char.str_len(numbers)
+    for axis, name in enumerate("xy"):
+        cells[name] = numbers[points[:, axis]]
+        lengths += length_of[points[:, axis]]
+    return cells.tobytes().translate(None, b"\0"), np.concatenate([[0], np.cumsum(lengths)])

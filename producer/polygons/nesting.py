@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 _Indices = NDArray[np.intp]
 _Points = NDArray[np.int32]
+_Coordinates = NDArray[np.int32]
 
 
 def exterior_of(points: _Points, starts: _Indices, labels: NDArray[np.int32], width: int) -> _Indices:
@@ -18,16 +19,15 @@ def exterior_of(points: _Points, starts: _Indices, labels: NDArray[np.int32], wi
     if not len(labels):
         return np.empty(0, np.intp)
     ends = _ends(points, starts)
-    x, y, end_y = (column.astype(np.int64) for column in (points[:, 0], points[:, 1], ends[:, 1]))
-    is_hole = np.add.reduceat(x * (end_y - y), starts[:-1]) < 0
+    x, y, end_y = points[:, 0], points[:, 1], ends[:, 1]
+    is_hole = np.add.reduceat(x * (end_y - y).astype(np.int64), starts[:-1]) < 0
     owners = np.arange(len(labels))
     if not is_hole.any():
         return owners
+    holes = np.flatnonzero(is_hole)
     ring = np.repeat(owners, np.diff(starts))
-    leftmost = (x == np.minimum.reduceat(x, starts[:-1])[ring]) & (end_y > y) & is_hole[ring]
-    holes, at = np.unique(ring[leftmost], return_index=True)
-    queries = (y * (width + 1) + x)[leftmost][at]
-    owners[holes] = _rings_to_the_west(queries, _edges_up(points, ends, ring, np.isin(labels, labels[holes])), width)
+    edges = _edges_up(points, ends, ring, np.isin(labels, labels[holes]))
+    owners[holes] = _rings_to_the_west(_west_of(x, y, end_y, starts, holes, width), edges, width)
     while is_hole[owners].any():
         owners = owners[owners]
     return owners
@@ -35,9 +35,25 @@ def exterior_of(points: _Points, starts: _Indices, labels: NDArray[np.int32], wi
 
 def _ends(points: _Points, starts: _Indices) -> _Points:
     """The next corner of each corner in its ring."""
-    following = np.arange(1, len(points) + 1)
-    following[starts[1:] - 1] = starts[:-1]
-    return points[following]
+    ends = np.empty_like(points)
+    ends[:-1] = points[1:]
+    ends[starts[1:] - 1] = points[starts[:-1]]
+    return ends
+
+
+def _west_of(
+    x: _Coordinates, y: _Coordinates, end_y: _Coordinates, starts: _Indices, holes: _Indices, width: int
+) -> NDArray[np.int64]:
+    """For each hole the upper end of a leftmost edge of it, y · (width + 1) + x."""
+    sizes = (starts[1:] - starts[:-1])[holes]
+    begins = np.cumsum(sizes) - sizes
+    points = np.repeat(starts[holes] - begins, sizes) + np.arange(sizes.sum())
+    least = np.repeat(np.minimum.reduceat(x[points], begins), sizes)
+    leftmost = np.flatnonzero((x[points] == least) & (end_y[points] > y[points]))
+    _, first = np.unique(np.repeat(holes, sizes)[leftmost], return_index=True)
+    chosen = points[leftmost[first]]
+    places: NDArray[np.int64] = y[chosen].astype(np.int64) * (width + 1) + x[chosen]
+    return places
 
 
 def _edges_up(points: _Points, ends: _Points, ring: _Indices, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ image, paired along rows and along columns to straight edges, and the edges are 
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .corners import Corners, corners_of
 from .nesting import exterior_of
 
-Labels = NDArray[np.int32]
+Labels = NDArray[np.integer[Any]]
 #: (N, 2) int32: x, y of the corners of a ring; the last corner is not the first again.
 Ring = NDArray[np.int32]
 #: The exterior ring, then the holes.
@@ -39,7 +39,7 @@ class Rings(NamedTuple):
     #: (R + 1,): ring i is `points[starts[i]:starts[i + 1]]`.
     starts: _Indices
     #: (R,): the object of each ring.
-    labels: Labels
+    labels: NDArray[np.int32]
     #: (R,): whether a ring is an exterior, with which a polygon begins; the others are its holes.
     exterior: NDArray[np.bool_]
 
@@ -62,11 +62,10 @@ def trace(labels: Labels) -> Rings:
     if labels.ndim != 2:
         raise ValueError(f"labels must be (height, width), not {labels.shape}")
     corners = corners_of(labels)
-    following = _divide_at_contacts(_following(corners), corners)
-    first = _first_of_ring(following)
+    following, first = _divide_at_contacts(_following(corners), corners.contacts)
     places, starts = _in_order(following, first)
     points = np.stack([corners.x, corners.y], axis=1)[places]
-    return _sorted_by_object(points, starts, corners.label[places[starts[:-1]]], labels.shape[1])
+    return _sorted_by_object(points, starts, corners.label[places[starts[:-1]]].astype(np.int32), labels.shape[1])
 
 
 def _following(corners: Corners) -> _Indices:
@@ -76,10 +75,10 @@ def _following(corners: Corners) -> _Indices:
     """
     following = np.empty(len(corners.x), np.intp)
     for along_y, same_side in ((False, corners.pixel_above), (True, corners.pixel_left)):
-        order = corners.by_column() if along_y else np.arange(len(corners.x))
+        order = corners.by_column() if along_y else None
         for side in (False, True):
             # On one side of a line, edges don't overlap: its corners are alternately the begin and the end of an edge.
-            pairs = order[same_side[order] == side]
+            pairs = np.flatnonzero(same_side == side) if order is None else order[same_side[order] == side]
             begin, end = pairs[0::2], pairs[1::2]
             if side == along_y:
                 following[begin] = end
@@ -88,25 +87,35 @@ def _following(corners: Corners) -> _Indices:
     return following
 
 
-def _divide_at_contacts(following: _Indices, corners: Corners) -> _Indices:
-    """Divide the rings that meet themselves at a corner, so that each ring passes each point once."""
-    one, other = corners.contacts
-    if len(one):
-        first = _first_of_ring(following)
-        same = first[one] == first[other]
-        one, other = one[same], other[same]
-        following[one], following[other] = following[other], following[one]
-    return following
+def _divide_at_contacts(following: _Indices, contacts: tuple[_Indices, _Indices]) -> tuple[_Indices, _Indices]:
+    """Divide the rings that meet themselves at a point, so that each ring passes each point once.
+
+    Returns the next corner of each corner, and the least corner of its ring.
+    """
+    one, other = contacts
+    first = _first_of_ring(following)
+    same = first[one] == first[other]
+    if not same.any():
+        return following, first
+    one, other = one[same], other[same]
+    following[one], following[other] = following[other], following[one]
+    divided = np.zeros(len(first), np.bool_)
+    divided[first[one]] = True
+    moved = np.flatnonzero(divided[first])  # all corners of these rings, numbered anew
+    numbers = np.empty_like(first)
+    numbers[moved] = np.arange(len(moved))
+    first[moved] = moved[_first_of_ring(numbers[following[moved]])]
+    return following, first
 
 
 def _first_of_ring(following: _Indices) -> _Indices:
     """The least index in each corner's ring."""
     first, step = np.arange(len(following)), following
     while True:  # `first` is the least of the next 1, 2, 4, … corners
-        less = np.minimum(first, first[step])
+        less = np.minimum(first, first.take(step))
         if np.array_equal(less, first):
             return first
-        first, step = less, step[step]
+        first, step = less, step.take(step)
 
 
 def _in_order(following: _Indices, first: _Indices) -> tuple[_Indices, _Indices]:
@@ -119,10 +128,10 @@ def _in_order(following: _Indices, first: _Indices) -> tuple[_Indices, _Indices]
     jump = np.where(is_last, numbers, following)
     steps = (~is_last).astype(np.intp)
     while True:
-        further = jump[jump]
+        further = jump.take(jump)
         if np.array_equal(further, jump):
             break
-        steps += steps[jump]
+        steps += steps.take(jump)
         jump = further
     begins = np.flatnonzero(first == numbers)
     starts = np.concatenate([[0], np.cumsum(steps[begins] + 1)])
@@ -133,7 +142,7 @@ def _in_order(following: _Indices, first: _Indices) -> tuple[_Indices, _Indices]
     return places, starts
 
 
-def _sorted_by_object(points: NDArray[np.int32], starts: _Indices, labels: Labels, width: int) -> Rings:
+def _sorted_by_object(points: NDArray[np.int32], starts: _Indices, labels: NDArray[np.int32], width: int) -> Rings:
     exterior = exterior_of(points, starts, labels, width)
     rings = np.arange(len(labels))
     order = np.lexsort((rings, exterior != rings, exterior, labels))

@@ -21,7 +21,7 @@ from ome_zarr.reader import Reader
 from ome_zarr_models.v05 import Image
 
 from maskq import FormatNotApplicable, Result
-from maskq.producer.formats import ome_zarr
+from maskq.producer.formats.pyramid import Pyramid
 from tests.results import result_of, stack_result
 
 from .images import example
@@ -141,7 +141,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(ome_zarr, "level_planes", fail)
+    monkeypatch.setattr(Pyramid, "planes", fail)
     with pytest.raises(OSError, match="disk full"):
         result.save(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["cells.ome.zarr"]
