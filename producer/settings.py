@@ -186,8 +186,24 @@ class Settings(ClientSettings):
     trace: Path | None = None
     """A folder in which every worker process writes a timeline of its work in Chrome's trace format: see `maskq
     bench`."""
+    redis_memory: int = Field(default=0, ge=0)
+    """Maximum memory of the Redis that `maskq run` and `maskq up` start, bytes. When producers have filled nine tenths
+    of it, submitting raises `StoreFull`. 0 means half of the memory that this process may use: the machine's, or its
+    container's."""
     flower_port: int = Field(default=5555, ge=0, le=65_535)
     """Flower's port on loopback in `maskq up`; 0 picks a free one."""
+    flower_basic_auth: str | None = None
+    """`name:password`, without which Flower shows nothing but its metrics. The password may have any characters."""
+    flower_unauthenticated_api: bool = False
+    """Whether Flower's JSON under `/api` needs no login. Any page that is open in a browser which reaches Flower can
+    then read it."""
+    flower_hosts: str | None = None
+    """The names by which Flower is reached, separated by commas, such as `flower.lab.example`; `*` is every name. It
+    always answers to addresses, to names without a dot, and to its machine's name."""
+    flower_url_prefix: str | None = None
+    """The prefix of Flower's paths behind a proxy, such as `flower`."""
+    flower_conf: Path | None = None
+    """A configuration file of Flower, in Python, with any of its other options."""
     gateway_port: int = Field(default=8000, ge=0, le=65_535)
     """The HTTP gateway's port on loopback in `maskq up`; 0 picks a free one."""
     root_path: str = Field(default="", pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")

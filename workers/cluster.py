@@ -3,8 +3,6 @@
 Run as `python -m maskq.workers.cluster`.
 """
 
-import os
-
 import numpy as np
 from celery.signals import worker_process_init, worker_ready
 
@@ -17,6 +15,7 @@ from maskq.segmentation.clustering.cluster import warm_up
 from maskq.segmentation.objects import describe
 from maskq.tasks.cluster import Cluster
 
+from .celery_worker.node_name import unique_node
 from .celery_worker.publisher import Publisher
 from .celery_worker.shutdown import return_jobs_on_signal
 from .celery_worker.stage_worker import StageWorker, hostname
@@ -29,7 +28,8 @@ def main() -> None:
     heartbeat = Heartbeat(settings.grace_s)
     time_limit = settings.stage_limit_s
     work = Cluster(Connections.open(settings).ledger)
-    worker = StageWorker(settings, Stage.CLUSTER, work, node="cluster", kill=True, time_limit=time_limit)
+    node = unique_node("cluster", settings.broker_url)
+    worker = StageWorker(settings, Stage.CLUSTER, work, node=node, kill=True, time_limit=time_limit)
     compile_kernels()
 
     def initialize_fork(**_: object) -> None:
@@ -37,8 +37,7 @@ def main() -> None:
         return_jobs_on_signal(worker.runner.return_all_to_queue)
 
     worker_process_init.connect(initialize_fork, weak=False)
-    # Names must be unique: workers in containers differ by host name, two workers on one host by process id.
-    node, processes = f"cluster-{os.getpid()}", settings.cluster_processes
+    processes = settings.cluster_processes
     publisher = Publisher(worker.redis, CLUSTER_WORKERS, hostname(node), lambda: {"processes": processes})
 
     def ready(**_: object) -> None:

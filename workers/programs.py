@@ -10,6 +10,10 @@ from .device.spec import DeviceSpec
 from .supervision.process import Program
 
 
+class InvalidFlower(ValueError):
+    """A setting with which Flower can't start."""
+
+
 def device_program(spec: DeviceSpec, settings: Settings) -> Program:
     """The process of one device, which sees no other: the variables for that must be set before torch is imported."""
     _ = settings.model_folders  # a folder that does not exist is an error here, not in process after process
@@ -26,7 +30,11 @@ def cluster_program(settings: Settings) -> Program:
 
 
 def flower_program(settings: Settings, port: int, address: str = "127.0.0.1") -> Program:
-    """Flower on `address`."""
+    """Flower on `address`. Raises `InvalidFlower`."""
+    if settings.flower_basic_auth and not all(settings.flower_basic_auth.partition(":")):
+        raise InvalidFlower("MASKQ_FLOWER_BASIC_AUTH: a name, a colon and a password are wanted, such as name:password")
+    if settings.flower_conf and not settings.flower_conf.is_file():
+        raise InvalidFlower(f"MASKQ_FLOWER_CONF: there is no file {settings.flower_conf}")
     return python_program(settings, "flower", "maskq.workers.flower", address, str(port))
 
 

@@ -99,7 +99,7 @@ def plan(folder: Path) -> Stack:
     settings = folder / "env"
     settings.write_text(
         f"MASKQ_REDIS_PORT={redis}\nMASKQ_GATEWAY_PORT={gateway}\nMASKQ_FLOWER_PORT={flower}\n"
-        f"FLOWER_UNAUTHENTICATED_API=true\n"
+        f"MASKQ_FLOWER_UNAUTHENTICATED_API=true\n"
     )
     command = ["docker", "compose", f"--project-name=maskq-test-{os.getpid()}", f"--env-file={settings}"]
     command.append(f"--file={ROOT / 'compose.yaml'}")

@@ -33,7 +33,7 @@ class Up:
             "MASKQ_FLOWER_PORT": "0",
             "MASKQ_GATEWAY_PORT": "0",
             "MASKQ_TEST_MARK": self.mark,
-            "FLOWER_UNAUTHENTICATED_API": "true",
+            "MASKQ_FLOWER_UNAUTHENTICATED_API": "true",
         }
         self.output = folder / "output"
         with self.output.open("w") as file:

@@ -36,6 +36,10 @@ ENVIRONMENT = {
     "CELERY_BROKER_URL": "redis://127.0.0.1:1",
     "CELERY_CONFIG_MODULE": "celeryconfig",
     "DJANGO_SETTINGS_MODULE": "mysite",
+    "FLOWER_BASIC_AUTH": "theirs:theirs",
+    "FLOWER_CONF": "flowerconfig.py",
+    "FLOWER_PORT": "1",
+    "FLOWER_URL_PREFIX": "theirs",
 }
 IMPORTS = """
 import sys
@@ -117,7 +121,7 @@ def test_up_executes_none_of_the_users_modules_and_logs_to_files_only(programs: 
         flower, gateway = re.search(r"Flower: (\S+)", text), re.search(r"gateway: (\S+)/docs", text)
         assert flower and gateway, text
         assert httpx.get(f"{gateway[1]}/readyz", timeout=30).status_code == 200
-        workers = until(lambda: re.findall(r"cpu@|cluster-\d+@", httpx.get(f"{flower[1]}/", timeout=30).text), 60)
+        workers = until(lambda: re.findall(r"cpu@|cluster@", httpx.get(f"{flower[1]}/", timeout=30).text), 60)
         assert workers, "Flower sees the workers, so it uses the stack's broker"
         up.send_signal(signal.SIGINT)
         assert up.wait(60) == 0

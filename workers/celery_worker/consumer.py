@@ -6,10 +6,13 @@ of the time of the process that feeds the CPU workers.
 """
 
 import logging
+import threading
 from functools import partial
 from typing import Any
 
+from celery.bootsteps import RUN
 from celery.worker.consumer import Consumer
+from celery.worker.state import active_requests
 
 from .shutdown import exit_after
 
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 _FLUSH_S = 0.2
 #: Back-off between connection attempts, seconds: first, increment, maximum. Celery's own grows to 30 s of idling.
 _FIRST_S, _STEP_S, _MAX_S = 0.25, 0.25, 2.0
+#: Time to publish that jobs were returned, seconds.
+_ANNOUNCE_S = 1.0
 #: Time for the shutdown of a worker that failed, seconds; Celery's shutdown of forked processes may block forever.
 _SHUTDOWN_S = 15.0
 
@@ -36,7 +41,28 @@ class ReconnectingConsumer(Consumer):  # type: ignore[misc]
             self.hub.call_repeatedly(_FLUSH_S, self._flush_events)
 
     def on_send_event_buffered(self) -> None:
-        """Don't flush here, as Celery does for each event: the timer does."""
+        """Don't flush here, as Celery does for each event: the timer does, until the shutdown ends the event loop."""
+        if self.blueprint.state != RUN:
+            self._flush_events()
+
+    def shutdown(self) -> None:
+        """Publish the last events, then shut down as Celery does."""
+        self._flush_events()
+        super().shutdown()
+
+    def announce_returned(self) -> None:
+        """Publish that the tasks in hand are back in their queue, since this process is about to be ended.
+
+        In a thread with a time limit: this one may have been interrupted while it published events.
+        """
+        thread = threading.Thread(target=self._announce_returned, daemon=True)
+        thread.start()
+        thread.join(_ANNOUNCE_S)
+
+    def _announce_returned(self) -> None:
+        for request in tuple(active_requests):
+            request.send_event("task-retried", exception="returned to the queue at shutdown", traceback="")
+        self._flush_events()
 
     def start(self) -> None:
         """Consume until shutdown. After an exception the process exits within 15 s, whatever Celery's shutdown does."""

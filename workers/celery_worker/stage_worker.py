@@ -67,6 +67,7 @@ class StageWorker:
         def return_all_jobs() -> None:
             signal_return_jobs(worker.pool.info.get("processes", []))  # forked processes return their own
             self.runner.return_all_to_queue()
+            worker.consumer.announce_returned()
 
         threads = Reconciler(self.redis, self._ledger, settings.resend_s), Dispatcher(self.redis, self._ledger)
 

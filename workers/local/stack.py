@@ -29,7 +29,7 @@ _READY_S = 180.0
 class Stack:
     """A running stack."""
 
-    #: The settings, with the `broker_url` in use.
+    #: The settings, with the `broker_url` in use and the `redis_memory` of a private Redis.
     settings: Settings
     supervisor: Supervisor
     #: The URLs of Flower and the HTTP gateway; None for one that was not requested.
@@ -67,9 +67,10 @@ def running(
     try:
         cleanup.enter_context(supervisor_log(log_dir / "supervisor.log"))
         if settings.broker_url is None:
-            redis = private_redis(folder or temporary / "redis")
+            redis = private_redis(folder or temporary / "redis", settings.redis_memory)
             watched = settings.task_events and flower  # nothing else reads the events of a private Redis
-            settings = settings.model_copy(update={"broker_url": redis.url, "task_events": watched})
+            own = {"broker_url": redis.url, "redis_memory": redis.memory, "task_events": watched}
+            settings = settings.model_copy(update=own)
             supervisor.start(redis.program)
             on_start((redis.program.name,))
             _wait_for_broker(settings, supervisor)
@@ -81,7 +82,8 @@ def running(
         if gateway_port:
             supervisor.start(gateway_program(settings, gateway_port))
         supervisor.wait_ready(_READY_S, on_start)
-        yield Stack(settings, supervisor, _url(flower_port), _url(gateway_port), log_dir)
+        flower_url = _url(flower_port, settings.flower_url_prefix)
+        yield Stack(settings, supervisor, flower_url, _url(gateway_port), log_dir)
     finally:
         with override_stop_signals(signal.SIG_IGN):  # a second Ctrl-C must not leave processes behind
             supervisor.stop(settings.grace_s)
@@ -89,8 +91,8 @@ def running(
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _url(port: int | None) -> str | None:
-    return f"http://127.0.0.1:{port}" if port else None
+def _url(port: int | None, prefix: str | None = None) -> str | None:
+    return "/".join((f"http://127.0.0.1:{port}", *filter(None, [(prefix or "").strip("/")]))) if port else None
 
 
 def _wait_for_broker(settings: Settings, supervisor: Supervisor) -> None:
