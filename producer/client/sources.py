@@ -69,8 +69,8 @@ def _check_bytes(size: int, name: str, max_bytes: int) -> None:
 
 def _is_picture(source: Any) -> TypeGuard[Image.Image]:
     """Whether the source is a Pillow image. Pillow is not imported for it: nobody has one without it."""
-    pillow = sys.modules.get("PIL.Image")
-    return pillow is not None and isinstance(source, pillow.Image)
+    picture = getattr(sys.modules.get("PIL.Image"), "Image", None)  # another thread may import it at this moment
+    return picture is not None and isinstance(source, picture)
 
 
 def _is_of_bytes(view: memoryview) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,11 @@ def pixels(source: Any, **options: Any) -> Array:
 )
 def test_bytes_and_open_files_are_the_file(source: Any) -> None:
     assert read(source) == (FILE, "image")
+
+
+def test_an_upload_is_read_while_another_thread_imports_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
+    assert read(io.BytesIO(FILE))[0] == FILE
 
 
 def test_an_open_file_gives_its_name_and_is_read_again_by_a_retry(tmp_path: Path) -> None:
