@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from maskq.producer.client.client import Client
 from maskq.producer.client.job import Job
 from maskq.producer.client.upload import StoredImage, Upload
-from maskq.producer.errors import MaskqError
+from maskq.producer.errors import IdempotencyConflict, MaskqError, QueueFull
 from maskq.producer.schema import Failure, JobSpec, Stage, State
 from maskq.producer.settings import ClientSettings
 from maskq.producer.state.connections import Connections
-from maskq.producer.state.ledger import Identity
+from maskq.producer.state.ledger import Entered, Identity, NewJob
 from maskq.producer.state.stats import Stats
 from maskq.producer.state.store import Payload
 
@@ -133,6 +133,18 @@ class FakeClient(Client):
         if created == job_id and self._on_submit:
             self._on_submit(self, self.job(job_id))
         return created
+
+    def _enter(self, jobs: Sequence[NewJob], timeout: float) -> list[Entered]:
+        return super()._enter(jobs, min(timeout, self._max_wait_s))
+
+    def _create_many(self, jobs: Sequence[NewJob]) -> list[Entered]:
+        return [self._try_to_create(job) for job in jobs]
+
+    def _try_to_create(self, job: NewJob) -> Entered:
+        try:
+            return self._create(job.id, job.spec, job.shape, job.image, job.identity)
+        except (QueueFull, IdempotencyConflict) as refused:
+            return refused
 
     def _job(self, job: Job | str) -> Job:
         return self.job(job) if isinstance(job, str) else job

@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from maskq.producer.errors import IdempotencyConflict, MaskqError, PayloadMissing, QueueFull, UnknownJob, WaitTimeout
 from maskq.producer.schema import Failure, JobSpec, JobStatus, Stage, State
 from maskq.producer.settings import ClientSettings
-from maskq.producer.state.ledger import Identity
+from maskq.producer.state.ledger import Found, Identity
 from maskq.producer.state.routing import QUEUES, VARIED, queue_of
 from maskq.producer.state.stats import Queue, Stats
 from maskq.producer.state.store import Payload
@@ -120,7 +121,7 @@ class MemoryLedger:
             return self._record(job_id).job
 
     def wait_with(
-        self, job_id: str, timeout: float | None, reads: Sequence[Payload]
+        self, job_id: str, timeout: float | None, reads: Sequence[Payload], *, looked: bool = False
     ) -> tuple[JobStatus, Mapping[Payload, bytes]]:
         """The job once it has ended, or after `timeout` seconds, but never more than the client's `max_wait_s`.
 
@@ -133,6 +134,35 @@ class MemoryLedger:
         if timeout is None and not status.state.ended:
             raise WaitTimeout(f"job {job_id} is {status.state}; this FakeClient waits for {limit:g} s at most")
         return status, {}
+
+    def gather(self, job_ids: Iterable[str], reads: Sequence[Payload]) -> dict[str, Found]:
+        """Those of the jobs that have ended, without payloads."""
+        found: dict[str, Found] = {}
+        with self._lock():
+            for job_id in job_ids:
+                try:
+                    status = self.status(job_id)
+                except UnknownJob as error:
+                    found[job_id] = error
+                else:
+                    found |= {job_id: (status, {})} if status.state.ended else {}
+        return found
+
+    def as_ended(
+        self, job_ids: Iterable[str], timeout: float | None, reads: Sequence[Payload]
+    ) -> Iterator[dict[str, Found]]:
+        """Yield the jobs as they end, for `timeout` seconds at most, but never more than the client's `max_wait_s`."""
+        left, limit = [*job_ids], self._max_wait_s if timeout is None else min(timeout, self._max_wait_s)
+        deadline = time.monotonic() + limit
+        while left:
+            with self._lock():
+                found = self._changed.wait_for(partial(self.gather, left, reads), deadline - time.monotonic())
+            left = [job_id for job_id in left if job_id not in found]
+            if not found:
+                break
+            yield found
+        if left and timeout is None:
+            raise WaitTimeout(f"{len(left):,} jobs have not ended; this FakeClient waits for {limit:g} s at most")
 
     def cancel(self, job_id: str) -> State:
         """Cancel the job unless it has ended; returns its state. Raises `UnknownJob`."""

@@ -9,10 +9,10 @@ The result has `labels`, an array, and `objects`.
 import math
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
-from itertools import chain
+from functools import partial
+from itertools import takewhile
 from typing import Any, Literal, Self, overload
 
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from ..errors import (
     BrokerUnavailable,
     InvalidJob,
     JobUnfinished,
+    MaskqError,
     PayloadMissing,
     QueueFull,
     StoreFull,
@@ -33,23 +34,25 @@ from ..settings import ClientSettings
 from ..state.broker_errors import broker_errors
 from ..state.connections import Connections
 from ..state.keys import stack_id
-from ..state.ledger import Identity
+from ..state.ledger import Entered, Identity, NewJob
 from ..state.stats import Stats, collect
 from . import containers
 from .arrays import named_axes
 from .identity import identify
-from .job import Job, Result
+from .in_flight import InFlight, outcome_of
+from .job import RESULT, Job, Result
 from .paths import Url
 from .remote import read_url
+from .requests import Request, Requests
 from .sources import Source, read_source, shape_of
 from .upload import StoredImage, Upload
 
 #: Back-off while the queue is full, seconds: the first pause, and the longest one of `Client.submit`.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 2.0
+#: The errors after which a submission is tried again, as long as its timeout allows.
+_RETRIED = QueueFull, StoreFull, StoreUnavailable, BrokerUnavailable
 #: Payloads older than this without a job are orphans (seconds).
 _ORPHAN_S = 3600.0
-#: The interval at which `Client.map` looks how far a job is (seconds).
-_WATCH_S = 0.5
 
 
 class Client:
@@ -107,19 +110,121 @@ class Client:
         `BrokerUnavailable`, and `OSError` if the file can't be read. Only the worker decodes the image: if it can't,
         `Job.wait` raises `JobFailed`.
         """
-        try:
-            spec = JobSpec(
-                model=model,
-                priority=priority,
-                client=client,
-                options=options or Options(),
-                limits=limits or Limits(),
-            )
-        except ValidationError as error:
-            raise InvalidJob(validation_message(error)) from error
+        spec = _spec(model, priority, client, options, limits)
         image, name, left = self._read(source, name, spec.options)
         spec = spec.model_copy(update={"name": name, "options": left})
         return self.enqueue(image, spec, idempotency_key=idempotency_key, reuse=reuse, timeout=timeout)
+
+    @overload
+    def submit_many(
+        self, sources: Iterable[Source], *, errors: Literal["raise"] = ..., timeout: float = ..., **job: Any
+    ) -> Generator[Job, None, None]: ...
+
+    @overload
+    def submit_many(
+        self, sources: Iterable[Source], *, errors: Literal["return"], timeout: float = ..., **job: Any
+    ) -> Generator[Job | Exception, None, None]: ...
+
+    def submit_many(
+        self,
+        sources: Iterable[Source],
+        *,
+        errors: Literal["raise", "return"] = "raise",
+        timeout: float = 0.0,
+        **job: Any,
+    ) -> Generator[Job | Exception, None, None]:
+        """Queue the sources and yield their jobs in order: up to 64 images or 8 MB are sent in a round trip.
+
+        `job` are the keyword arguments of `submit`; `name` and `idempotency_key` may be functions of the source.
+        Sources are read as the jobs are asked for. Each is queued as a whole or not at all, whatever becomes of the
+        others: if it can't be read or is refused, the error (see `submit`) is raised in its place; with
+        `errors="return"` it is yielded instead and the iteration continues. `BrokerUnavailable` and `StoreUnavailable`
+        are always raised.
+
+        If the iterator ends early, by an error or because it is closed, the jobs of the round trip that were not
+        yielded are deleted, and all that were yielded go on.
+        """
+        requests = self._requests(sources, job)
+        while group := requests.take():
+            yield from self._submit_group(group, errors, timeout)
+
+    def _submit_group(
+        self, group: Sequence[Request], errors: Literal["raise", "return"], timeout: float
+    ) -> Generator[Job | Exception, None, None]:
+        """Queue what one round trip takes."""
+        new = [request for request in _until_error(group, errors) if isinstance(request, NewJob)]
+        entered = dict(zip((job.id for job in new), self._enter(new, timeout), strict=True)) if new else {}
+        unknown = {job_id for job_id, created in entered.items() if created == job_id}
+        try:
+            for request in group:
+                outcome = entered[request.id] if isinstance(request, NewJob) else request
+                if isinstance(outcome, str):
+                    unknown.discard(outcome)
+                    yield self.job(outcome)
+                elif errors == "raise" or isinstance(outcome, BrokerUnavailable | StoreUnavailable):
+                    raise outcome
+                else:
+                    yield outcome
+        finally:
+            for job_id in unknown:
+                with suppress(MaskqError), broker_errors():
+                    self._connections.ledger.cancel(job_id)
+                    self._connections.ledger.delete(job_id)
+
+    def _requests(self, sources: Iterable[Source], job: dict[str, Any]) -> Requests:
+        """The sources as jobs to submit; `job` are arguments of `submit`. Raises `InvalidJob` if these are invalid."""
+        return Requests(sources, self._reader(**{key: value for key, value in job.items() if key != "timeout"}))
+
+    def _reader(
+        self,
+        *,
+        name: str | Callable[[Source], str | None] | None = None,
+        model: str = "nuclei",
+        priority: int = 5,
+        client: str = "",
+        options: Options | None = None,
+        limits: Limits | None = None,
+        idempotency_key: str | Callable[[Source], str | None] | None = None,
+        reuse: bool | None = None,
+    ) -> Callable[[Source], NewJob]:
+        """A function that makes a job of a source."""
+        spec = _spec(model, priority, client, options, limits)
+
+        def read(source: Source) -> NewJob:
+            key = idempotency_key(source) if callable(idempotency_key) else idempotency_key
+            image, named, left = self._read(source, name(source) if callable(name) else name, spec.options)
+            its_spec = spec.model_copy(update={"name": named, "options": left})
+            identity = self._identify(image, its_spec, key, reuse)
+            return NewJob(uuid.uuid4().hex, its_spec, shape_of(image, left.axes), image, identity)
+
+        return read
+
+    def _enter(self, jobs: Sequence[NewJob], timeout: float) -> list[Entered]:
+        """Queue the jobs in a round trip; returns each one's id, or why it is refused.
+
+        Those that find no room are tried again for `timeout` seconds, all while the broker is away.
+        """
+        deadline, pause = time.monotonic() + timeout, _FIRST_PAUSE_S
+        entered: dict[str, Entered] = {}
+        left = list(jobs)
+        while left:
+            try:
+                entered |= zip((job.id for job in left), self._create_many(left), strict=True)
+            except BrokerUnavailable as error:
+                entered |= {job.id: error for job in left}
+            left = [job for job in left if isinstance(entered[job.id], _RETRIED)]
+            remaining = deadline - time.monotonic()
+            if remaining < _FIRST_PAUSE_S:
+                break
+            if left:
+                time.sleep(min(pause, remaining))
+                pause = min(2 * pause, _MAX_PAUSE_S)
+        return [entered[job.id] for job in jobs]
+
+    def _create_many(self, jobs: Sequence[NewJob]) -> Sequence[Entered]:
+        """Try once to create the jobs. Raises `BrokerUnavailable`."""
+        with broker_errors():
+            return self._connections.ledger.create_many(jobs)
 
     def _read(self, source: Source, name: str | None, options: Options) -> tuple[bytes, str, Options]:
         """The image file to submit, the job's name, and the options that are left for the worker."""
@@ -152,16 +257,9 @@ class Client:
 
         `sender` is who submits if the job has no `client`, such as a remote address; by default this host. An image of
         `upload` is tried once, whatever the timeout: if it is refused, it is deleted. Raises `IdempotencyConflict`,
-        `QueueFull`, `StoreFull`, `BrokerUnavailable`.
+        `QueueFull`, `StoreFull`, `StoreUnavailable`, `BrokerUnavailable`.
         """
-        identity = identify(
-            image,
-            spec,
-            key=idempotency_key,
-            sender=sender,
-            reuse=self._settings.reuse if reuse is None else reuse,
-            across_clients=self._settings.share_across_clients,
-        )
+        identity = self._identify(image, spec, idempotency_key, reuse, sender)
         job_id = image.job_id if isinstance(image, StoredImage) else uuid.uuid4().hex
         deadline, shape = time.monotonic() + timeout, shape_of(image, spec.options.axes)
         pause = _FIRST_PAUSE_S
@@ -169,12 +267,24 @@ class Client:
             try:
                 created = self._create(job_id, spec, shape, image, identity)
                 return Job(created, self._connections)
-            except (QueueFull, StoreFull, StoreUnavailable, BrokerUnavailable):
+            except _RETRIED:
                 remaining = deadline - time.monotonic()
                 if isinstance(image, StoredImage) or remaining < _FIRST_PAUSE_S:
                     raise
                 time.sleep(min(pause, remaining))
                 pause = min(2 * pause, _MAX_PAUSE_S)  # every attempt sends the whole image
+
+    def _identify(
+        self, image: bytes | StoredImage, spec: JobSpec, key: str | None, reuse: bool | None, sender: str | None = None
+    ) -> Identity:
+        return identify(
+            image,
+            spec,
+            key=key,
+            sender=sender,
+            reuse=self._settings.reuse if reuse is None else reuse,
+            across_clients=self._settings.share_across_clients,
+        )
 
     def _create(
         self, job_id: str, spec: JobSpec, shape: str | None, image: bytes | StoredImage, identity: Identity
@@ -239,6 +349,23 @@ class Client:
             ledger.drop_payloads(orphans)
         return {"jobs": len(expired), "orphans": len(orphans)}
 
+    def as_completed(
+        self, jobs: Iterable[Job], *, timeout: float | None = None
+    ) -> Generator[tuple[Job, Result | JobUnfinished | PayloadMissing | UnknownJob], None, None]:
+        """Yield each job with its result, or with the error instead of it, in the order in which they end.
+
+        One subscription serves all of them, and results that are there come several in a round trip. Keeps waiting
+        while the broker is away. Raises `WaitTimeout` if some have not ended within `timeout` seconds; they go on.
+        """
+        left = {job.id: job for job in jobs}
+        with broker_errors():
+            for found in self._connections.ledger.as_ended([*left], timeout, RESULT):
+                for job_id, one in found.items():
+                    job = left.pop(job_id)
+                    yield job, outcome_of(job, one)
+        if left:
+            raise WaitTimeout(f"{len(left):,} jobs have not ended after {timeout:g} s; they go on, wait again")
+
     @overload
     def map(
         self,
@@ -281,16 +408,12 @@ class Client:
         instead and the iteration continues. While the queue is full, waits. Closing the iterator cancels the jobs in
         flight.
         """
-        pending: deque[Job | Exception] = deque()
-        remaining = iter(sources)
-        finished = 0
+        requests = self._requests(sources, job)
+        enter = partial(self._enter, timeout=job.get("timeout", 0.0))
+        jobs, finished = InFlight(requests, enter, self._connections, in_flight), 0
         try:
-            while True:
-                remaining = self._submit_more(pending, remaining, in_flight, job)
-                if not pending:
-                    return
-                outcome = _result_or_error(pending[0], watch)
-                pending.popleft()
+            while jobs.fill():
+                outcome = jobs.next(watch)
                 if isinstance(outcome, Exception) and errors == "raise":
                     raise outcome
                 finished += 1
@@ -298,45 +421,19 @@ class Client:
                     progress(finished)
                 yield outcome
         finally:
-            for unfinished in pending:
-                if isinstance(unfinished, Job):
-                    unfinished.cancel()
-
-    def _submit_more(
-        self, pending: deque[Job | Exception], sources: Iterator[Source], in_flight: int, job: dict[str, Any]
-    ) -> Iterator[Source]:
-        """Submit until `in_flight` jobs are pending; returns the remaining sources."""
-        while len(pending) < in_flight:
-            try:
-                source = next(sources)
-            except StopIteration:
-                break
-            try:
-                pending.append(self.submit(source, **job))
-            except (InvalidJob, OSError) as error:
-                pending.append(error)
-            except (QueueFull, StoreFull):  # with these jobs or others': some of them will end
-                sources = chain([source], sources)
-                if pending:
-                    break
-                time.sleep(_FIRST_PAUSE_S)
-        return sources
+            jobs.cancel()
 
 
-def _result_or_error(job: Job | Exception, watch: Callable[[JobStatus], None] | None) -> Result | Exception:
-    """Wait for the job's result, or for the error with which it ends."""
-    if isinstance(job, Exception):
-        return job
+def _spec(model: str, priority: int, client: str, options: Options | None, limits: Limits | None) -> JobSpec:
+    """Raises `InvalidJob`."""
     try:
-        return _watched(job, watch) if watch else job.wait()
-    except (JobUnfinished, PayloadMissing, UnknownJob) as error:
-        return error
+        return JobSpec(
+            model=model, priority=priority, client=client, options=options or Options(), limits=limits or Limits()
+        )
+    except ValidationError as error:
+        raise InvalidJob(validation_message(error)) from error
 
 
-def _watched(job: Job, watch: Callable[[JobStatus], None]) -> Result:
-    """Wait for the job's result and show meanwhile how far it is. Keeps waiting while the broker is away."""
-    while True:
-        with suppress(WaitTimeout, BrokerUnavailable):
-            return job.wait(_WATCH_S)
-        with suppress(BrokerUnavailable):
-            watch(job.status())
+def _until_error(group: Sequence[Request], errors: Literal["raise", "return"]) -> Iterable[Request]:
+    """What is to be sent: if errors are raised, nothing after the first that can't be read."""
+    return takewhile(lambda request: errors == "return" or isinstance(request, NewJob), group)

@@ -6,29 +6,35 @@ died comes back when the lease runs out. A transition that leaves a job waiting 
 crash can come between the two. A transition and its payloads share one round trip if the payload store is this Redis.
 """
 
+from .bulk import Bulk, Entered, NewJob
 from .claims import Claim, Granted, StageResult
 from .endings import JobEnd, Outbox
+from .gathering import AT_ONCE, MAX_BYTES, Found, Gathering
 from .records import Cancellations
 from .script import LedgerConfig
 from .sharing import Shared, Sharing
 from .stacks import Plane
-from .submission import Identity, Submission
+from .submission import Identity
 from .sweeps import Sweeps
-from .waiting import Waiting
 
 __all__ = [
+    "AT_ONCE",
+    "MAX_BYTES",
     "Cancellations",
     "Claim",
+    "Entered",
+    "Found",
     "Granted",
     "Identity",
     "JobEnd",
     "Ledger",
     "LedgerConfig",
+    "NewJob",
     "Plane",
     "Shared",
     "StageResult",
 ]
 
 
-class Ledger(Submission, Sharing, Waiting, Sweeps, Outbox):
+class Ledger(Bulk, Sharing, Gathering, Sweeps, Outbox):
     """Every transition of a job with its payloads, for producers, workers, clients and the reconciler."""

@@ -58,7 +58,7 @@ class Submission(Stacks):
             self._store.check_room(0 if image is None else size)
             put = self._put_image(job_id, image)
             with redis_full_as_store_full():
-                entered = self._enter(_new_job(job_id, spec, shape, size, identity), job_id, put)
+                entered = self._enter(new_job(job_id, spec, shape, size, identity), job_id, put)
         except (QueueFull, StoreFull, IdempotencyConflict):
             if self.exists(job_id):  # it was entered before, and the answer was lost
                 return job_id
@@ -85,10 +85,7 @@ class Submission(Stacks):
         if answer[0] == b"full":
             raise self._queue_full(answer[1].decode(), int(answer[2]))
         if answer[0] == b"conflict":
-            raise IdempotencyConflict(
-                f"this idempotency key means job {answer[1].decode()}, which has another image, model, options or "
-                f"limits: give each request a key of its own"
-            )
+            raise conflict(answer[1].decode())
         return cast(bytes, answer[1]).decode() if answer[0] == b"named" else job_id
 
     def _queue_full(self, bound: str, count: int) -> QueueFull:
@@ -139,7 +136,15 @@ class Submission(Stacks):
             log.warning("files of ended jobs could not be deleted: %s", error)
 
 
-def _new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, identity: Identity) -> str:
+def conflict(other: str) -> IdempotencyConflict:
+    """The error for a key that means the job `other`, of another request."""
+    return IdempotencyConflict(
+        f"this idempotency key means job {other}, which has another image, model, options or limits: give each request "
+        f"a key of its own"
+    )
+
+
+def new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, identity: Identity) -> str:
     """The argument of the script's `create`."""
     new = {
         "spec": spec.model_dump_json(),
