@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import from_json
 
 from ..schema import JobSpec, Limits, Options
+from .limits.multipart import MULTIPART
 from .problems import invalid_job
 
 
@@ -18,10 +19,37 @@ def _parse_json(value: Any) -> Any:
 
 
 def _json_text(model: type[Options | Limits]) -> WithJsonSchema:
-    """The OpenAPI schema of a text field that holds the model as JSON."""
+    """The OpenAPI schema of a query parameter that holds the model as JSON."""
     properties = model.model_json_schema()["properties"].items()
     description = "; ".join(f"`{name}`: {schema['description']}" for name, schema in properties)
-    return WithJsonSchema({"type": "string", "contentMediaType": "application/json", "description": description})
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": _reference(model),
+            "description": description,
+        }
+    )
+
+
+def _reference(model: type[Options | Limits]) -> dict[str, str]:
+    """A reference to the model's schema, which is in the OpenAPI document since answers have it."""
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def request_body() -> dict[str, Any]:
+    """The OpenAPI description of a submission's body. In a form, `options` and `limits` are objects."""
+    image = {"type": "string", "format": "binary", "description": "The image file."}
+    properties = JobSpec.model_json_schema()["properties"] | {
+        "options": _reference(Options),
+        "limits": _reference(Limits),
+        "reuse": {"type": "boolean", "description": SubmitRequest.model_fields["reuse"].description},
+        "file": image,
+    }
+    encoding = {name: {"contentType": "application/json"} for name in ("options", "limits")}
+    form = {"schema": {"type": "object", "required": ["file"], "properties": properties}, "encoding": encoding}
+    raw = {"schema": image}
+    return {"required": True, "content": {MULTIPART: form, "image/*": raw, "application/octet-stream": raw}}
 
 
 class SubmitRequest(JobSpec):

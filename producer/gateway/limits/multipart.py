@@ -27,7 +27,7 @@ class Form:
         self.filename: str | None = None
         #: The complete fields.
         self.fields: dict[str, str] = {}
-        self._has_file = self._in_file = self._ended = False
+        self._has_file = self._in_file = self._is_json = self._ended = False
         self._name = ""
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
         self._field = bytearray()
@@ -65,7 +65,7 @@ class Form:
             raise InvalidJob(_RULE)
 
     def _begin_part(self) -> None:
-        self._disposition = b""
+        self._disposition, self._is_json = b"", False
         self._field.clear()
 
     def _add_header(self, data: bytes, start: int, end: int) -> None:
@@ -75,15 +75,17 @@ class Form:
         self._value += data[start:end]
 
     def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition":
+        if (name := self._header.lower()) == b"content-disposition":
             self._disposition = bytes(self._value)
+        elif name == b"content-type":
+            self._is_json = self._value.lower().startswith(b"application/json")
         self._header.clear()
         self._value.clear()
 
     def _end_headers(self) -> None:
         options = parse_options_header(self._disposition)[1]
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        self._in_file = b"filename" in options
+        self._in_file = b"filename" in options and not self._is_json  # browsers name JSON `blob`
         if self._in_file != (self._name == _FILE) or self._name in self.fields or (self._in_file and self._has_file):
             raise InvalidJob(_RULE)
         if self._in_file:

@@ -9,23 +9,11 @@ from ...errors import IdempotencyConflict, PayloadTooLarge, QueueFull, StoreFull
 from ...schema import JobStatus, State
 from ..dependencies import JOBS, NO_QUERY, GatewayDep, JobId, links
 from ..errors import GatewayBusy, UnsupportedMedia, UploadTooSlow
-from ..limits.multipart import MULTIPART
 from ..problems import openapi_responses
 from ..responses import Cancelled, JobRecord, Submitted, success
-from ..schemas import IdempotencyKey, SubmitRequest
+from ..schemas import IdempotencyKey, SubmitRequest, request_body
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
-
-_IMAGE = {"type": "string", "format": "binary"}
-_FIELDS = {name: {"type": "string"} for name in SubmitRequest.model_fields} | {"file": _IMAGE}
-_BODY = {
-    "required": True,
-    "content": {
-        MULTIPART: {"schema": {"type": "object", "required": ["file"], "properties": _FIELDS}},
-        "image/*": {"schema": _IMAGE},
-        "application/octet-stream": {"schema": _IMAGE},
-    },
-}
 
 
 @router.post(
@@ -36,7 +24,7 @@ _BODY = {
     | openapi_responses(
         PayloadTooLarge, IdempotencyConflict, UnsupportedMedia, UploadTooSlow, QueueFull, StoreFull, GatewayBusy
     ),
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": request_body()},
 )
 async def submit(
     request: Request,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from typing import Any
@@ -135,6 +136,43 @@ def test_what_the_openapi_document_says_can_be_sent_back(http: Http) -> None:
     assert not {"options", "limits"} & defaults.keys()
     given = defaults | {"options": Options().model_dump_json(), "limits": json.dumps(Limits().model_dump())}
     assert http.post(params=given).status_code == 202
+
+
+def test_a_client_that_is_generated_from_the_openapi_document_can_send_its_form(http: Http) -> None:
+    """It sends objects as JSON parts and every default as it stands; browsers give such parts the file name `blob`."""
+    document = http("GET", "/openapi.json").json()
+    schema = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+
+    def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+        name = schema.get("$ref", "").rpartition("/")[2]
+        found: dict[str, Any] = document["components"]["schemas"][name] if name else schema
+        return found
+
+    def default(schema: dict[str, Any]) -> Any:
+        properties = resolved(schema).get("properties", {})
+        return {name: default(item) for name, item in properties.items()} if properties else schema.get("default")
+
+    properties = schema["properties"]
+    assert resolved(properties["options"])["properties"]["diameter"]["anyOf"][0]["type"] == "number"
+    assert properties["priority"]["type"] == "integer"
+    assert default(properties["options"]) == Options().model_dump(mode="json")
+    for blob in (None, "blob"):
+        parts: dict[str, Any] = {"file": ("a.png", b"image")}
+        for name, item in properties.items():
+            if (value := default(item)) is not None and name != "file":
+                json_part = (blob, json.dumps(value), "application/json")
+                parts[name] = json_part if isinstance(value, dict) else (None, str(value))
+        assert http("POST", "/v1/jobs", files=parts).status_code == 202
+        assert http.client.submitted[-1][1]["options"] == Options()
+    typed = {"options": (None, '{"diameter": 30, "channels": ["DAPI", 2]}', "application/json")}
+    assert http("POST", "/v1/jobs", files={"file": ("a.png", b"image")} | typed).status_code == 202
+    assert http.client.submitted[-1][1]["options"] == Options(diameter=30, channels=("DAPI", 2))
+
+
+def test_every_reference_of_the_openapi_document_is_defined(http: Http) -> None:
+    text = http("GET", "/openapi.json").text
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert {"Options", "Limits"} <= names <= json.loads(text)["components"]["schemas"].keys()
 
 
 def test_readiness_and_refusals_do_not_wait_behind_requests_that_wait_for_the_broker(
