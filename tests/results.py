@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskq import JobStatus, MaskObject, Options, Result, State
+from maskq.producer.formats.folder import ResultFolder
+from maskq.producer.formats.registry import DEFAULT, select
 from maskq.producer.schema import JobSpec, Rle
 from maskq.segmentation.label_stack import encode_stack
 from maskq.segmentation.labels import encode
@@ -45,3 +48,12 @@ def stack_result(planes: NDArray[np.int32], link: bool = False) -> Result:
         shape=(len(planes),),
         planes=numbers,
     )
+
+
+def write_result(result: Result, image: bytes, folder: Path, name: str, formats: str = DEFAULT) -> dict[str, Path]:
+    """The files of one result, by format. Raises the error of a format that can't represent it."""
+    with ResultFolder(folder, select(formats)) as files:
+        paths, refusal = files.write(result, image, name)
+    if refusal:
+        raise refusal
+    return paths

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from maskq.producer.formats.registry import FORMATS
 from maskq.producer.settings import Settings
 
 from .writable import output_folder
@@ -27,7 +28,7 @@ FormatNames = Annotated[
         "--format",
         "-f",
         metavar="NAME,…",
-        help="The files to write: labels, objects, overlay, table, geojson, coco, yolo, imagej, ome-tiff, ome-zarr.",
+        help=f"The files to write: {', '.join(FORMATS)}; see docs/formats.md.",
     ),
 ]
 Simplify = Annotated[
@@ -46,9 +47,6 @@ Diameter = Annotated[
     float | None,
     typer.Option(min=0.1, help="Typical object diameter, pixels: images are resized to the model's training scale."),
 ]
-
-#: The default of `FormatNames`.
-DEFAULT_FORMATS = "labels,objects,overlay"
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,13 +17,14 @@ from maskq.producer.client import containers
 from maskq.producer.client.client import Client
 from maskq.producer.client.job import Result
 from maskq.producer.client.paths import ImagePath, expand
+from maskq.producer.errors import BrokerUnavailable
+from maskq.producer.formats.registry import DEFAULT
 from maskq.producer.schema import Options
 from maskq.producer.settings import Settings
 
 from .extras import STACK, require
 from .job_options import with_job_options
 from .options import (
-    DEFAULT_FORMATS,
     Devices,
     FormatNames,
     Json,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 #: are in Redis, as images or as results that wait for the one being written: if the files are so large that they exceed
 #: `_MAX_BYTES`, fewer are in flight, but at least `_MIN_IN_FLIGHT`, the client's own default.
 _MAX_IN_FLIGHT, _MAX_BYTES, _MIN_IN_FLIGHT = 128, 1 << 30, 32
+#: What an object takes in a stored result, at most; and what a job does besides (bytes).
+_OBJECT_BYTES = 1000
 
 app = typer.Typer()
 
@@ -59,7 +63,7 @@ def run(
     model: Model = "nuclei",
     devices: Devices = None,
     cluster_processes: Processes = None,
-    format_names: FormatNames = DEFAULT_FORMATS,
+    format_names: FormatNames = DEFAULT,
     simplify: Simplify = 0,
     flower: Annotated[bool, typer.Option("--flower", help="Start Flower too, and print its address.")] = False,
     recursive: Recursive = False,
@@ -72,9 +76,9 @@ def run(
     settings = read_settings(devices=devices, cluster_processes=cluster_processes)
     if settings.broker_url is None:
         require(*STACK)
+    from maskq.producer.formats.folder import ResultFolder
     from maskq.producer.formats.registry import select
 
-    from .result_files import ResultFolder
     from .run_output import RunOutput
 
     images, formats = expand(paths, recursive=recursive), select(format_names)
@@ -112,13 +116,42 @@ def _segment(
             options=options,
         )
         outcomes = until_done.enter_context(closing(sources))
+        kept = _Kept(client, stack.settings.redis_memory) if stack else None
         try:
             for image, outcome in zip(images, outcomes, strict=True):
                 output.add(image, outcome, partial(_submitted, client, image, outcome, options, settings))
+                if kept:
+                    kept.add(outcome, _size(image))
         except KeyboardInterrupt:
             if stack and stack.supervisor.error:
                 raise stack.supervisor.error from None
             raise
+
+
+class _Kept:
+    """The done jobs of a Redis that ends with the run, from which equal images have their results.
+
+    The oldest are deleted before they take a sixteenth of its memory, so that the run has room however long it is.
+    """
+
+    def __init__(self, client: Client, memory: int) -> None:
+        self._client, self._limit = client, memory // 16
+        self._jobs: deque[tuple[str, int]] = deque()
+        self._bytes = 0
+
+    def add(self, outcome: Result | Exception, image_size: int) -> None:
+        """Count a job that is done, and delete others if there are too many."""
+        if not isinstance(outcome, Result):
+            return
+        pixels = outcome.size[0] * outcome.size[1] * max(1, len(outcome.planes))  # a URL's image has no size here
+        size = max(image_size, pixels) + len(outcome.label_file) + _OBJECT_BYTES * (1 + len(outcome.objects))
+        self._jobs.append((outcome.job.id, size))
+        self._bytes += size
+        while self._bytes > self._limit:
+            job_id, size = self._jobs.popleft()
+            self._bytes -= size
+            with suppress(BrokerUnavailable):
+                self._client.drop(job_id)
 
 
 def _submitted(

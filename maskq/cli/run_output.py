@@ -8,15 +8,15 @@ from types import TracebackType
 from typing import Self
 
 from rich.markup import escape
-from rich.table import Table
 
 from maskq.producer.client.job import Result
 from maskq.producer.client.paths import ImagePath, result_names
+from maskq.producer.formats.folder import ResultFolder
 from maskq.producer.schema import JobStatus
 
 from .notes import Notes
-from .result_files import ResultFolder, Summary, failure_kind, json_entry
-from .terminal import image_progress, stderr
+from .result_files import Summary, failure_kind, json_entry
+from .terminal import PlainTable, image_progress, stderr
 
 
 class RunOutput:
@@ -90,6 +90,6 @@ class RunOutput:
         header, path = ("overlays", self._out / "*.overlay.*") if self._files.needs_image else ("folder", self._out)
         counts = (summary.images, summary.done, len(summary.failures), summary.objects)
         speed = (f"{summary.seconds:.1f}", f"{summary.images_per_second:.2f}")
-        table = Table("images", "done", "failed", "objects", "seconds", "images/s", header)
-        table.add_row(*map(str, counts), *speed, escape(str(path)))
-        stderr.print(table)
+        table = PlainTable("images", "done", "failed", "objects", "seconds", "images/s", header)
+        table.add_row(*map(str, counts), *speed, str(path))
+        stderr.show(table)

@@ -10,6 +10,8 @@ from ..errors import UnknownFormat
 from . import coco, geojson, imagej, labels, objects, ome_tiff, ome_zarr, table, yolo
 from .result_format import ResultFormat
 
+#: The formats if none are chosen. A stack also gets a table.
+DEFAULT = "labels,objects,overlay"
 #: Every format by its name.
 FORMATS: dict[str, ResultFormat] = {}
 

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from skimage import data
 
 from maskq import Client, Job, JobCancelled, JobExpired, JobFailed, Limits, Options, Result, Settings, State
-from maskq.cli.result_files import write_result
 from maskq.producer.client.job import Job as AnyJob
 from maskq.producer.schema import Stage
 from maskq.producer.state.connections import Connections
@@ -27,6 +26,7 @@ from maskq.producer.state.keys import plane_id
 from maskq.workers.local.stack import Stack, running
 from tests.conftest import processes, until
 from tests.integration.conftest import asleep, forgive_deaths
+from tests.results import write_result
 from tests.unit.test_docs import ROOT, blocks
 
 COINS = np.ascontiguousarray(data.coins()[:96, :96])  # type: ignore[no-untyped-call]

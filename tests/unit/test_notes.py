@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from maskq.cli.notes import Notes
-from maskq.cli.result_files import ResultFolder
 from maskq.cli.run_output import RunOutput
 from maskq.producer.client.job import Result
 from maskq.producer.client.paths import ImagePath
+from maskq.producer.formats.folder import ResultFolder
 from maskq.producer.formats.registry import select
 from tests.results import result_of
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from maskq import UnknownFormat
-from maskq.cli.result_files import Summary, write_result
+from maskq.cli.result_files import Summary
 from maskq.producer.formats.registry import FORMATS, select
 from maskq.segmentation.errors import NotAnImage
 from maskq.segmentation.label_stack import encode_stack
 from maskq.segmentation.labels import encode
 from tests.conftest import png
-from tests.results import result_of, stack_result
+from tests.results import result_of, stack_result, write_result
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_labels_of_a_huge_image_are_read_despite_pillows_pixel_limit(
 
 
 def test_only_the_selected_formats_are_written(labels: NDArray[np.int32], tmp_path: Path) -> None:
-    paths = write_result(result_of(labels), b"", tmp_path, "cells", select("objects, labels,objects"))
+    paths = write_result(result_of(labels), b"", tmp_path, "cells", "objects, labels,objects")
     assert paths == {"objects": tmp_path / "cells.json", "labels": tmp_path / "cells.labels.png"}
     assert set(tmp_path.iterdir()) == set(paths.values())
 
@@ -165,7 +165,7 @@ def test_axes_of_any_name_are_in_the_label_file(planes: NDArray[np.int32]) -> No
 
 def test_a_stack_of_the_default_formats_also_gets_a_table(planes: NDArray[np.int32], tmp_path: Path) -> None:
     image = npy(np.zeros((9, 20, 30), np.uint8))
-    paths = write_result(stack_result(planes), image, tmp_path, "cells", select("labels,objects,overlay"))
+    paths = write_result(stack_result(planes), image, tmp_path, "cells", "labels,objects,overlay")
     assert [path.name for path in paths.values()] == [
         "cells.labels.tif",
         "cells.json",
@@ -180,13 +180,13 @@ def test_a_stack_of_the_default_formats_also_gets_a_table(planes: NDArray[np.int
     document = json.loads((tmp_path / "cells.json").read_text())
     assert (document["axes"], document["shape"], document["planes"]) == ("ZYX", [3], [3, 4, 5])
     assert [item["plane"] for item in document["objects"]] == [3, 3, 5, 5]
-    assert write_result(stack_result(planes), b"", tmp_path, "cells", select("labels")).keys() == {"labels"}
+    assert write_result(stack_result(planes), b"", tmp_path, "cells", "labels").keys() == {"labels"}
 
 
 def test_the_overlay_of_a_stack_draws_each_chosen_plane(planes: NDArray[np.int32], tmp_path: Path) -> None:
     image = np.zeros((9, 20, 30), np.uint8)
     image[2:5, 0, 0] = 255
-    path = write_result(stack_result(planes), npy(image), tmp_path, "cells", select("overlay"))["overlay"]
+    path = write_result(stack_result(planes), npy(image), tmp_path, "cells", "overlay")["overlay"]
     drawn = tifffile.imread(path)
     assert drawn.shape == (3, 20, 30, 3) and (drawn[:, 0, 0] == 255).all()
     coloured = (drawn != drawn[..., :1]).any(axis=3)
@@ -194,7 +194,7 @@ def test_the_overlay_of_a_stack_draws_each_chosen_plane(planes: NDArray[np.int32
 
 
 def test_the_table_of_an_image_has_no_plane(labels: NDArray[np.int32], tmp_path: Path) -> None:
-    path = write_result(result_of(labels), b"", tmp_path, "cells", select("table"))["table"]
+    path = write_result(result_of(labels), b"", tmp_path, "cells", "table")["table"]
     assert path.read_text().splitlines()[1] == ",1,0.75,6.0,3.5,28,3,2,7,4"
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from maskq import FormatNotApplicable, Result
-from maskq.cli.result_files import ResultFolder
+from maskq.producer.formats.folder import ResultFolder
 from maskq.producer.formats.registry import select
 from tests.results import result_of, stack_result
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from maskq import FormatNotApplicable, FormatUnavailable, UnknownFormat
-from maskq.cli.result_files import ResultFolder
 from maskq.producer.formats import result_format
+from maskq.producer.formats.folder import ResultFolder
 from maskq.producer.formats.registry import FORMATS, find_format, format_of_file, select
 from tests.conftest import png
 from tests.results import result_of, stack_result

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from maskq.cli.result_files import ResultFolder
+from maskq.producer.formats.folder import ResultFolder
 from maskq.producer.formats.registry import select
 from tests.results import result_of
 
