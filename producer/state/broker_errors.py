@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ..errors import BrokerUnavailable, MaskqError, StoreFull
 from .permissions import rules_for
+from .pieces import MAKE_ROOM
 
 #: The first word of an error of Redis for which redis-py 8 has no class → what it means.
 _BY_CODE = {
@@ -55,7 +56,7 @@ def explain(error: Exception) -> MaskqError | None:
         case redis.ClusterError() | redis.MovedError() | redis.ClusterCrossSlotError():
             return BrokerUnavailable(f"this is a Redis Cluster: {error}; maskq needs a single Redis")
         case redis.OutOfMemoryError():
-            return StoreFull(f"Redis is full: {error}; wait until workers have done more, or give it more (maxmemory)")
+            return StoreFull(f"Redis is full: {error}; {MAKE_ROOM}")
     text = str(error).rpartition("caused error: ")[2]  # of a pipeline, redis-py names the command first
     if text.startswith(_REFUSED_IN_SCRIPT):
         return _forbidden(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from redis import Redis
 
 log = logging.getLogger(__name__)
+
+#: The first version that has all commands of the ledger's script (`COPY`).
+OLDEST_REDIS = "6.2"
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Connections:
         return cls(redis, Ledger(redis, store, **config), store)
 
     def check(self) -> None:
-        """Ask the broker once. Raises `BrokerUnavailable` if it does not answer, or may evict what it stores.
+        """Ask the broker once. Raises `BrokerUnavailable` if it does not answer, is too old, or may evict data.
 
         A Redis that evicts loses accepted jobs. If this user may not read the policy, that is logged.
         """
@@ -66,8 +70,10 @@ class Connections:
         try:
             connection.send_command("PING")
             connection.read_response()
-            connection.send_command("INFO", "memory")
-            _check_eviction(connection.read_response().decode())
+            connection.send_command("INFO")
+            info = _parse(connection.read_response().decode())
+            _check_version(info)
+            _check_eviction(info)
         except NoPermissionError:
             log.warning("this Redis user may not run INFO: make sure that maxmemory-policy is noeviction")
         except RedisError as error:
@@ -97,10 +103,26 @@ class Connections:
         self.redis.close()
 
 
-def _check_eviction(memory: str) -> None:
-    """Raises `BrokerUnavailable` if Redis, by this answer to `INFO memory`, deletes keys when its memory is full."""
-    lines = dict(line.split(":", 1) for line in memory.splitlines() if ":" in line)
-    policy, limit = lines.get("maxmemory_policy", "noeviction"), int(lines.get("maxmemory", 0))
+def _parse(info: str) -> dict[str, str]:
+    """The lines of Redis's answer to `INFO`."""
+    return dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+
+
+def _check_version(info: Mapping[str, str]) -> None:
+    """Raises `BrokerUnavailable` if Redis is too old. Valkey gives the version of Redis that it is compatible with."""
+    version = info.get("redis_version", "")
+    if version and is_too_old(version):
+        raise BrokerUnavailable(f"this is Redis {version}; maskq needs Redis {OLDEST_REDIS} or newer, or Valkey")
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a Redis of this version, such as `7.0.15`, lacks what maskq needs."""
+    return [int(part) for part in version.split(".")[:2]] < [int(part) for part in OLDEST_REDIS.split(".")]
+
+
+def _check_eviction(info: Mapping[str, str]) -> None:
+    """Raises `BrokerUnavailable` if Redis deletes keys when its memory is full."""
+    policy, limit = info.get("maxmemory_policy", "noeviction"), int(info.get("maxmemory", 0))
     if policy != "noeviction" and limit:
         raise BrokerUnavailable(
             f"this Redis deletes data when it is full (maxmemory-policy {policy}), and so loses accepted jobs: set "

