@@ -290,10 +290,16 @@ class Client:
         self, job_id: str, spec: JobSpec, shape: str | None, image: bytes | StoredImage, identity: Identity
     ) -> str:
         """Try once to create the job; returns its id, or the id of the job that the idempotency key means."""
-        with broker_errors():
-            if isinstance(image, StoredImage):
-                return self._connections.ledger.create(job_id, spec, shape, None, identity, stored=image.size)
-            return self._connections.ledger.create(job_id, spec, shape, image, identity)
+        ledger = self._connections.ledger
+        try:
+            with broker_errors():
+                if isinstance(image, StoredImage):
+                    return ledger.create(job_id, spec, shape, None, identity, stored=image.size)
+                return ledger.create(job_id, spec, shape, image, identity)
+        except KeyboardInterrupt:  # the job may be queued already, and nobody has it
+            with suppress(Exception):
+                ledger.cancel(job_id)
+            raise
 
     def job(self, job_id: str) -> Job:
         """The job with this id. Does not access the broker."""

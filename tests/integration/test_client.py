@@ -196,6 +196,20 @@ def test_closing_a_map_cancels_the_jobs_in_flight(client: Client, redis: Redis) 
     assert {job.state for job in others} == {State.CANCELLED}
 
 
+def test_a_submission_that_is_interrupted_leaves_no_job(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, or a notebook's interrupt button, after Redis has the job and before the caller has it."""
+    create = client._connections.ledger.create
+
+    def interrupted(*arguments: Any, **options: Any) -> str:
+        create(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client._connections.ledger, "create", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.submit(IMAGE)
+    assert client.stats().unfinished == 0
+
+
 def test_a_map_yields_an_unreadable_file_as_an_error_in_its_place(client: Client, tmp_path: Path) -> None:
     outcomes = client.map([tmp_path / "a.png", tmp_path / "b.png"], errors="return")
     assert [Path(outcome.filename).name for outcome in outcomes if isinstance(outcome, OSError)] == ["a.png", "b.png"]
