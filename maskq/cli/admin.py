@@ -6,8 +6,6 @@ from json import dumps
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from maskq.producer.client.client import Client
 from maskq.producer.errors import InvalidJob
@@ -16,7 +14,7 @@ from maskq.producer.state.stats import Stats
 
 from .jobs import connect
 from .options import Address, Json
-from .terminal import print_error, stdout
+from .terminal import PlainTable, print_error, stdout
 
 app = typer.Typer()
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: jobs that failed in all of their attempts.")
@@ -55,23 +53,23 @@ def stats(
         print(current.model_dump_json())
     else:
         for table in _tables(current):
-            stdout.print(table)
+            stdout.show(table)
     return 0
 
 
-def _tables(current: Stats) -> Iterator[Table]:
-    queues = Table("queue", "waiting", "oldest, s")
+def _tables(current: Stats) -> Iterator[PlainTable]:
+    queues = PlainTable("queue", "waiting", "oldest, s")
     for name, queue in current.queues.items():
         queues.add_row(name, f"{queue.waiting:,}", f"{queue.oldest_s:.1f}")
     yield queues
     limit = f" of {current.redis_max_bytes / 1e6:,.0f}" if current.redis_max_bytes else ""
     memory = f"{current.redis_bytes / 1e6:,.1f}{limit}"
-    jobs = Table("unfinished", "worked on", "dead letters", "Redis, MB")
+    jobs = PlainTable("unfinished", "worked on", "dead letters", "Redis, MB")
     jobs.add_row(f"{current.unfinished:,}", f"{current.working:,}", f"{current.dead:,}", memory)
     yield jobs
     counters = dict.fromkeys(name for entries in current.devices.values() for name in entries if name != "time")
     if counters:
-        devices = Table("device", *current.devices)
+        devices = PlainTable("device", *current.devices)
         for name in counters:
             devices.add_row(name.replace("_", " "), *(str(d.get(name, "")) for d in current.devices.values()))
         yield devices
@@ -88,10 +86,10 @@ def gc(
     if as_json:
         print(dumps(counts))
         return 0
-    table = Table("what", "to delete" if dry_run else "deleted")
+    table = PlainTable("what", "to delete" if dry_run else "deleted")
     for name, count in counts.items():
         table.add_row(name, f"{count:,}")
-    stdout.print(table)
+    stdout.show(table)
     return 0
 
 
@@ -170,14 +168,14 @@ def _show(jobs: list[str] | None, reason: str | None, older: float | None, as_js
     if as_json:
         _print_json(letters)
         return status
-    table = Table("job", "image", "model", "died", "error")
+    table = PlainTable("job", "image", "model", "died", "error", whole="job")
     for job in letters:
         error = job.error.message if job.error else ""
-        table.add_row(job.id, escape(job.spec.name), job.spec.model, _clock(job.times[State.DEAD]), escape(error))
+        table.add_row(job.id, job.spec.name, job.spec.model, _clock(job.times[State.DEAD]), error)
         for attempt in job.history if history else ():
             place = f"{attempt.stage}, attempt {attempt.attempt}"
-            table.add_row("", place, attempt.worker, _clock(attempt.time), escape(attempt.error))
-    stdout.print(table)
+            table.add_row("", place, attempt.worker, _clock(attempt.time), attempt.error)
+    stdout.show(table)
     return status
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from maskq.producer.client.client import Client
 from maskq.producer.client.job import Result
@@ -21,7 +20,7 @@ from maskq.producer.client.paths import expand
 
 from .extras import STACK, require
 from .options import Devices, Json, Model, Paths, Processes, read_settings
-from .terminal import stderr
+from .terminal import PlainTable, stderr
 from .writable import output_file
 
 if TYPE_CHECKING:
@@ -127,10 +126,10 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(dumps(report), flush=True)
         return
-    table = Table("images", "seconds", "images/s", *(f"{state}, ms" for state in report["median_s"]))
+    table = PlainTable("images", "seconds", "images/s", *(f"{state}, ms" for state in report["median_s"]))
     medians = (f"{1000 * value:.1f}" for value in report["median_s"].values())
     table.add_row(str(report["images"]), f"{report['seconds']:.1f}", f"{report['images_per_second']:.2f}", *medians)
-    stderr.print(table)
+    stderr.show(table)
     if "trace" in report:
         picture = Path(report["trace"]).with_suffix(".png")
         stderr.print(f"the device was busy {report['device_busy']:.1%} of the time: {report['trace']}, {picture}")

@@ -5,7 +5,6 @@ from json import dumps
 from typing import Annotated, TypeVar
 
 import typer
-from rich.table import Table
 
 from maskq.producer.client.client import Client
 from maskq.producer.client.paths import expand
@@ -14,7 +13,7 @@ from maskq.producer.schema import JobStatus, Options, State
 
 from .job_options import with_job_options
 from .options import JobIds, Json, Model, Paths, Priority, Recursive
-from .terminal import print_error, show_skipped, stdout
+from .terminal import PlainTable, print_error, show_skipped, stdout
 
 T = TypeVar("T")
 
@@ -75,7 +74,7 @@ def submit(
 def status(jobs: JobIds, as_json: Json = False) -> int:
     """Show the state of jobs. Exit status 1 if one ended without a result, or is unknown."""
     failed = 0
-    table = Table("job", "image", "model", "state", "seconds", "error")
+    table = PlainTable("job", "image", "model", "state", "seconds", "error", whole="job")
     with connect() as client:
         for job_id in jobs:
             if (job := _unless_unknown(client.job(job_id).status)) is None:
@@ -87,7 +86,7 @@ def status(jobs: JobIds, as_json: Json = False) -> int:
             else:
                 table.add_row(*_row(job))
     if table.row_count:
-        stdout.print(table)
+        stdout.show(table)
     return failed
 
 

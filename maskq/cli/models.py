@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from maskq.segmentation.errors import InvalidModel, SegmentationError
 
 from .options import Json, MinPixels, SeedThreshold, read_settings
-from .terminal import stderr, stdout
+from .terminal import PlainTable, printable, stderr, stdout
 from .writable import expanded, output_folder
 
 if TYPE_CHECKING:
@@ -35,20 +35,20 @@ def list_(as_json: Json = False) -> int:
     """List all versions of all models. A broken model is listed with the reason."""
     from maskq.segmentation.models.registry import BrokenModel, ModelRegistry
 
-    table = Table("model", "purpose", "input", "trained on", "licence")
+    table = PlainTable("model", "purpose", "input", "trained on", "licence")
     for model in ModelRegistry(read_settings().model_folders).list_models():
         if isinstance(model, BrokenModel):
             data = {"name": model.name, "version": model.version, "broken": model.reason, "folder": str(model.location)}
-            table.add_row(_broken_ref(model), f"[red]broken: {escape(model.reason)}")
+            table.add_row(_broken_ref(model), Text(printable(f"broken: {model.reason}"), "red"))
         else:
             spec = model.spec
             data = spec.model_dump()
             cells = spec.summary, f"{spec.channels}, {spec.normalisation}", spec.trained_on, spec.licence
-            table.add_row(spec.ref, *map(escape, cells))
+            table.add_row(spec.ref, *cells)
         if as_json:
             print(json.dumps(data))
     if not as_json:
-        stdout.print(table)
+        stdout.show(table)
     return 0
 
 
@@ -67,10 +67,10 @@ def show(
     if as_json:
         print(json.dumps(fields | {"folder": str(model.location), "card": card}))
         return 0
-    table = Table(model.spec.ref, escape(str(model.location)), show_header=True)
+    table = PlainTable(model.spec.ref, str(model.location))
     for field, value in fields.items():
-        table.add_row(field, escape(str(value)))
-    stdout.print(table)
+        table.add_row(field, str(value))
+    stdout.show(table)
     if card:
         stdout.print(Markdown(card))
     return 0

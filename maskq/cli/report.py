@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.text import Text
 
 from maskq.segmentation.evaluation.metrics import Rates
 from maskq.segmentation.evaluation.scores import Evaluation, at_threshold, average_precisions, image_row, mean_ap
@@ -14,9 +13,11 @@ from maskq.segmentation.evaluation.tuning import Trial, Tuning
 from maskq.segmentation.models.spec import SPEC
 from maskq.segmentation.models.storage import Location
 
+from .terminal import PlainTable, PrintableConsole
+
 # Without markup and emoji: the names of images and folders may be `img[a]`, `[/b]` or `:cat:`.
-stdout = Console(highlight=False, markup=False, emoji=False)
-stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
+stdout = PrintableConsole(highlight=False, markup=False, emoji=False)
+stderr = PrintableConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 #: Number of images in the table by default.
 _WORST = 10
@@ -31,10 +32,10 @@ def progress(items: Iterable[Any], step: str, count: int) -> Iterable[Any]:
 def show(results: dict[str, Evaluation], tuning: Tuning | None = None, all_images: bool = False) -> None:
     """Print the images of the first method, the rates of all methods, and the gain from tuning."""
     name, first = next(iter(results.items()))
-    stdout.print(_image_table(name, first, all_images))
+    stdout.show(_image_table(name, first, all_images))
     if not all_images and len(first.images) > _WORST:
         stdout.print(f"the worst {_WORST} of {len(first.images)} images; --all shows every one, and --json has them\n")
-    stdout.print(_rate_table(results))
+    stdout.show(_rate_table(results))
     for method, result in results.items():
         summary = result.summary
         seconds = result.seconds / summary.images
@@ -43,7 +44,7 @@ def show(results: dict[str, Evaluation], tuning: Tuning | None = None, all_image
             f"count wrong by {summary.count_error:.2f} objects an image; {seconds:.3f} s an image"
         )
     if tuning:
-        stdout.print(_tuning_table(tuning))
+        stdout.show(_tuning_table(tuning))
 
 
 def show_stored(folder: Location | None) -> None:
@@ -68,10 +69,10 @@ def _trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _image_table(name: str, result: Evaluation, all_images: bool) -> Table:
+def _image_table(name: str, result: Evaluation, all_images: bool) -> PlainTable:
     """One row per image, the worst first."""
     title = f"{name}, image by image, worst first; precision to PQ at IoU .5"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = PlainTable(title=Text(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("image", overflow="fold")
     for column in ("AP50", "AP75", "precision", "recall", "F1", "PQ", "true", "found", "off"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -82,9 +83,9 @@ def _image_table(name: str, result: Evaluation, all_images: bool) -> Table:
     return table
 
 
-def _rate_table(results: dict[str, Evaluation]) -> Table:
+def _rate_table(results: dict[str, Evaluation]) -> PlainTable:
     """AP by threshold and the rates at .5; two columns per method."""
-    table = Table("IoU", title="average precision TP / (TP + FP + FN)")
+    table = PlainTable("IoU", title="average precision TP / (TP + FP + FN)")
     for name in results:
         table.add_column(f"{name}\npooled", justify="right")
         table.add_column(f"{name}\nper image", justify="right")
@@ -101,9 +102,9 @@ def _rate(way: tuple[Rates, ...], rate: str) -> float:
     return float(getattr(at_threshold(way, 0.5), rate))
 
 
-def _tuning_table(tuning: Tuning) -> Table:
+def _tuning_table(tuning: Tuning) -> PlainTable:
     """The parameters and scores before and after tuning."""
-    table = Table("", "seed_threshold", "min_pixels", title="parameters, and AP pooled / per image")
+    table = PlainTable("", "seed_threshold", "min_pixels", title="parameters, and AP pooled / per image")
     for column in ("AP50", "AP75", "mean of the four"):
         table.add_column(column, justify="right")
     for title, trial in (("before", tuning.before), ("after", tuning.after)):

@@ -8,12 +8,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from maskq.producer.client.paths import skipped
 
 #: Characters that steer a terminal, or turn the direction of what it shows: others choose the names of jobs and files.
 UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+
+#: A column of text is at least as wide as its header, or this many characters.
+_MIN_COLUMN = 6
+#: Wider than any table, characters.
+_UNBOUNDED = 1_000_000
 
 
 class PrintableConsole(Console):
@@ -22,7 +28,44 @@ class PrintableConsole(Console):
     def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
         """As rich renders it, with printable text."""
         for segment in super().render(*arguments, **options):
-            yield segment if segment.control else segment._replace(text=UNPRINTABLE.sub(_escaped, segment.text))
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    def show(self, table: "PlainTable") -> None:
+        """Print a table: on a terminal in its width, in a pipe or a file as wide as its content."""
+        if not self.is_terminal:
+            table.width = self.measure(table, options=self.options.update(max_width=_UNBOUNDED)).maximum
+        elif table.narrowest > self.width:
+            table.width = table.narrowest
+        self.print(table, crop=False)
+
+
+class PlainTable(Table):
+    """A table of text: what is too long for its column goes on in the next line, and nothing is read as markup."""
+
+    def __init__(self, *headers: str, whole: str = "", **options: Any) -> None:
+        """The cells of the column `whole`, such as job ids, are never split; `options` are those of rich's table."""
+        super().__init__(**options)
+        for header in headers:
+            width = min(len(header), _MIN_COLUMN)
+            self.add_column(Text(printable(header)), overflow="fold", no_wrap=header == whole, min_width=width)
+
+    @property
+    def narrowest(self) -> int:
+        """The width with which rich leaves no column out, characters."""
+        return 1 + sum((column.min_width or 1) + 3 for column in self.columns)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row of text; a cell that is a rich `Text` keeps its style."""
+        texts = [Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells]
+        for column, text in zip(self.columns, texts, strict=False):
+            if column.no_wrap:
+                column.min_width = max(column.min_width or 0, text.cell_len)
+        super().add_row(*texts, **options)
+
+
+def printable(text: str) -> str:
+    """The text with unprintable characters as Python writes them."""
+    return UNPRINTABLE.sub(_escaped, text)
 
 
 def _escaped(character: re.Match[str]) -> str:
@@ -44,7 +87,7 @@ _STARTUP = {
 
 def print_error(message: str) -> None:
     """Print what went wrong with one image or job on standard error, in red."""
-    stderr.print(message, style="red", markup=False)
+    stderr.print(message, style="red", markup=False, soft_wrap=True)
 
 
 def show_skipped(paths: Iterable[str], *, recursive: bool = False) -> None:

@@ -7,13 +7,13 @@ from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from maskq.producer.settings import Settings
 from maskq.producer.state.connections import Connections
 
 from .options import Address, Devices, Json, read_settings
-from .terminal import stdout
+from .terminal import PlainTable, stdout
 
 if TYPE_CHECKING:
     from maskq.workers.device.hardware import Hardware
@@ -121,19 +121,19 @@ def _entries(hardware: Hardware) -> list[dict[str, str | int]]:
 def _print_hardware(hardware: Hardware) -> None:
     from maskq.workers.device.hardware import gibibytes
 
-    table = Table("device", "name", "memory", title="this machine", title_justify="left")
+    table = PlainTable("device", "name", "memory", title="this machine", title_justify="left")
     for entry in _entries(hardware):
         table.add_row(str(entry["device"]), str(entry["name"]), gibibytes(int(entry["memory"])))
-    stdout.print(table)
+    stdout.show(table)
     if hardware.probe_error:
         stdout.print(f"torch can't be queried: {hardware.probe_error}", markup=False)
 
 
 def _print_processes(specs: tuple[DeviceSpec, ...], settings: Settings) -> None:
-    table = Table("process", "device", "cudnn benchmark", "lanes", "batch", "precision", title_justify="left")
-    table.title = f"MASKQ_DEVICES={settings.devices}"
+    table = PlainTable("process", "device", "cudnn benchmark", "lanes", "batch", "precision", title_justify="left")
+    table.title = Text(f"MASKQ_DEVICES={settings.devices}")
     for spec in specs:
         batch = str(spec.batch or settings.batch_size) if spec.accelerator.batches else "1"
         benchmark = spec.benchmark if spec.accelerator.cudnn_benchmark else "none on a CPU"
         table.add_row(spec.node, spec.device, benchmark, spec.lanes, batch, spec.precision)
-    stdout.print(table)
+    stdout.show(table)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from maskq.cli import models
+from maskq.cli.terminal import PrintableConsole
 from maskq.segmentation.models.spec import ModelSpec, write_model
 from tests.checkpoints import checkpoint, published
 
@@ -17,7 +17,7 @@ WORDS = ("[neven et al.]", "[/b]", "[bold]x")
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "stdout", Console(width=400))
+    monkeypatch.setattr(models, "stdout", PrintableConsole(width=400))
 
 
 @pytest.mark.parametrize("words", WORDS)
