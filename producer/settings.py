@@ -64,6 +64,9 @@ class ClientSettings(BaseSettings):
     accepted."""
     max_client_queued: int = Field(default=100_000, ge=1)
     """Maximum number of unfinished jobs of one client (`client` of `submit`, such as a user's name)."""
+    max_client_work: int = Field(default=1_000_000_000_000, ge=1)
+    """Maximum work of the unfinished jobs of one client: their images' pixels, with `tta` eight times as many. If it
+    has no unfinished jobs, one of any size is accepted."""
     window: int = Field(default=16, ge=1, le=10_000)
     """Maximum number of messages in Celery's queue of a stage. All other jobs wait in the ledger, where they are
     ordered by priority and clients take turns. Only the window and the jobs in progress are ahead of a job whose turn

@@ -23,6 +23,8 @@ RECONCILER_LOCK, DISPATCHER_LOCK = f"{PREFIX}reconciler", f"{PREFIX}dispatcher"
 DEVICES = f"{PREFIX}devices"
 #: A hash of the CPU workers, as `DEVICES`: its JSON has the number of `processes`.
 CLUSTER_WORKERS = f"{PREFIX}cluster-workers"
+#: A string that exists while a device process serves one lane only, and for a time after that.
+LANES_APART = f"{PREFIX}lanes-apart"
 #: An entry of `DEVICES` or `CLUSTER_WORKERS` older than this was left by a killed process (seconds).
 STALE_S = 10.0
 #: The channel on which kombu publishes Celery's `task-sent` events; format it with the number of the Redis database.

@@ -24,7 +24,7 @@ def script_uses(source: str, database: int, task_events: bool) -> list[Use]:
     return [
         ("TIME", ""),
         *((command, f"{PREFIX}x") for command in sorted(commands)),
-        *((command, queue) for queue in QUEUES for command in ("LLEN", "LPUSH")),
+        *((command, queue) for queue in QUEUES for command in ("EXISTS", "LLEN", "LPUSH")),
         *(("PUBLISH", channel) for channel in channels),
     ]
 

@@ -2,7 +2,8 @@
 
 A *lane* is one of the two queues of the embed stage. Images of a common shape take the fixed lane, all others the
 varied lane: a GPU that searches for the fastest convolutions per shape (cudnn benchmark `on`) is best given the fixed
-lane. The ledger chooses the lane at submission: a shape is common if at least half of the last 64 images had it.
+lane. The ledger chooses the lane at submission: a shape is common if at least half of the last 64 images had it. While
+every device serves both lanes, all images take the varied lane, so that jobs begin in order.
 """
 
 from __future__ import annotations

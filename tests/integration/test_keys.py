@@ -47,7 +47,9 @@ def pattern(name: str) -> re.Pattern[str]:
 @pytest.fixture(scope="module")
 def seen(redis_url: str) -> Iterator[tuple[dict[str, str], set[str]]]:
     """Every key that was written, with its type (empty if it was deleted at once), and the fields of the jobs."""
-    settings = Settings(broker_url=redis_url, devices="cpu", cluster_processes=1, reuse=True, retention_s=60)
+    settings = Settings(
+        broker_url=redis_url, devices="cpu;lanes=fixed", lane_s=1, cluster_processes=1, reuse=True, retention_s=60
+    )
     with Redis.from_url(redis_url) as redis:
         redis.flushall()
         watch = Watch(redis)
@@ -111,6 +113,7 @@ def work(client: Client, watch: Watch) -> None:
 def misfortunes(ledger: Ledger, watch: Watch) -> None:
     """Jobs that fail, wait in line, or lose their worker; one becomes a dead letter."""
     claims = [Claim(f"{n:032x}", Stage.EMBED, f"{n:032x}") for n in range(6)]
+    ledger.create(f"{6:032x}", JobSpec(), "4000x4000", b"a large image")
     for claim in claims:
         ledger.create(claim.job_id, JobSpec(), None, b"image", Identity("digest" if claim in claims[4:] else None))
     ledger.claim(claims[0])

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.client import PubSub
 
 from maskq.producer.errors import IdempotencyConflict, QueueFull, StoreFull, UnknownJob
-from maskq.producer.schema import Failure, JobSpec, Limits, Stage, State
+from maskq.producer.schema import Failure, JobSpec, Limits, Options, Stage, State
 from maskq.producer.state.keys import job_key
 from maskq.producer.state.ledger import Claim, Granted, Identity, Ledger
 from maskq.producer.state.routing import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
@@ -27,6 +27,8 @@ from maskq.producer.state.store import Payload, RedisStore
 from tests.conftest import text, until
 
 MOST_QUEUED, MOST_ATTEMPTS, RETENTION_S, DEAD_RETENTION_S = 6, 2, 100, 1000
+#: The shape of a job that is large in both stages with `tta`.
+LARGE, LARGE_WORK = "4000x4000", 8 * 16_000_000
 QUEUES = (*EMBED_QUEUES, CLUSTER_QUEUE)
 ENDED_BADLY = {
     State.FAILED: "NotAnImage",
@@ -58,6 +60,8 @@ class Modelled:
     """The expected state of a job."""
 
     expires: bool
+    large: bool = False
+    client: str = ""
     state: State = State.QUEUED
     owner: str = ""
     lease_over: bool = False
@@ -91,6 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
     stages = st.sampled_from(Stage)
     leases = st.sampled_from(["over at once", "long"])
     owners = st.sampled_from(["who holds it", "another"])
+    clients = st.sampled_from(["", "a"])
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,16 +108,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def _unfinished(self) -> set[str]:
         return {job_id for job_id, job in self.jobs.items() if not job.state.ended}
 
-    @rule(target=ids, expires=st.booleans())
-    def create(self, expires: bool) -> str:
-        job_id = f"job{len(self.jobs)}"
-        spec = JobSpec(limits=Limits(expires_s=1e-6 if expires else None))
+    @rule(target=ids, expires=st.booleans(), large=st.booleans(), client=clients)
+    def create(self, expires: bool, large: bool, client: str) -> str:
+        job_id, shape = f"job{len(self.jobs)}", LARGE if large else None
+        limits = Limits(expires_s=1e-6 if expires else None)
+        spec = JobSpec(client=client, limits=limits, options=Options(tta=large))
         if len(self._unfinished()) == MOST_QUEUED:
             with pytest.raises(QueueFull, match="6 jobs are unfinished"):
-                self.ledger.create(job_id, spec, None)
+                self.ledger.create(job_id, spec, shape)
             return "refused"
-        self.ledger.create(job_id, spec, None)
-        self.jobs[job_id] = Modelled(expires)
+        self.ledger.create(job_id, spec, shape)
+        self.jobs[job_id] = Modelled(expires, large, client)
         return job_id
 
     @rule(job_id=ids)
@@ -243,7 +249,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """The waiting jobs that a message, an entry in a line or the end of a delay will wake."""
         heard = {job_id for job_id, job in self.jobs.items() if job.delayed}
         for key in self.redis.scan_iter("maskq:line:*"):
-            heard |= {text(item).split()[1] for item in self.redis.lrange(key, 0, -1)}
+            heard |= {text(item).split()[2] for item in self.redis.lrange(key, 0, -1)}
         for name in message_lists():
             for message in map(json.loads, self.redis.lrange(name, 0, -1)):
                 (job_id,), _, _ = json.loads(message["body"])
@@ -282,6 +288,16 @@ class LedgerMachine(RuleBasedStateMachine):
         assert listed(*(f"waits:{name}" for name in QUEUES)) == self._unfinished() - listed("leases")
         assert listed("delayed") >= {job_id for job_id, job in self.jobs.items() if job.waiting and job.delayed}
         assert listed(*(f"sent:{name}" for name in QUEUES)) <= listed(*(f"waits:{name}" for name in QUEUES))
+        for client in ("", "a"):
+            mine = [job for job_id, job in self.jobs.items() if job_id in self._unfinished() and job.client == client]
+            counted = self.redis.hmget("maskq:clients", client, f"{client}:work")
+            assert [int(count or 0) for count in counted] == [len(mine), sum(LARGE_WORK for job in mine if job.large)]
+        for name in QUEUES:
+            at_work = {text(each) for each in self.redis.smembers(f"maskq:large:{name}")}
+            stage = Stage.CLUSTER if name == CLUSTER_QUEUE else Stage.EMBED
+            begun = {i for i, job in self.jobs.items() if job.large and job.stage is stage and job.held}
+            asked = {i for i in listed(f"sent:{name}") if self.jobs[i].large}
+            assert at_work - asked == (begun if name != "embed.fixed" else set())
         assert listed("dead") == {job_id for job_id, job in self.jobs.items() if job.state is State.DEAD}
         for job_id, job in self.jobs.items():
             kept = self.redis.ttl(f"maskq:job:{job_id}")
@@ -622,7 +638,7 @@ def test_nothing_is_left_of_jobs_that_were_kept_for_their_time(redis: Redis) -> 
     for job_id in ledger.past_retention():
         ledger.delete(job_id)
     assert list(ledger.dead()) == []
-    bounded = {b"maskq:shapes", b"maskq:bytes", b"maskq:endings"}
+    bounded = {b"maskq:bytes", b"maskq:endings"}
     until(lambda: {key for key in redis.scan_iter() if not key.startswith(b"maskq:ended:")} == bounded)
 
 

@@ -12,6 +12,7 @@ from redis import Redis
 
 from maskq.producer.client.sources import shape_of
 from maskq.producer.schema import JobSpec
+from maskq.producer.state.keys import LANES_APART
 from maskq.producer.state.ledger import Ledger
 from maskq.producer.state.routing import FIXED, VARIED
 from tests.conftest import png
@@ -25,6 +26,7 @@ def image(height: int, width: int) -> bytes:
 
 def lane_of(redis: Redis, data: bytes) -> str:
     """The lane to which the ledger assigns a job with this image."""
+    redis.set(LANES_APART, "gpu")
     ledger = Ledger(redis, retention_s=100, max_queued=1000, lease_s=10, max_attempts=3)
     job_id = uuid.uuid4().hex
     ledger.create(job_id, JobSpec(), shape_of(data))
@@ -34,6 +36,14 @@ def lane_of(redis: Redis, data: bytes) -> str:
 def test_a_shape_is_common_from_its_thirty_second_image_on(redis: Redis) -> None:
     lanes = [lane_of(redis, image(8, 9)) for _ in range(33)]
     assert lanes == [VARIED] * 31 + [FIXED] * 2
+
+
+def test_while_every_device_serves_both_lanes_there_is_one_line(redis: Redis) -> None:
+    ledger = Ledger(redis)
+    for n in range(40):
+        ledger.create(f"job{n}", JobSpec(), shape_of(image(8, 9)))
+    assert {ledger.status(f"job{n}").lane for n in range(40)} == {VARIED}
+    assert not redis.exists("maskq:shapes")
 
 
 def test_a_shape_that_is_common_no_more_goes_with_the_others(redis: Redis) -> None:

@@ -14,7 +14,7 @@ from redis import Redis
 
 from maskq.producer.schema import JobSpec, Stage
 from maskq.producer.state.celery_config import celery_settings
-from maskq.producer.state.keys import EVENTS
+from maskq.producer.state.keys import EVENTS, LANES_APART
 from maskq.producer.state.ledger import Claim, Ledger
 from maskq.producer.state.routing import (
     CLUSTER_QUEUE,
@@ -31,6 +31,7 @@ from tests.conftest import until
 @pytest.fixture
 def ledger(redis: Redis) -> Ledger:
     redis.lpush("maskq:shapes", *["8x9"] * 64)  # 8×9 is the common shape
+    redis.set(LANES_APART, "gpu")
     return Ledger(redis, retention_s=100, max_queued=100, lease_s=10, max_attempts=3)
 
 

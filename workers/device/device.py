@@ -63,7 +63,8 @@ class Device:
 
     def entries(self) -> Entries:
         """Return the device's specification and counters, for display."""
-        return {"device": str(self._spec), **self.counters.entries(), **self._benchmark.counters()}
+        counters = {**self.counters.entries(), **self._benchmark.counters()}
+        return {"device": str(self._spec), "threads": self.threads, **counters}
 
     def health(self) -> str | None:
         """Return why this process can't run anything any more, or None."""

@@ -12,7 +12,7 @@ from celery import Celery
 from redis import Redis
 
 from maskq.producer.schema import Stage
-from maskq.producer.state.keys import PREFIX
+from maskq.producer.state.keys import LANES_APART, PREFIX
 from maskq.producer.state.routing import LANES, queue_of
 from maskq.tasks.periodic import PeriodicThread
 
@@ -103,6 +103,8 @@ class LaneFailover(PeriodicThread):
         pipe.zadd(_key(lane), {self._node: now + self._unserved_s})
         pipe.zremrangebyscore(_key(lane), "-inf", now - _EXPIRE_S)  # hosts that never come back
         pipe.expire(_key(lane), _EXPIRE_S)
+        if len(self._lanes) == 1:
+            pipe.set(LANES_APART, self._node, ex=_EXPIRE_S)
         pipe.execute()
 
 

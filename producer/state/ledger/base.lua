@@ -1,4 +1,4 @@
--- The ledger's script, part 1 of 10: its arguments, names and clock. One call runs one transition, atomically.
+-- The ledger's script, part 1 of 11: its arguments, names and clock. One call runs one transition, atomically.
 -- KEYS[1]  the hash of the job
 -- ARGV[1]  the name of the transition, a function of the table `transitions`
 -- ARGV[2]  the id of the job; empty if the transition is about a queue
@@ -6,7 +6,7 @@
 --
 -- Two tables stand before this part; `script.py` writes them:
 -- names    prefix, keys, max_endings, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage
---          has lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values
+--          has lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values; stale_s
 -- config   the fields of `LedgerConfig`
 local job, id = KEYS[1], ARGV[2]
 local keys, prefix = names.keys, names.prefix
@@ -28,14 +28,19 @@ local function job_key(of) return prefix .. 'job:' .. of end
 local function payload_of(of, kind) return prefix .. 'payload:' .. of .. ':' .. kind end
 local function payload_key(kind) return payload_of(id, kind) end
 
--- The state of the job before the transition; false for an unknown job.
-local state = redis.call('HGET', job, 'state')
+-- The state of the job before the transition (false for an unknown job), and its work: pixels times views.
+local state, work
+local function look()
+  state, work = unpack(redis.call('HMGET', job, 'state', 'work'))
+  work = tonumber(work or 0)
+end
+look()
 
 -- Call a function as if the script had been called for another job.
 local function as_job(other, act, ...)
-  local own_job, own_id, own_state = job, id, state
+  local own_job, own_id, own_state, own_work = job, id, state, work
   job, id = job_key(other), other
-  state = redis.call('HGET', job, 'state')
+  look()
   act(...)
-  job, id, state = own_job, own_id, own_state
+  job, id, state, work = own_job, own_id, own_state, own_work
 end

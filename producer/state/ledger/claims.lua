@@ -1,4 +1,4 @@
--- Part 7: the transitions of workers.
+-- Part 8: the transitions of workers.
 
 local function extend_lease() redis.call('ZADD', keys.leases, text(now + config.lease_s), id) end
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PARTS = (
     "base.lua",
     "queues.lua",
+    "turns.lua",
     "states.lua",
     "stacks.lua",
     "sharing.lua",
@@ -50,6 +51,7 @@ class LedgerConfig:
     max_queued: int = 100_000
     max_queued_bytes: int = 1 << 40
     max_client_queued: int = 100_000
+    max_client_work: int = 1_000_000_000_000
     max_attempts: int = 3
     lease_s: float = 8.0
     stage_limit_s: float = 120.0
@@ -168,12 +170,13 @@ def shared_names(database: int) -> dict[str, Any]:
         "priorities": PRIORITIES,
         "state": {str(state): str(state) for state in State},
         "payload": {str(kind): str(kind) for kind in Payload},
+        "stale_s": keys.STALE_S,
     }
 
 
 _SHARED_KEYS = (
     *("active", "leases", "delayed", "expiring", "stacks", "following"),
-    *("dead", "kept", "cancelled", "endings"),
+    *("dead", "kept", "cancelled", "endings", "devices", "cluster_workers", "lanes_apart"),
 )
 
 

@@ -1,4 +1,4 @@
--- Part 5: jobs that share work.
+-- Part 6: jobs that share work.
 -- Jobs that would compute the same (image, model as requested, options, of one client) have the same key in the field
 -- `same`. It holds the id of their *leader*, which computes the result or has it. The others are its *twins*, with the
 -- field `twin`. When a worker claims a twin, the twin takes a copy of the leader's result, or *follows* the leader: it is

@@ -1,4 +1,4 @@
--- Part 4: stacks, whose planes are jobs of their own.
+-- Part 5: stacks, whose planes are jobs of their own.
 -- A stack's record has `planes` (their number), `first_plane` (the number of the first) and `open` (how many have not
 -- ended). It waits in the state before its second stage until none is open; each plane's record has `parent`, its id.
 
@@ -35,7 +35,7 @@ local function line_up_stack()
   local stage = stage_of[state]
   redis.call('ZREM', keys.stacks, id)
   redis.call('ZADD', waits_key(queue_of(id, stage)), text(now), id)
-  line_up(id, stage)
+  line_up(stage)
 end
 
 -- A plane has ended before its stack: its result is kept until that ends, and its image only if it may be tried again.
@@ -79,11 +79,12 @@ local function keep_planes()
   end)
 end
 
--- Enter a plane as a queued job. `new` has number, spec (JSON), argsrepr, shape, bytes. The bounds of the queue do not
+-- Enter a plane as a queued job. `new` has number, spec (JSON), argsrepr, shape, bytes, work. The bounds of the queue do not
 -- refuse it, since its stack was admitted, but count it.
 local function create_plane(new, parent, priority, client, expires)
   redis.call('HSET', job, 'spec', new.spec, 'argsrepr', new.argsrepr, 'priority', priority,
-    'lane', lane_of(new.shape), 'client', client, 'bytes', new.bytes, 'parent', parent)
+    'lane', lane_of(new.shape), 'client', client, 'bytes', new.bytes, 'work', new.work, 'parent', parent)
+  work = new.work
   if expires then redis.call('ZADD', keys.expiring, expires, id) end
   count(1, new.bytes, client)
   redis.call('PERSIST', payload_key(names.payload.image))

@@ -13,6 +13,7 @@ from ..keys import job_key, plane_id
 from ..pieces import redis_full_as_store_full
 from ..store import Payload
 from .records import Records
+from .work import work_of
 
 if TYPE_CHECKING:
     from .claims import Claim, StageResult
@@ -99,4 +100,5 @@ def _new_plane(job_id: str, plane: Plane) -> dict[str, Any]:
         "argsrepr": f"({job_id[:8]}, {plane.spec.model}, {plane.spec.name})",
         "shape": plane.shape,
         "bytes": len(plane.image),
+        "work": work_of(plane.shape, len(plane.image), plane.spec.options),
     }

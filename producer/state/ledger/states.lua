@@ -1,10 +1,11 @@
--- Part 3: how a job enters a state, and what follows from it.
+-- Part 4: how a job enters a state, and what follows from it.
 
 -- Count one more unfinished job (change = 1) or one less (-1) towards the bounds.
 local function count(change, bytes, client)
   redis.call('INCRBY', prefix .. 'bytes', string.format('%d', change * bytes))
+  redis.call('HINCRBY', prefix .. 'clients', client .. ':work', string.format('%d', change * work))
   if redis.call('HINCRBY', prefix .. 'clients', client, change) <= 0 then
-    redis.call('HDEL', prefix .. 'clients', client)
+    redis.call('HDEL', prefix .. 'clients', client, client .. ':work')
   end
   if change == 1 then redis.call('ZADD', keys.active, text(now), id) else redis.call('ZREM', keys.active, id) end
 end
@@ -16,9 +17,9 @@ local function keep_key(seconds)
   if seconds then redis.call('EXPIRE', key, seconds) else redis.call('PERSIST', key) end
 end
 
--- Part 4 defines these: a plane of a stack ends, and a stack ends.
+-- Part 5 defines these: a plane of a stack ends, and a stack ends.
 local plane_ended, stack_ended
--- Part 5 defines this: a job ends that equal ones may follow.
+-- Part 6 defines this: a job ends that equal ones may follow.
 local leader_ended
 
 -- Whether a job exists and has not ended.
@@ -80,8 +81,11 @@ end
 -- their values.
 local function enter(new, how, ...)
   local stage, before = stage_of[new], stage_of[state or '']
-  if before and waiting[before] == state then leave_queue(id, before) end
+  local queue_before = before and queue_of(id, before)
+  local makes_place = before and is_large(queue_before, work) and new ~= working[before]
+  if before and waiting[before] == state then leave_queue(id, before, queue_before) end
   if before and working[before] == state then redis.call('ZREM', keys.leases, id) end
+  if makes_place then redis.call('SREM', large_key(queue_before), id) end
   -- A job that waits again after a failed attempt keeps the time since when it waits: so the times only grow, and their
   -- differences add up.
   local since = waiting[stage] == new and redis.call('HGET', job, 'time:' .. new) or text(now)
@@ -93,12 +97,16 @@ local function enter(new, how, ...)
     elseif how then
       redis.call('ZADD', keys.delayed, text(now + how), id)
     else
-      line_up(id, stage)
+      line_up(stage)
     end
   elseif not stage then
     end_as(new)
   end
   redis.call('PUBLISH', job, new)
+  if makes_place then
+    places[queue_before] = nil
+    admit(queue_before)
+  end
 end
 
 -- End the job without a result.

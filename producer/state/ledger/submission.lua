@@ -1,14 +1,18 @@
--- Part 6: the transitions of producers.
+-- Part 7: the transitions of producers.
 
 -- The bound that one more job would exceed, and how far the queue is from it; nil if there is room.
 local function full(new)
   local unfinished, bytes = redis.call('ZCARD', keys.active), tonumber(redis.call('GET', prefix .. 'bytes') or '0')
-  local of_client = tonumber(redis.call('HGET', prefix .. 'clients', new.client) or '0')
+  local of_client, its_work = unpack(redis.call('HMGET', prefix .. 'clients', new.client, new.client .. ':work'))
+  of_client, its_work = tonumber(of_client or 0), tonumber(its_work or 0)
   if unfinished >= config.max_queued then return {'full', 'jobs', unfinished} end
   if unfinished > 0 and bytes + new.bytes > config.max_queued_bytes then
     return {'full', 'bytes', string.format('%d', bytes)}
   end
   if of_client >= config.max_client_queued then return {'full', 'client', of_client} end
+  if of_client > 0 and its_work + new.work > config.max_client_work then
+    return {'full', 'work', string.format('%d', its_work)}
+  end
 end
 
 -- The answer for a submission whose idempotency key means a job already; nil if it means none.
@@ -19,7 +23,7 @@ local function repeated(new)
 end
 
 -- Enter a new job, or name the job that an idempotency key means. `new_job` is JSON: spec (itself JSON), argsrepr,
--- priority (kombu's), shape, client, bytes, expires_s, same, key, request.
+-- priority (kombu's), shape, client, bytes, work, expires_s, same, key, request.
 function transitions.create(new_job)
   if state then -- repeated after a lost answer, and the image was stored again with an expiry
     if stage_of[state] then redis.call('PERSIST', payload_key(names.payload.image)) end
@@ -29,7 +33,8 @@ function transitions.create(new_job)
   local answer = repeated(new) or full(new)
   if answer then return answer end
   redis.call('HSET', job, 'spec', new.spec, 'argsrepr', new.argsrepr, 'priority', new.priority,
-    'lane', lane_of(new.shape), 'client', new.client, 'bytes', new.bytes)
+    'lane', lane_of(new.shape), 'client', new.client, 'bytes', new.bytes, 'work', new.work)
+  work = new.work
   if new.same ~= '' then join_equals(new.same) end
   if new.key ~= '' then
     redis.call('HSET', job, 'key', new.key, 'request', new.request)

@@ -16,6 +16,7 @@ from ..routing import broker_priority
 from ..store import Payload
 from .records import unknown
 from .stacks import Stacks
+from .work import work_of
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,8 @@ class Submission(Stacks):
             "jobs": f"{count:,} jobs are unfinished, as many as may be",
             "bytes": f"the images of unfinished jobs take {count:,} of {self.config.max_queued_bytes:,} bytes",
             "client": f"{count:,} jobs of this client are unfinished, as many as may be",
+            "work": f"the unfinished jobs of this client have {count:,} of {self.config.max_client_work:,} pixels "
+            "(with tta eight times as many): wait for some of them, or cancel some",
         }[bound]
         wait_s = max(1.0, min(60.0, unfinished / rate / 10)) if rate else 10.0
         return QueueFull(f"{reason}; {unfinished:,} jobs in all, {rate:.1f} a second end; try again later", wait_s)
@@ -153,6 +156,7 @@ def new_job(job_id: str, spec: JobSpec, shape: str | None, size: int, identity: 
         "shape": shape or "",
         "client": spec.client,
         "bytes": size,
+        "work": work_of(shape, size, spec.options),
         "expires_s": spec.limits.expires_s,
         "same": f"{PREFIX}same:{identity.same}" if identity.same else "",
         "key": f"{PREFIX}key:{identity.key}" if identity.key else "",

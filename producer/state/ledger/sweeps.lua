@@ -1,4 +1,4 @@
--- Part 8: the transitions of the reconciler.
+-- Part 9: the transitions of the reconciler.
 
 -- A lease has run out: its owner is dead, or as good as dead.
 function transitions.reclaim()
@@ -55,8 +55,9 @@ function transitions.resend(list)
   return 'ok'
 end
 
--- Fill a queue: messages may have been taken from it without a claim.
+-- Fill a queue: messages may have been taken from it without a claim, and large jobs may be gone or have ended in line.
 function transitions.admit(queue)
+  forget_large(queue)
   admit(queue)
   return 'ok'
 end
