@@ -46,3 +46,12 @@ def test_a_process_that_ends_leaves_no_file(tmp_path: Path) -> None:
 def test_without_a_folder_to_write_to_the_process_id_makes_the_name_unique(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", os.devnull)
     assert unique_node("cpu", None) == f"cpu-{os.getpid()}"
+
+
+def test_without_any_folder_for_temporary_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a root that can't be written and no /tmp of its own."""
+    for name in "TMPDIR", "TEMP", "TMP":
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [os.devnull])
+    assert unique_node("cpu", None) == f"cpu-{os.getpid()}"

@@ -20,14 +20,14 @@ def unique_node(node: str, broker_url: str | None) -> str:
     The names are lock files in the folder for temporary files. If it can't be written, the process's id is appended.
     """
     broker = hashlib.sha256((broker_url or "").encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"maskq-{os.getuid()}"
     try:
+        folder = Path(tempfile.gettempdir()) / f"maskq-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         for number in range(1, _MAX_WORKERS):
             name = node if number == 1 else f"{node}-{number}"
             if _lock(folder / f"{broker}-{name}.lock"):
                 return name
-    except OSError:  # no such folder, or another user's
+    except OSError:  # no folder, or another user's
         pass
     return f"{node}-{os.getpid()}"
 
