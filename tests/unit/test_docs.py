@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from docs.generate import page
 from maskq.cli.app import app
+from maskq.producer.formats.registry import FORMATS
 from maskq.producer.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,27 @@ def test_the_examples_of_the_testing_page_run() -> None:
     namespace: dict[str, object] = {}
     for block in blocks(ROOT / "docs" / "testing.md", "python"):
         exec(compile(block, "docs/testing.md", "exec"), namespace)
+
+
+def test_the_examples_of_the_formats_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in blocks(ROOT / "docs" / "formats.md", "python"):
+        exec(compile(block, "docs/formats.md", "exec"), namespace)
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
+        "cells.csv",
+        "cells.ome.zarr",
+        "regions.zip",
+    ]
+
+
+def test_the_formats_page_has_every_format_and_its_file() -> None:
+    table = (ROOT / "docs" / "formats.md").read_text().partition("## Polygons")[0]
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+?) \|", table, re.MULTILINE)
+    assert {name for name, _ in rows} == set(FORMATS)
+    for name, files in rows:
+        ending = FORMATS[name].folder_ending or next(iter(FORMATS[name].media_types))
+        assert f"`NAME{ending}`" in files
 
 
 @pytest.mark.parametrize("document", PAGES, ids=lambda document: document.name)
