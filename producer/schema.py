@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,6 +16,8 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic_core import PydanticCustomError
+
+from .printable import printable_name
 
 
 def _explained(text: str) -> WrapValidator:
@@ -149,8 +152,8 @@ class Limits(_Frozen):
 class JobSpec(_Frozen):
     """What to do with a submitted image."""
 
-    name: str = Field(default="image", max_length=255)
-    """The image's name in messages and in Flower, usually its file name."""
+    name: Annotated[str, AfterValidator(printable_name)] = Field(default="image", max_length=255)
+    """The image's name in messages and in Flower, usually its file name. Control characters become escapes."""
     model: ModelName = "nuclei"
     """The model: `nuclei` for its newest version, or `nuclei@3`."""
     priority: int = Field(default=5, ge=0, le=9)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 from ..errors import InvalidJob, PayloadTooLarge
+from ..printable import printable_name
 from ..schema import Options
 from .arrays import npy_bytes
 from .pictures import picture_bytes
@@ -59,7 +60,7 @@ def read_source(source: Source, name: str | None, max_bytes: int, options: Optio
         name = name or "array"
         data = npy_bytes(source, options.axes, name, max_bytes)
     _check_bytes(len(data), name, max_bytes)
-    return data, _printable(name)
+    return data, printable_name(name)
 
 
 def _check_bytes(size: int, name: str, max_bytes: int) -> None:
@@ -114,11 +115,6 @@ def _position(file: Any) -> int | None:
         return int(file.tell()) if file.seekable() else None
     except (AttributeError, OSError):
         return None
-
-
-def _printable(name: str) -> str:
-    """The name as valid UTF-8 (a file's name may have any bytes), 255 characters at most."""
-    return name.encode("utf-8", "replace").decode()[:255]
 
 
 def shape_of(image: bytes | StoredImage, axes: str | None = None) -> str | None:

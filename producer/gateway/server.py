@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ..client.client import Client
 from ..errors import MaskqError
+from ..printable import make_printable
 from ..settings import Settings
 from ..signals import override_stop_signals
 from .app import create_app
@@ -81,6 +82,7 @@ def serve(
     """
     settings = Settings().with_broker()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    make_printable(logging.getLogger())
     client = Client(settings=settings)
     if check_broker:
         client.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -102,6 +104,35 @@ def test_the_gateway_takes_an_image_and_gives_its_objects(up: Up, tmp_path: Path
         result = http.get(queued.json()["links"]["result"], params={"wait": 60})
     assert result.status_code == 200 and result.json()["objects"]
     assert up.maskq("status", queued.json()["job_id"]).returncode == 0, "other terminals see the same job"
+
+
+def test_an_image_that_is_kept_in_pieces_is_segmented(up: Up) -> None:
+    pixels = np.zeros((2300, 2300), np.uint8)
+    pixels[1000:1020, 1000:1020] = 200
+    np.save(stream := io.BytesIO(), pixels)
+    with httpx.Client(base_url=up.gateway, timeout=90) as http:
+        queued = http.post("/v1/jobs", content=stream.getvalue(), headers={"Content-Type": "application/x-npy"})
+        assert queued.status_code == 202, queued.text
+        result = http.get(queued.json()["links"]["result"], params={"wait": 60})
+        assert result.status_code == 200 and (result.json()["height"], result.json()["width"]) == (2300, 2300)
+        assert http.get(queued.json()["links"]["labels"]).content.startswith(b"\x89PNG")
+
+
+def test_no_name_steers_the_terminal_and_no_log_has_the_password(up: Up, tmp_path: Path) -> None:
+    with httpx.Client(base_url=up.gateway, timeout=90) as http:
+        job = http.post("/v1/jobs", content=b"no image", params={"name": "a\x1b]0;title\x07\x1b[2Jb.png"}).json()[
+            "job_id"
+        ]
+        assert http.get(f"/v1/jobs/{job}/result?wait=60").status_code == 422
+    status = up.maskq("status", job)
+    result = up.maskq("result", job, "--out", tmp_path)
+    assert r"a\x1b]0;title" in status.stdout.replace("\n", "") + result.stderr
+    logs = [up.output, *(Path(up.env["MASKQ_STATE_DIR"]) / "logs").iterdir()]
+    password = urlsplit((Path(up.env["MASKQ_STATE_DIR"]) / "broker-url").read_text()).password
+    for text in (status.stdout, status.stderr, result.stdout, result.stderr, *(log.read_text() for log in logs)):
+        assert "\x1b" not in text and "\x07" not in text
+        assert password and password not in text
+    assert {oct(log.stat().st_mode & 0o077) for log in logs[1:]} == {"0o0"}, "logs are for this user alone"
 
 
 def test_a_client_without_a_broker_url_uses_the_running_stack(up: Up, tmp_path: Path) -> None:

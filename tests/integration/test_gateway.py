@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -71,8 +71,8 @@ class Served:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[Served]:
-    subscriptions = Subscriptions(settings.broker_url or "", MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS)
+def serving(settings: Settings, sender_limit: int = MAX_SUBSCRIPTIONS) -> Iterator[Served]:
+    subscriptions = Subscriptions(settings.broker_url or "", sender_limit, MAX_SUBSCRIPTIONS)
     app = create_app(Client(settings=settings), subscriptions, settings)
     server = uvicorn.Server(uvicorn_config(app, settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -211,6 +211,30 @@ def test_the_limit_of_subscriptions_and_a_disconnect_that_frees_one(gateway: Ser
     for stream in streams:
         stream.close()  # type: ignore[attr-defined]
     until(lambda: gateway.subscriptions.open.total == 0, 5)
+
+
+def test_one_sender_can_not_hold_all_subscriptions(redis_url: str) -> None:
+    """Here each has an address that the trusted proxy on this host reports."""
+    with serving(Settings(broker_url=redis_url), sender_limit=MAX_SUBSCRIPTIONS - 1) as gateway, ExitStack() as streams:
+        job_id = gateway.submit()
+        path = f"/v1/jobs/{job_id}/events"
+
+        def listen(sender: str) -> httpx.Response:
+            request = gateway.http.stream("GET", path, headers={"X-Forwarded-For": sender})
+            return streams.enter_context(request)
+
+        assert [listen("2001:db8::1").status_code for _ in range(MAX_SUBSCRIPTIONS - 1)] == [200, 200]
+        for refused in (listen("2001:db8::2"), listen("2001:db8::1")):
+            problem = json.loads(refused.read())
+            assert (refused.status_code, problem["type"]) == (503, "urn:maskq:error:GatewayBusy")
+            assert "2 requests wait for jobs from 2001:db8::/64" in problem["detail"]
+            assert "MASKQ_MAX_CLIENT_LISTENERS allows more" in problem["detail"]
+            assert int(refused.headers["retry-after"]) > 0
+        waiting = gateway.http.get(f"/v1/jobs/{job_id}/result?wait=1", headers={"X-Forwarded-For": "2001:db8::3"})
+        assert waiting.status_code == 503, "waits for results are listeners too"
+        assert listen("192.0.2.1").status_code == 200
+        streams.close()
+        until(lambda: gateway.subscriptions.open.total == 0, 10)
 
 
 def test_a_request_that_waits_gets_the_result_when_it_is_there(gateway: Served) -> None:

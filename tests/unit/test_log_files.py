@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def test_a_log_is_appended_to_and_rotated_at_start_when_it_is_too_large(
             log.write(line)
     assert path.read_text() == "third\n"
     assert path.with_name("cpu.log.1").read_text() == "first\nsecond\n"
+    assert {stat.S_IMODE(log.stat().st_mode) for log in path.parent.iterdir()} == {0o600}, "names of images are private"
 
 
 def test_a_supervisors_warnings_go_to_its_log_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,13 @@
 """A Celery worker that runs one stage, with maskq's consumer, logging, background threads and shutdown."""
 
+import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
 
-from celery.signals import worker_ready
+from celery.signals import after_setup_logger, after_setup_task_logger, worker_ready
 
+from maskq.producer.printable import make_printable
 from maskq.producer.schema import Stage
 from maskq.producer.settings import Settings
 from maskq.producer.state.connections import Connections
@@ -18,6 +20,15 @@ from maskq.tasks.runner import StageRunner, Work
 from . import broker_log
 from .consumer import ReconnectingConsumer
 from .shutdown import limit_shutdown, signal_return_jobs
+
+
+def _keep_printable(*, logger: logging.Logger, **_: Any) -> None:
+    """Messages quote the names of jobs and what is in image files."""
+    make_printable(logger)
+
+
+for _signal in after_setup_logger, after_setup_task_logger:
+    _signal.connect(_keep_printable)
 
 
 def hostname(node: str) -> str:
@@ -50,6 +61,7 @@ class StageWorker:
         """
         conf, settings = self.app.conf, self._settings
         conf.worker_log_format = f"[%(asctime)s %(levelname)s {node}] %(message)s"
+        conf.worker_log_color = False  # the only escape codes in the log would be Celery's
         conf.worker_task_log_format = f"[%(asctime)s %(levelname)s {node} %(task_name)s] %(message)s"
         conf.worker_consumer = ReconnectingConsumer
         worker = self.app.Worker(

@@ -12,10 +12,14 @@ _MAX_BYTES = 10_000_000
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """The log file, open for appending, in a folder that is created if needed; rotated if it is over 10 MB."""
+    """The log file, open for appending, in a folder that is created if needed; rotated if it is over 10 MB.
+
+    Both are for this user alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.exists() and path.stat().st_size > _MAX_BYTES:
         path.replace(path.with_name(f"{path.name}.1"))
+    path.touch(mode=0o600)
     return path.open("ab")
 
 
