@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from maskq.producer.polygons.outlines import Labels, Polygon, polygons_of, trace
+from maskq.producer.polygons.simplify import simplified
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=14)
 IMAGES = st.integers(1, 4).flatmap(lambda top: arrays(np.int32, SHAPES, elements=st.integers(0, top)))
@@ -123,3 +124,19 @@ def test_an_image_of_many_bands_is_traced_as_one() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must be"):
         trace(np.zeros(shape, np.int32))
+
+
+@given(IMAGES, st.sampled_from([0.3, 0.5, 1.0, 2.0, 5.0]))
+@settings(max_examples=100, deadline=None)
+def test_simplified_polygons_are_valid_and_lose_no_part_or_hole(labels: Labels, tolerance: float) -> None:
+    exact, simple = dict(polygons_of(trace(labels))), dict(polygons_of(simplified(trace(labels), tolerance)))
+    assert exact.keys() == simple.keys()
+    for number, polygons in simple.items():
+        assert geometry(polygons).is_valid
+        assert sorted(map(len, polygons)) == sorted(map(len, exact[number]))
+        corners = {tuple(point) for polygon in exact[number] for ring in polygon for point in ring.tolist()}
+        assert corners >= {tuple(point) for polygon in polygons for ring in polygon for point in ring.tolist()}
+        assert geometry(polygons).hausdorff_distance(geometry(exact[number])) <= tolerance
+        for exterior, *holes in polygons:
+            assert shapely.LinearRing(exterior).is_ccw
+            assert not any(shapely.LinearRing(hole).is_ccw for hole in holes)
