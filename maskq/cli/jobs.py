@@ -1,6 +1,7 @@
 """`maskq submit`, `status` and `cancel`."""
 
 from collections.abc import Callable
+from contextlib import closing
 from json import dumps
 from typing import Annotated, TypeVar
 
@@ -8,7 +9,7 @@ import typer
 
 from maskq.producer.client.client import Client
 from maskq.producer.client.paths import expand
-from maskq.producer.errors import InvalidJob, UnknownJob
+from maskq.producer.errors import InvalidJob, QueueFull, StoreFull, UnknownJob
 from maskq.producer.schema import JobStatus, Options, State
 
 from .job_options import with_job_options
@@ -49,24 +50,30 @@ def submit(
     if key is not None and len(images) > 1:
         raise InvalidJob(f"--key is the name of one job, and here are {len(images)} images: submit them one by one")
     show_skipped(paths, recursive=recursive)
-    with connect() as client:
-        for path in images:
-            try:
-                job = client.submit(
-                    path,
-                    model=model,
-                    priority=priority,
-                    client=owner,
-                    options=options,
-                    idempotency_key=key,
-                    reuse=None if reuse else False,
-                    timeout=wait,
-                )
-            except (InvalidJob, OSError) as error:
+    with (
+        connect() as client,
+        closing(
+            client.submit_many(
+                images,
+                errors="return",
+                model=model,
+                priority=priority,
+                client=owner,
+                options=options,
+                idempotency_key=key,
+                reuse=None if reuse else False,
+                timeout=wait,
+            )
+        ) as jobs,
+    ):
+        for path, job in zip(images, jobs, strict=True):
+            if isinstance(job, QueueFull | StoreFull):
+                raise job
+            if isinstance(job, Exception):
                 failed = 1
-                print_error(f"{path}: {error}")
-                continue
-            print(dumps({"job_id": job.id, "image": str(path)}) if as_json else job.id, flush=True)
+                print_error(f"{path}: {job}")
+            else:
+                print(dumps({"job_id": job.id, "image": str(path)}) if as_json else job.id, flush=True)
     return failed
 
 

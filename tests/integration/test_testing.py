@@ -11,10 +11,12 @@ import pytest
 from maskq import (
     Client,
     IdempotencyConflict,
+    Job,
     JobCancelled,
     JobFailed,
     PayloadMissing,
     QueueFull,
+    Result,
     ResultNotReady,
     Settings,
     State,
@@ -162,6 +164,41 @@ def test_a_map_yields_results_and_errors_in_order(side: Side) -> None:
     outcomes = list(side.client.map(sources, errors="return", progress=numbers.append, idempotency_key="0"))
     assert [type(outcome).__name__ for outcome in outcomes] == ["Result", "FileNotFoundError", "Result"]
     assert numbers == [1, 2, 3]
+
+
+def test_many_images_are_queued_and_each_is_refused_alone(open_side: Callable[..., Side]) -> None:
+    side = open_side(max_queued=3)
+    sources: list[Source] = [IMAGE, "none.png", IMAGE + b"2", IMAGE, IMAGE + b"3", IMAGE + b"4"]
+    keys = {source: "k" for source in (IMAGE, IMAGE + b"2") if isinstance(source, bytes)}
+    outcomes = list(
+        side.client.submit_many(
+            sources,
+            errors="return",
+            name="cells.png",
+            idempotency_key=lambda source: keys.get(source) if isinstance(source, bytes) else None,
+        )
+    )
+    kinds = ["Job", "FileNotFoundError", "IdempotencyConflict", "Job", "Job", "Job"]
+    assert [type(outcome).__name__ for outcome in outcomes] == kinds
+    jobs = [outcome for outcome in outcomes if isinstance(outcome, Job)]
+    assert jobs[1].id == jobs[0].id and jobs[3].status().spec.name == "cells.png"
+    with pytest.raises(QueueFull, match="3 jobs are unfinished"):
+        next(side.client.submit_many([IMAGE]))
+
+
+def test_jobs_come_in_the_order_of_their_ends(side: Side) -> None:
+    first, second, third = side.client.submit_many([IMAGE, IMAGE + b"2", IMAGE + b"3"])
+    completed = side.client.as_completed([first, second, third, side.client.job("x")], timeout=0.2)
+    assert isinstance(next(completed)[1], UnknownJob)
+    side.finish(third.id)
+    job, result = next(completed)
+    assert job is third and isinstance(result, Result) and result.label_file == third.labels_file()
+    side.fail(first.id)
+    job, error = next(completed)
+    assert job is first and isinstance(error, JobFailed)
+    with pytest.raises(WaitTimeout, match="1 jobs have not ended"):
+        next(completed)
+    assert second.state is State.QUEUED
 
 
 def test_an_ended_job_is_deleted(side: Side) -> None:

@@ -18,6 +18,7 @@ from docs.generate import page
 from maskq.cli.app import app
 from maskq.producer.formats.registry import FORMATS
 from maskq.producer.settings import Settings
+from maskq.testing import FakeClient
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -58,6 +59,19 @@ def test_the_examples_of_the_testing_page_run() -> None:
     namespace: dict[str, object] = {}
     for block in blocks(ROOT / "docs" / "testing.md", "python"):
         exec(compile(block, "docs/testing.md", "exec"), namespace)
+
+
+def test_the_examples_of_many_images_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "none.png", tmp_path / "b.png"]
+    for path in paths[::2]:
+        path.write_bytes(path.name.encode())
+    examples = [block for block in blocks(ROOT / "docs" / "backend.md", "python") if "paths" in block]
+    namespace: dict[str, Any] = {"client": FakeClient(), "paths": paths}
+    for block in examples:
+        exec(compile(block, "docs/backend.md", "exec"), namespace)
+    printed = capsys.readouterr().out
+    assert len(examples) == 2 and len(namespace["job_ids"]) == 2
+    assert "none.png" in printed and printed.count("Result(") == 2
 
 
 def test_the_examples_of_the_formats_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,9 +50,9 @@ end
 -- Enter several new jobs, each as if alone: one that is refused does not keep the others, and its image is dropped.
 -- `new_jobs` is JSON, a list of ids with the arguments of `create`; returns the answers of `create` in order.
 function transitions.create_many(new_jobs)
-  local answers = {}
+  local answers, began = {}, now
   for number, new in ipairs(cjson.decode(new_jobs)) do
-    now = now + 0.000001 -- sets that are sorted by time keep the order
+    now = began + number / 1000000 -- sets that are sorted by time keep the order
     as_job(new[1], function()
       answers[number] = transitions.create(new[2])
       local entered = answers[number][1] == 'ok' or answers[number][1] == 'exists'
