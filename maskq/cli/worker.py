@@ -14,6 +14,7 @@ from maskq.producer.state.connections import Connections
 
 from .options import Address, Devices, Json, read_settings
 from .terminal import PlainTable, stdout
+from .writable import check_temporary_folder
 
 if TYPE_CHECKING:
     from maskq.workers.device.hardware import Hardware
@@ -40,6 +41,7 @@ def worker_cluster() -> int:
     """Run the CPU worker, with MASKQ_CLUSTER_PROCESSES processes, until SIGTERM."""
     from maskq.workers.programs import cluster_program
 
+    check_temporary_folder()  # of its pool of processes
     settings = read_settings()
     return _serve(settings, [cluster_program(settings)])
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 
 class NotWritable(ValueError):
@@ -28,6 +28,16 @@ def output_file(path: Path | None) -> Path | None:
             raise NotWritable(f"{path} is a folder: give a file")
         _check_folder(path.absolute().parent, path.parent)
     return path
+
+
+def check_temporary_folder() -> None:
+    """Raises `NotWritable` if no folder for temporary files can be written, as with a container's read-only root."""
+    try:
+        gettempdir()
+    except FileNotFoundError as error:
+        raise NotWritable(
+            "no folder for temporary files can be written: set TMPDIR to one that can, such as a volume's"
+        ) from error
 
 
 def _check_folder(folder: Path, shown: Path) -> None:

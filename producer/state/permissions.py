@@ -32,6 +32,7 @@ def script_uses(source: str, database: int, task_events: bool) -> list[Use]:
 def worker_uses(database: int) -> list[Use]:
     """What a worker needs beside the script: its messages, Celery's remote control and events, and the outbox."""
     return [
+        ("SCRIPT|EXISTS", ""),
         *(("BRPOP", queue) for queue in QUEUES),
         *((command, f"_kombu.binding.celery{end}") for command in ("SADD", "SMEMBERS") for end in ("", ".pidbox")),
         ("PUBLISH", f"/{database}.celeryev/worker.heartbeat"),

@@ -5,8 +5,10 @@ function transitions.forbidden(uses)
   local refused = {}
   for _, use in ipairs(redis.acl_check_cmd and cjson.decode(uses) or {}) do
     local command, name = unpack(use)
-    local permitted = name == '' and redis.acl_check_cmd(command) or name ~= '' and redis.acl_check_cmd(command, name)
-    if not permitted then table.insert(refused, use) end
+    local words = {}
+    for word in string.gmatch(command, '[^|]+') do table.insert(words, word) end -- `SCRIPT|EXISTS`
+    if name ~= '' then table.insert(words, name) end
+    if not redis.acl_check_cmd(unpack(words)) then table.insert(refused, use) end
   end
   return refused
 end
