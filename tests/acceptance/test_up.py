@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import uuid
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from maskq import Client, Settings
 from tests.acceptance.pictures import ten_pieces
@@ -90,6 +92,28 @@ def test_submit_status_result_and_flower_see_the_same_jobs(up: Up, tmp_path: Pat
     assert 'flower_events_total{task="tasks.embed",type="task-succeeded"' in httpx.get(f"{up.flower}/metrics").text
 
 
+def test_results_come_in_the_formats_of_other_programs(up: Up, tmp_path: Path) -> None:
+    names = "labels,objects,table,overlay,geojson,coco,yolo,imagej,ome-tiff,ome-zarr"
+    pieces = ten_pieces(tmp_path / "in")[:2]
+    jobs = up.maskq("submit", *(path for path, _ in pieces)).stdout.split()
+    done = up.maskq("result", *jobs, "--out", tmp_path / "out", "--wait", "60", "--format", names)
+    assert done.returncode == 0, done.stderr
+    zipped = up.maskq("result", *jobs, "--out", tmp_path / "zip", "--format", names, "--zip")
+    assert zipped.returncode == 0, zipped.stderr
+    with zipfile.ZipFile(tmp_path / "zip" / "results.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    files, again = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "out", tmp_path / "unpacked")
+    )
+    assert files.pop(Path("summary.json")) and again.pop(Path("summary.json"))
+    assert files == again and len(json.loads(files[Path("coco.json")])["images"]) == 2
+    for path, _ in pieces:
+        collection = json.loads(files[Path(f"{path.stem}.geojson")])
+        labels = np.asarray(Image.open(io.BytesIO(files[Path(f"{path.stem}.labels.png")])))
+        assert {int(feature["properties"]["name"]) for feature in collection["features"]} == {*np.unique(labels)} - {0}
+
+
 def succeeded(flower: str, jobs: list[str]) -> list[dict[str, Any]] | None:
     tasks = [t for t in httpx.get(f"{flower}/api/tasks").json().values() if t["state"] == "SUCCESS"]
     of_jobs = [t for t in tasks if any(job[:8] in t["args"] for job in jobs)]
@@ -120,9 +144,8 @@ def test_an_image_that_is_kept_in_pieces_is_segmented(up: Up) -> None:
 
 def test_no_name_steers_the_terminal_and_no_log_has_the_password(up: Up, tmp_path: Path) -> None:
     with httpx.Client(base_url=up.gateway, timeout=90) as http:
-        job = http.post("/v1/jobs", content=b"no image", params={"name": "a\x1b]0;title\x07\x1b[2Jb.png"}).json()[
-            "job_id"
-        ]
+        name = "a\x1b]0;title\x07\x1b[2Jb.png"
+        job = http.post("/v1/jobs", content=b"no image", params={"name": name}).json()["job_id"]
         assert http.get(f"/v1/jobs/{job}/result?wait=60").status_code == 422
     status = up.maskq("status", job)
     result = up.maskq("result", job, "--out", tmp_path)
@@ -148,6 +171,8 @@ def test_a_failed_job_is_reported_with_its_reason(up: Up, tmp_path: Path) -> Non
     assert result.returncode == 1 and "notes.txt: a text, not a PNG" in result.stderr
     status = up.maskq("status", job)
     assert status.returncode == 1 and "NotAnImage" in status.stdout
+    narrow = maskq("status", job, env={"MASKQ_STATE_DIR": up.env["MASKQ_STATE_DIR"], "COLUMNS": "40"})
+    assert job in narrow.stdout and "…" not in narrow.stdout, "no width cuts off what is piped"
 
 
 def test_cancel_ends_a_queued_job(up: Up, tmp_path: Path) -> None:
