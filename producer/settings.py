@@ -62,6 +62,9 @@ class ClientSettings(BaseSettings):
     max_queued_bytes: int = Field(default=32 * 1024**3, ge=1)
     """Maximum total size of the images of unfinished jobs, bytes. If there are no unfinished jobs, one of any size is
     accepted."""
+    max_ended_bytes: int = Field(default=32 * 1024**3, ge=1)
+    """Maximum total size of the images and results that ended jobs still have, bytes. Beyond it, images of ended jobs
+    are dropped before their time, those of failed jobs first; if that is not enough, submitting raises `QueueFull`."""
     max_client_queued: int = Field(default=100_000, ge=1)
     """Maximum number of unfinished jobs of one client (`client` of `submit`, such as a user's name)."""
     max_client_work: int = Field(default=1_000_000_000_000, ge=1)
@@ -81,7 +84,7 @@ class ClientSettings(BaseSettings):
     dead_retention_s: int = Field(default=604_800, ge=1)
     """How long a dead letter and its image are kept, seconds."""
     failed_input_s: int = Field(default=600, ge=1)
-    """How long the image of a job that failed by its own fault is kept in Redis, seconds."""
+    """How long the image of a job that failed by its own fault is kept, seconds."""
     reuse: bool = True
     """Whether jobs of one client with the same image, model and options are computed once: each is a job of its own,
     with a copy of the result. A new version of the model, or a changed one, is computed anew."""

@@ -73,6 +73,8 @@ class Reconciler:
         for job_id in _logged(self._ledger.wake_followers()):
             log.info("job %s no longer waits for an equal one", job_id)
             sent += 1
+        for job_id in _logged(self._ledger.shed_images()):
+            log.info("the image of job %s was dropped", job_id)
         for job_id in _logged(self._ledger.expire_overdue()):
             log.info("job %s has expired", job_id)
         self.sweep()

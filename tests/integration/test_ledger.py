@@ -21,13 +21,14 @@ from redis.client import PubSub
 from maskq.producer.errors import IdempotencyConflict, QueueFull, StoreFull, UnknownJob
 from maskq.producer.schema import Failure, JobSpec, Limits, Options, Stage, State
 from maskq.producer.state.keys import job_key
-from maskq.producer.state.ledger import Claim, Granted, Identity, Ledger
+from maskq.producer.state.ledger import Claim, Granted, Identity, Ledger, StageResult
 from maskq.producer.state.routing import CLUSTER_QUEUE, EMBED_QUEUES, message_lists
 from maskq.producer.state.store import Payload, RedisStore
 from tests.conftest import text, until
 
 MOST_QUEUED, MOST_ATTEMPTS, RETENTION_S, DEAD_RETENTION_S = 6, 2, 100, 1000
 #: The shape of a job that is large in both stages with `tta`.
+IMAGE, FIELDS = b"image", b"some fields"
 LARGE, LARGE_WORK = "4000x4000", 8 * 16_000_000
 QUEUES = (*EMBED_QUEUES, CLUSTER_QUEUE)
 ENDED_BADLY = {
@@ -64,6 +65,7 @@ class Modelled:
     client: str = ""
     state: State = State.QUEUED
     owner: str = ""
+    stored: int = 0
     lease_over: bool = False
     delayed: bool = False
     attempts: dict[Stage, int] = field(default_factory=dict)
@@ -81,6 +83,13 @@ class Modelled:
         """Apply a failed attempt."""
         assert self.stage
         self.state = State.DEAD if self.attempts[self.stage] == MOST_ATTEMPTS else self.stage.waiting
+
+    @property
+    def kept_bytes(self) -> int:
+        """The bytes that the job holds after its end."""
+        if not self.state.ended or self.state is State.CANCELLED:
+            return 0
+        return len(IMAGE) + (self.stored if self.state in (State.DONE, State.DEAD) else 0)
 
     @property
     def held(self) -> bool:
@@ -115,9 +124,9 @@ class LedgerMachine(RuleBasedStateMachine):
         spec = JobSpec(client=client, limits=limits, options=Options(tta=large))
         if len(self._unfinished()) == MOST_QUEUED:
             with pytest.raises(QueueFull, match="6 jobs are unfinished"):
-                self.ledger.create(job_id, spec, shape)
+                self.ledger.create(job_id, spec, shape, IMAGE)
             return "refused"
-        self.ledger.create(job_id, spec, shape)
+        self.ledger.create(job_id, spec, shape, IMAGE)
         self.jobs[job_id] = Modelled(expires, large, client)
         return job_id
 
@@ -167,11 +176,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, job_id: str, owner: str, twice: bool) -> None:
         job, name, held = self._held(job_id, owner)
         stage = (job and job.stage) or Stage.CLUSTER
-        told = self.ledger.finish(Claim(job_id, stage, name))
+        payload = Payload.FIELDS if stage is Stage.EMBED else Payload.LABELS
+        result = StageResult("", {payload: FIELDS})
+        told = self.ledger.finish(Claim(job_id, stage, name), result)
         if job and held:
             assert told
             job.state = stage.finished
-            assert not twice or self.ledger.finish(Claim(job_id, stage, name))
+            job.stored = len(FIELDS)
+            assert not twice or self.ledger.finish(Claim(job_id, stage, name), result)
         elif not (job and job.state is State.DONE and name == job.owner):
             assert not told
 
@@ -288,10 +300,18 @@ class LedgerMachine(RuleBasedStateMachine):
         assert listed(*(f"waits:{name}" for name in QUEUES)) == self._unfinished() - listed("leases")
         assert listed("delayed") >= {job_id for job_id, job in self.jobs.items() if job.waiting and job.delayed}
         assert listed(*(f"sent:{name}" for name in QUEUES)) <= listed(*(f"waits:{name}" for name in QUEUES))
+        entries = [
+            text(entry) for kind in ("images", "results") for entry in self.redis.zrange(f"maskq:held:{kind}", 0, -1)
+        ]
+        assert sum(job.kept_bytes for job in self.jobs.values()) == sum(int(entry.split()[0]) for entry in entries)
+        assert sum(job.kept_bytes for job in self.jobs.values()) == int(self.redis.get("maskq:held:bytes") or 0)
         for client in ("", "a"):
             mine = [job for job_id, job in self.jobs.items() if job_id in self._unfinished() and job.client == client]
             counted = self.redis.hmget("maskq:clients", client, f"{client}:work")
-            assert [int(count or 0) for count in counted] == [len(mine), sum(LARGE_WORK for job in mine if job.large)]
+            assert [int(count or 0) for count in counted] == [
+                len(mine),
+                sum(LARGE_WORK if job.large else len(IMAGE) // 2 for job in mine),
+            ]
         for name in QUEUES:
             at_work = {text(each) for each in self.redis.smembers(f"maskq:large:{name}")}
             stage = Stage.CLUSTER if name == CLUSTER_QUEUE else Stage.EMBED

@@ -1,4 +1,4 @@
--- The ledger's script, part 1 of 11: its arguments, names and clock. One call runs one transition, atomically.
+-- The ledger's script, part 1 of 12: its arguments, names and clock. One call runs one transition, atomically.
 -- KEYS[1]  the hash of the job
 -- ARGV[1]  the name of the transition, a function of the table `transitions`
 -- ARGV[2]  the id of the job; empty if the transition is about a queue
@@ -6,7 +6,8 @@
 --
 -- Two tables stand before this part; `script.py` writes them:
 -- names    prefix, keys, max_endings, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage
---          has lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values; stale_s
+--          has lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values; stale_s;
+--          in_redis, whether payloads are in this Redis
 -- config   the fields of `LedgerConfig`
 local job, id = KEYS[1], ARGV[2]
 local keys, prefix = names.keys, names.prefix

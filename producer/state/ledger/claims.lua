@@ -1,4 +1,4 @@
--- Part 8: the transitions of workers.
+-- Part 9: the transitions of workers.
 
 local function extend_lease() redis.call('ZADD', keys.leases, text(now + config.lease_s), id) end
 
@@ -70,13 +70,17 @@ local function take_payloads(owner, kinds)
 end
 
 -- Finish the stage: the job enters `next_state`. `digest` identifies the model that computed the result, if the stage
--- knows it. Further arguments are the kinds of the staged payloads.
-function transitions.finish(owner, next_state, digest, ...)
+-- knows it; `stored` are the bytes that it has stored. Further arguments are the kinds of the staged payloads.
+function transitions.finish(owner, next_state, digest, stored, ...)
   take_payloads(owner, {...})
   if state == next_state and redis.call('HGET', job, 'owner') == owner then return 'ok' end -- the answer was lost
   if not state or not is_owned_by(owner) then return state or 'unknown' end
   if next_state == names.state.embedded then redis.call('PERSIST', payload_key(names.payload.fields)) end
-  if digest == '' then enter(next_state) else enter(next_state, nil, 'digest', digest) end
+  if digest == '' then
+    enter(next_state, nil, 'stored', stored)
+  else
+    enter(next_state, nil, 'stored', stored, 'digest', digest)
+  end
   return 'ok'
 end
 

@@ -98,7 +98,8 @@ class Claims(Stacks):
         """
         if result.planes is not None:
             return self._split(claim, result)
-        job_id, arguments = claim.job_id, (claim.owner, claim.stage.finished, result.digest)
+        size = sum(map(len, result.payloads.values()))
+        job_id, arguments = claim.job_id, (claim.owner, claim.stage.finished, result.digest, size)
         store = self._redis_store
         if store and result.payloads:
             staged = store.stage(job_id, result.payloads, claim.owner)

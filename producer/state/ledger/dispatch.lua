@@ -1,4 +1,4 @@
--- Part 11: run the transition.
+-- Part 12: run the transition.
 local name = ARGV[1]
 
 local needs_memory = {create = true, create_many = true, split = true, share = true, requeue = true, overtaken = true}

@@ -1,4 +1,4 @@
--- Part 10: what this Redis user may not do. A script that Redis stops half-way keeps what it has written.
+-- Part 11: what this Redis user may not do. A script that Redis stops half-way keeps what it has written.
 
 -- Those of the commands that are refused; `uses` is JSON, pairs of a command and a key or channel. Redis 6 can't tell.
 function transitions.forbidden(uses)

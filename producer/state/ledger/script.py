@@ -30,6 +30,7 @@ _PARTS = (
     "base.lua",
     "queues.lua",
     "turns.lua",
+    "held.lua",
     "states.lua",
     "stacks.lua",
     "sharing.lua",
@@ -50,6 +51,7 @@ class LedgerConfig:
     failed_input_s: int = 600
     max_queued: int = 100_000
     max_queued_bytes: int = 1 << 40
+    max_ended_bytes: int = 1 << 40
     max_client_queued: int = 100_000
     max_client_work: int = 1_000_000_000_000
     max_attempts: int = 3
@@ -70,7 +72,7 @@ class LedgerScript:
         #: The store if it is this Redis: then a payload and its transition share one round trip.
         self._redis_store = self._store if isinstance(self._store, RedisStore) else None
         database = redis.connection_pool.connection_kwargs.get("db", 0)
-        source = script_source(self.config, database)
+        source = script_source(self.config, database, self._redis_store is not None)
         self._script = redis.register_script(source)
         self._uses, self._permitted = script_uses(source, database, self.config.task_events), False
 
@@ -146,10 +148,11 @@ class LedgerScript:
         return cast(bytes, self._run_script(transition, job_id, *arguments)).decode()
 
 
-def script_source(config: LedgerConfig = LedgerConfig(), database: int = 0) -> str:
-    """The script: the shared names and the configuration, then the Lua files."""
+def script_source(config: LedgerConfig = LedgerConfig(), database: int = 0, in_redis: bool = True) -> str:
+    """The script: the shared names and the configuration, then the Lua files. `in_redis` is where payloads are."""
     here = files(__package__)
-    head = f"local names = {to_lua(shared_names(database))}\nlocal config = {to_lua(asdict(config))}\n"
+    names = shared_names(database) | {"in_redis": in_redis}
+    head = f"local names = {to_lua(names)}\nlocal config = {to_lua(asdict(config))}\n"
     return head + "\n".join(here.joinpath(name).read_text() for name in _PARTS)
 
 

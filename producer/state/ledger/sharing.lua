@@ -1,4 +1,4 @@
--- Part 6: jobs that share work.
+-- Part 7: jobs that share work.
 -- Jobs that would compute the same (image, model as requested, options, of one client) have the same key in the field
 -- `same`. It holds the id of their *leader*, which computes the result or has it. The others are its *twins*, with the
 -- field `twin`. When a worker claims a twin, the twin takes a copy of the leader's result, or *follows* the leader: it is
@@ -98,23 +98,23 @@ local function has_result(leader, in_redis)
 end
 
 -- End this job with a copy of the leader's result. It is the leader from then on, since it is kept for longer.
-local function copy_result(leader, same, digest)
+local function copy_result(leader, same, digest, stored)
   for _, kind in ipairs({names.payload.labels, names.payload.objects}) do
     redis.call('COPY', payload_of(leader, kind), payload_key(kind), 'REPLACE') -- the first is refused if Redis is full
   end
   redis.call('SET', same, id)
-  enter(names.state.done, nil, 'digest', digest)
+  enter(names.state.done, nil, 'digest', digest, 'stored', stored or 0)
   return {'copied'}
 end
 
 local function share(same, digest, in_redis)
   local leader = redis.call('GET', same)
   if leader == id then return {'compute'} end
-  local fields = leader and redis.call('HMGET', job_key(leader), 'state', 'digest', 'priority') or {}
-  local its_state, its_digest, its_priority = unpack(fields)
+  local fields = leader and redis.call('HMGET', job_key(leader), 'state', 'digest', 'priority', 'stored') or {}
+  local its_state, its_digest, its_priority, stored = unpack(fields)
   if its_digest and its_digest ~= digest then return lead(same, leader, its_state) end -- by another version of the model
   if its_state == names.state.done and its_digest and has_result(leader, in_redis) then
-    return in_redis == '1' and copy_result(leader, same, digest) or {'copy', leader}
+    return in_redis == '1' and copy_result(leader, same, digest, stored) or {'copy', leader}
   end
   local behind = its_state == names.state.embedded
     and tonumber(its_priority) > tonumber(redis.call('HGET', job, 'priority')) -- 0 goes first

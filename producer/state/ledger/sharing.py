@@ -48,7 +48,8 @@ class Sharing(Claims):
         except PayloadMissing:  # it was deleted just now
             return Shared.COMPUTE
         self._store.put_all(claim.job_id, payloads)
-        if self._transition("finish", claim.job_id, claim.owner, State.DONE, digest) == "ok":
+        size = sum(map(len, payloads.values()))
+        if self._transition("finish", claim.job_id, claim.owner, State.DONE, digest, size) == "ok":
             return Shared.COPIED
         self.discard_late(claim, StageResult("", payloads))
         return Shared.LOST

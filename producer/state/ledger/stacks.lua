@@ -1,4 +1,4 @@
--- Part 5: stacks, whose planes are jobs of their own.
+-- Part 6: stacks, whose planes are jobs of their own.
 -- A stack's record has `planes` (their number), `first_plane` (the number of the first) and `open` (how many have not
 -- ended). It waits in the state before its second stage until none is open; each plane's record has `parent`, its id.
 
@@ -19,6 +19,7 @@ end
 local function forget()
   redis.call('ZREM', keys.dead, id)
   redis.call('ZREM', keys.kept, id)
+  if state then let_go() end
   local key = redis.call('HGET', job, 'key')
   if key then redis.call('DEL', key) end
   redis.call('DEL', job)
@@ -62,8 +63,10 @@ function stack_ended(final, seconds)
   for_each_plane(function()
     if stage_of[state or ''] then
       cancel_plane(final)
-    elseif state then
-      keep(state, math.max(seconds, retention_of(state)))
+    elseif state and final ~= names.state.done then
+      local has = final == names.state.dead and redis.call('HMGET', job, 'bytes', 'stored') or {}
+      local has_image = state == names.state.dead -- other planes' are dropped when they end
+      keep(state, math.max(seconds, retention_of(state)), has_image and has[1], has[2])
     end
     if final ~= names.state.dead then drop_payloads() end
     if final == names.state.done then forget() end
@@ -73,6 +76,7 @@ end
 -- Keep the results of the planes until the stack ends again.
 local function keep_planes()
   for_each_plane(function()
+    if state then let_go() end
     redis.call('PERSIST', job)
     redis.call('ZREM', keys.kept, id)
     for _, kind in pairs(names.payload) do redis.call('PERSIST', payload_key(kind)) end

@@ -1,4 +1,4 @@
--- Part 4: how a job enters a state, and what follows from it.
+-- Part 5: how a job enters a state, and what follows from it.
 
 -- Count one more unfinished job (change = 1) or one less (-1) towards the bounds.
 local function count(change, bytes, client)
@@ -17,9 +17,9 @@ local function keep_key(seconds)
   if seconds then redis.call('EXPIRE', key, seconds) else redis.call('PERSIST', key) end
 end
 
--- Part 5 defines these: a plane of a stack ends, and a stack ends.
+-- Part 6 defines these: a plane of a stack ends, and a stack ends.
 local plane_ended, stack_ended
--- Part 6 defines this: a job ends that equal ones may follow.
+-- Part 7 defines this: a job ends that equal ones may follow.
 local leader_ended
 
 -- Whether a job exists and has not ended.
@@ -45,9 +45,10 @@ local function retention_of(final)
   return final == names.state.dead and config.dead_retention_s or config.retention_s
 end
 
--- Keep the ended job and its payloads for some seconds more.
-local function keep(final, seconds)
+-- Keep the ended job and its payloads for some seconds more. Its image has `bytes`, its last stage has `stored` bytes.
+local function keep(final, seconds, bytes, stored)
   expire_payloads(final, seconds)
+  hold(final, seconds, tonumber(bytes or 0), tonumber(stored or 0))
   redis.call('ZADD', keys.kept, text(now + seconds), id)
   redis.call('EXPIRE', job, seconds)
   keep_key(seconds) -- an idempotency key means its job however that ended
@@ -56,8 +57,8 @@ end
 -- End the job: stop counting it, keep it for its retention time, and put its end in the outbox. A plane of a stack is
 -- kept until the stack ends, and is not in the outbox.
 local function end_as(final)
-  local bytes, client, same, parent, planes = unpack(
-    redis.call('HMGET', job, 'bytes', 'client', 'same', 'parent', 'planes'))
+  local bytes, client, same, parent, planes, stored = unpack(
+    redis.call('HMGET', job, 'bytes', 'client', 'same', 'parent', 'planes', 'stored'))
   count(-1, tonumber(bytes), client)
   redis.call('ZREM', keys.expiring, id)
   local recent = prefix .. 'ended:' .. math.floor(now / 10) -- the rate of the last minute comes from these
@@ -69,7 +70,7 @@ local function end_as(final)
     return
   end
   local retention = retention_of(final)
-  keep(final, retention)
+  keep(final, retention, bytes, stored)
   if planes then stack_ended(final, retention) end
   if parent then return end
   if same then leader_ended(final, same, retention) end

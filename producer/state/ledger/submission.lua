@@ -1,8 +1,9 @@
--- Part 7: the transitions of producers.
+-- Part 8: the transitions of producers.
 
 -- The bound that one more job would exceed, and how far the queue is from it; nil if there is room.
 local function full(new)
-  local unfinished, bytes = redis.call('ZCARD', keys.active), tonumber(redis.call('GET', prefix .. 'bytes') or '0')
+  local unfinished, bytes, held = redis.call('ZCARD', keys.active), unpack(redis.call('MGET', prefix .. 'bytes', held_bytes))
+  bytes, held = tonumber(bytes or 0), tonumber(held or 0)
   local of_client, its_work = unpack(redis.call('HMGET', prefix .. 'clients', new.client, new.client .. ':work'))
   of_client, its_work = tonumber(of_client or 0), tonumber(its_work or 0)
   if unfinished >= config.max_queued then return {'full', 'jobs', unfinished} end
@@ -12,6 +13,9 @@ local function full(new)
   if of_client >= config.max_client_queued then return {'full', 'client', of_client} end
   if of_client > 0 and its_work + new.work > config.max_client_work then
     return {'full', 'work', string.format('%d', its_work)}
+  end
+  if held > config.max_ended_bytes and (not names.in_redis or select(2, shed()) > 0) then
+    return {'full', 'ended', string.format('%d', held)}
   end
 end
 
@@ -80,6 +84,7 @@ function transitions.requeue()
     if not waits_for_planes(parent) then return state end
     redis.call('HINCRBY', job_key(parent), 'open', 1)
   end
+  let_go()
   redis.call('HDEL', job, 'error', 'attempts:' .. stage, 'time:dead', 'owner')
   redis.call('PERSIST', job)
   keep_key()

@@ -95,6 +95,8 @@ class Submission(Stacks):
         reason = {
             "jobs": f"{count:,} jobs are unfinished, as many as may be",
             "bytes": f"the images of unfinished jobs take {count:,} of {self.config.max_queued_bytes:,} bytes",
+            "ended": f"ended jobs hold {count:,} of {self.config.max_ended_bytes:,} bytes of results: delete some, or "
+            f"wait until they have been kept for their {self.config.retention_s:,} s",
             "client": f"{count:,} jobs of this client are unfinished, as many as may be",
             "work": f"the unfinished jobs of this client have {count:,} of {self.config.max_client_work:,} pixels "
             "(with tta eight times as many): wait for some of them, or cancel some",

@@ -1,4 +1,4 @@
--- Part 9: the transitions of the reconciler.
+-- Part 10: the transitions of the reconciler.
 
 -- A lease has run out: its owner is dead, or as good as dead.
 function transitions.reclaim()
@@ -61,6 +61,9 @@ function transitions.admit(queue)
   admit(queue)
   return 'ok'
 end
+
+-- Forget and drop what ended jobs hold beyond their time, or beyond the bound; returns the ids of images that are gone.
+function transitions.shed() return (shed()) end
 
 -- The delay before the next attempt is over.
 function transitions.resume()

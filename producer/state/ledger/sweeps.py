@@ -6,6 +6,7 @@ from typing import cast
 
 from ..keys import DELAYED, EXPIRING, FOLLOWING, KEPT, LEASES, STACKS
 from ..routing import QUEUES
+from ..store import Payload
 from .stacks import Stacks
 
 #: The number of jobs that one sweep handles at most.
@@ -44,6 +45,13 @@ class Sweeps(Stacks):
     def wake_followers(self) -> Iterator[str]:
         """Wake the jobs that follow an equal one which is gone, or which waits in the queue again."""
         yield from self._due("unfollow", FOLLOWING)
+
+    def shed_images(self) -> Iterator[str]:
+        """Drop the images of ended jobs that are past their time, or that are too much together."""
+        for job_id in cast("list[bytes]", self._run_script("shed", "")):
+            if not self._redis_store:  # in Redis it has expired, or the script has dropped it
+                self._store.drop_soon(job_id.decode(), Payload.IMAGE)
+            yield job_id.decode()
 
     def past_retention(self) -> list[str]:
         """Ended jobs whose retention time is over."""
