@@ -9,8 +9,8 @@ The result has `labels`, an array, and `objects`.
 import math
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import takewhile
 from typing import Any, Literal, Self, overload
@@ -223,7 +223,7 @@ class Client:
 
     def _create_many(self, jobs: Sequence[NewJob]) -> Sequence[Entered]:
         """Try once to create the jobs. Raises `BrokerUnavailable`."""
-        with broker_errors():
+        with self._interruptible([job.id for job in jobs]):
             return self._connections.ledger.create_many(jobs)
 
     def _read(self, source: Source, name: str | None, options: Options) -> tuple[bytes, str, Options]:
@@ -291,14 +291,21 @@ class Client:
     ) -> str:
         """Try once to create the job; returns its id, or the id of the job that the idempotency key means."""
         ledger = self._connections.ledger
+        with self._interruptible([job_id]):
+            if isinstance(image, StoredImage):
+                return ledger.create(job_id, spec, shape, None, identity, stored=image.size)
+            return ledger.create(job_id, spec, shape, image, identity)
+
+    @contextmanager
+    def _interruptible(self, job_ids: Iterable[str]) -> Iterator[None]:
+        """Type the broker's errors. After Ctrl-C, cancel the jobs: they may be queued already, and nobody has them."""
         try:
             with broker_errors():
-                if isinstance(image, StoredImage):
-                    return ledger.create(job_id, spec, shape, None, identity, stored=image.size)
-                return ledger.create(job_id, spec, shape, image, identity)
-        except KeyboardInterrupt:  # the job may be queued already, and nobody has it
-            with suppress(Exception):
-                ledger.cancel(job_id)
+                yield
+        except KeyboardInterrupt:
+            for job_id in job_ids:
+                with suppress(Exception):
+                    self._connections.ledger.cancel(job_id)
             raise
 
     def job(self, job_id: str) -> Job:

@@ -196,17 +196,21 @@ def test_closing_a_map_cancels_the_jobs_in_flight(client: Client, redis: Redis) 
     assert {job.state for job in others} == {State.CANCELLED}
 
 
-def test_a_submission_that_is_interrupted_leaves_no_job(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C, or a notebook's interrupt button, after Redis has the job and before the caller has it."""
-    create = client._connections.ledger.create
+@pytest.mark.parametrize("method", ["create", "create_many"])
+def test_a_submission_that_is_interrupted_leaves_no_job(
+    client: Client, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Ctrl-C, or a notebook's interrupt button, after Redis has the jobs and before the caller has them."""
+    ledger = client._connections.ledger
+    create = getattr(ledger, method)
 
     def interrupted(*arguments: Any, **options: Any) -> str:
         create(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(client._connections.ledger, "create", interrupted)
+    monkeypatch.setattr(ledger, method, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        client.submit(IMAGE)
+        client.submit(IMAGE) if method == "create" else list(client.submit_many([IMAGE] * 3))
     assert client.stats().unfinished == 0
 
 
