@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
@@ -12,11 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
-from maskq import Client
+from maskq import Client, Options
 from maskq.workers.local.ports import free_port
 from tests.acceptance.processes import maskq, plain
 from tests.conftest import until
@@ -129,7 +133,8 @@ def test_a_django_project(url: str, tmp_path: Path, command: str) -> None:
     for name, content in {**DJANGO, "mysite/views.py": block("Django", "python")}.items():
         (tmp_path / name).write_text(textwrap.dedent(content))
     with serving(command, tmp_path, {"MASKQ_BROKER_URL": url}) as site, Client(url) as client:
-        answers = [httpx.post(f"{site}/upload", files={"image": ("cells.png", IMAGE)}, timeout=60) for _ in range(12)]
+        images = [IMAGE] * 11 + [IMAGE + bytes(3 << 20)]  # Django keeps the last one in a file
+        answers = [httpx.post(f"{site}/upload", files={"image": ("cells.png", image)}, timeout=60) for image in images]
         assert {answer.status_code for answer in answers} == {202}, answers[0].text
         jobs = [client.job(answer.json()["job"]) for answer in answers]
         assert len({job.wait(WAIT_S).count for job in jobs}) == 1
@@ -173,6 +178,56 @@ def test_prefork_after_use_threads_and_an_event_loop(url: str) -> None:
             return [direct, *await asyncio.gather(*(asyncio.to_thread(_objects, client) for _ in range(3)))]
 
         assert set(asyncio.run(in_loop())) == {expected}
+
+
+def test_forks_of_a_process_whose_threads_use_the_client(url: str) -> None:
+    """As of a server that replaces its processes while it serves."""
+    script = f"""
+        import os, signal, threading
+        from maskq import Client
+        client, image, busy = Client({url!r}), {IMAGE!r}, True
+
+        def segment():
+            return client.submit(image, reuse=False).wait(60).count
+
+        def serve():
+            while busy:
+                assert segment() == expected
+
+        expected = segment()
+        threads = [threading.Thread(target=serve) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        children = []
+        for _ in range(6):
+            children.append(os.fork())
+            if not children[-1]:
+                signal.alarm(90)
+                os._exit(0 if segment() == expected else 1)
+        print([os.waitpid(child, 0)[1] for child in children])
+        busy = False
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=plain(), capture_output=True, text=True, timeout=180, check=False)
+    assert done.stdout.strip() == str([0] * 6), done.stderr
+
+
+def test_whatever_a_backend_holds_in_its_hands(url: str) -> None:
+    """The same picture as bytes, open files, Pillow images and arrays."""
+    with Image.open(io.BytesIO(IMAGE)) as opened:
+        picture = opened.copy()
+    pixels = np.asarray(picture)
+    sources: list[tuple[Any, Options]] = [
+        *((source, Options()) for source in (IMAGE, bytearray(IMAGE), memoryview(IMAGE), io.BytesIO(IMAGE), picture)),
+        (picture.convert("RGB").quantize(256), Options()),
+        (pixels, Options()),
+        (pixels[None], Options(axes="CYX")),
+        (np.stack([pixels] * 3), Options(axes="SYX")),
+        (np.stack([pixels] * 2), Options(axes="CYX", channels=2)),
+    ]
+    with Client(url) as client:
+        jobs = [client.submit(source, options=options, reuse=False) for source, options in sources]
+        assert len({job.wait(WAIT_S).count for job in jobs}) == 1
 
 
 def test_a_client_may_be_made_before_redis_runs(tmp_path: Path) -> None:
