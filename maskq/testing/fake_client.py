@@ -117,7 +117,7 @@ class FakeClient(Client):
         """Waiting and running jobs. There are no devices."""
         return self._ledger.stats()
 
-    def upload(self, expected: int = 0) -> Upload:
+    def upload(self, expected: int = 0, client: str = "") -> Upload:
         """As `Client.upload`; all of it stays in memory."""
         return _MemoryUpload(self._connections.store)
 

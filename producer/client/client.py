@@ -239,9 +239,13 @@ class Client:
             options = options.model_copy(update={"axes": axes})
         return *read_source(source, name, max_bytes, options), options
 
-    def upload(self, expected: int = 0) -> Upload:
-        """Take an image bit by bit, about `expected` bytes: enqueue what its `finish` returns."""
-        return Upload(self._connections.store, expected)
+    def upload(self, expected: int = 0, client: str = "") -> Upload:
+        """Take an image bit by bit, about `expected` bytes, for a job of `client`: enqueue what its `finish` returns.
+
+        A large image is refused at its first piece if there is no room for it. Only the job itself takes room.
+        """
+        ledger = self._connections.ledger
+        return Upload(self._connections.store, expected, lambda size: ledger.check_room(client, size))
 
     def enqueue(
         self,

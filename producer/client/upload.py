@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -36,9 +37,15 @@ class StoredImage:
 class Upload:
     """Takes an image's bytes. What is more than one piece goes to the store, under the id of the job to be."""
 
-    def __init__(self, store: PayloadStore, expected: int = 0) -> None:
-        """`expected` is the size in bytes that was announced, if any: a store without room for it is full at once."""
-        self._store, self._expected = store, expected
+    def __init__(
+        self, store: PayloadStore, expected: int = 0, check: Callable[[int], None] = lambda size: None
+    ) -> None:
+        """`expected` is the size in bytes that was announced, if any.
+
+        Before the first piece of a large image is stored, `check` is called with the size that is known by then, and
+        raises if there is no room for it.
+        """
+        self._store, self._expected, self._check = store, expected, check
         self._job_id, self._digest = uuid.uuid4().hex, hashlib.sha256()
         self._writer: PayloadWriter | None = None
         self._waiting: list[bytes] = []
@@ -56,10 +63,10 @@ class Upload:
         return self._waiting_bytes >= (pieces.PIECE // 4 if is_large else pieces.PIECE)
 
     def flush(self) -> None:
-        """Store what has been added. Raises `StoreFull`."""
+        """Store what has been added. Raises `StoreFull`, and what `check` raises."""
         piece = self._take()
         if self._writer is None:
-            self._store.check_room(max(self._expected, len(piece)))
+            self._check(max(self._expected, len(piece)))
             self._writer = self._store.writer(self._job_id, Payload.IMAGE)
             self._head = piece
         else:

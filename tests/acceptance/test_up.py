@@ -112,6 +112,13 @@ def test_results_come_in_the_formats_of_other_programs(up: Up, tmp_path: Path) -
         collection = json.loads(files[Path(f"{path.stem}.geojson")])
         labels = np.asarray(Image.open(io.BytesIO(files[Path(f"{path.stem}.labels.png")])))
         assert {int(feature["properties"]["name"]) for feature in collection["features"]} == {*np.unique(labels)} - {0}
+    with httpx.Client(base_url=up.gateway, timeout=90) as http:
+        one = http.get(f"/v1/jobs/{jobs[0]}/result", headers={"accept": "application/geo+json"})
+        assert one.content == files[Path(f"{pieces[0][0].stem}.geojson")]
+        many = http.post("/v1/results.zip", json={"jobs": jobs, "formats": names.split(",")})
+    with zipfile.ZipFile(io.BytesIO(many.content)) as archive:
+        over_http = {Path(name): archive.read(name) for name in archive.namelist() if name != "summary.json"}
+    assert over_http == files
 
 
 def succeeded(flower: str, jobs: list[str]) -> list[dict[str, Any]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -145,6 +146,21 @@ def test_a_full_queue_is_429_with_a_retry_after(gateway: Served) -> None:
     assert 1 <= int(full.headers["retry-after"]) <= 60
     assert "2 jobs of this client" in full.json()["detail"]
     gateway.submit(client="another")
+
+
+def test_a_large_image_is_refused_at_its_first_piece_if_the_queue_is_full(redis_url: str, redis: Redis) -> None:
+    settings = Settings(broker_url=redis_url, max_client_queued=1)
+    with serving(settings) as gateway:
+        gateway.submit(client="lab")
+        for announced in ({"Content-Length": str(64 << 20)}, {}):
+            body = (bytes(1 << 20) for _ in range(64))
+            url = f"http://127.0.0.1:{gateway.port}/v1/jobs"
+            full = httpx.post(url, content=body, params={"client": "lab"}, headers=announced, timeout=30)
+            assert (full.status_code, full.json()["type"]) == (429, "urn:maskq:error:QueueFull")
+            assert "1 jobs of this client" in full.json()["detail"]
+        assert len(redis.keys("maskq:payload:*")) == 1
+        np.save(stream := io.BytesIO(), np.zeros((3000, 3000), np.uint8))
+        assert httpx.post(url, content=stream.getvalue(), params={"client": "another"}, timeout=30).status_code == 202
 
 
 def test_events_arrive_as_states_are_entered_and_end_with_the_job(gateway: Served) -> None:

@@ -1,5 +1,6 @@
 """Routes that submit, query and cancel jobs."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -34,7 +35,8 @@ async def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Queue an image: the multipart field `file`, or the raw body. Other fields may be in the query or the form."""
-    async with gateway.uploads.receive(request, gateway.client.upload, gateway.in_upload_thread) as received:
+    start = partial(gateway.client.upload, client=query.client)
+    async with gateway.uploads.receive(request, start, gateway.in_upload_thread) as received:
         job_request = query.with_form(received.fields, received.filename)
 
         def enqueue() -> tuple[Job, State]:

@@ -19,6 +19,11 @@ local function full(new)
   end
 end
 
+-- Whether the queue has room for a job of a client with an image of so many bytes. Nothing is entered.
+function transitions.room(client, bytes)
+  return full({client = client, bytes = tonumber(bytes), work = 0}) or {'ok'}
+end
+
 -- The answer for a submission whose idempotency key means a job already; nil if it means none.
 local function repeated(new)
   local other = new.key ~= '' and redis.call('GET', new.key)

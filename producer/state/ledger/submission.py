@@ -69,6 +69,13 @@ class Submission(Stacks):
             self._try_to_drop([job_id])
         return entered
 
+    def check_room(self, client: str, size: int) -> None:
+        """Raises `StoreFull` or `QueueFull` if a job of the client with an image of `size` bytes finds no room now."""
+        self._store.check_room(size)
+        answer = self._run_script("room", "", client, size)
+        if answer[0] == b"full":
+            raise self._queue_full(answer[1].decode(), int(answer[2]))
+
     def _put_image(self, job_id: str, image: bytes | None) -> Command | None:
         """Store the image, or return the command that stores it along with the transition."""
         if image is None:

@@ -127,8 +127,8 @@ class FakeClient:
     submitted: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
 
-    def upload(self, expected: int = 0) -> Upload:
-        return Upload(cast("PayloadStore", self.store), expected)
+    def upload(self, expected: int = 0, client: str = "") -> Upload:
+        return Upload(cast("PayloadStore", self.store), expected, self.store.check_room)
 
     def enqueue(
         self,

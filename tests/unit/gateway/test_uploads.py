@@ -267,8 +267,9 @@ def test_many_uploads_at_once_are_bounded(http: Http) -> None:
         transport = httpx.ASGITransport(http.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             sent = [asyncio.create_task(client.post("/v1/jobs", content=slow())) for _ in range(count)]
-            while gateway.uploads.count.total < 192:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while gateway.uploads.count.total < 192:
+                    await asyncio.sleep(0.01)
             entered.set()
             return await asyncio.gather(*sent)
 
