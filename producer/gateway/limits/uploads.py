@@ -64,9 +64,9 @@ class Uploads:
     ) -> AsyncIterator[Received]:
         """The request's body, which counts until the block ends.
 
-        `start` makes the upload of an image of the announced size. Raises `PayloadTooLarge` and `GatewayBusy` as soon as
-        the size is known, `UnsupportedMedia`, `UploadTooSlow`, `InvalidJob` for a body that is malformed or empty, and
-        what the upload raises.
+        `start` makes the upload of an image of the announced size. Raises `PayloadTooLarge` and `GatewayBusy` as soon
+        as the size is known, `UnsupportedMedia`, `UploadTooSlow`, `InvalidJob` for a body that is malformed or empty,
+        and what the upload raises.
         """
         kind, limit = _media_type(request), self._max_bytes
         if kind == MULTIPART:
