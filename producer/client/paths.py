@@ -103,7 +103,7 @@ def _entries(folder: Path, recursive: bool) -> Iterator[Path]:
 
 def _is_listed(path: Path) -> bool:
     """Whether an entry of a folder is one of its images."""
-    is_named_so = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    is_named_so = path.suffix.lower() in SUFFIXES and not path.name.startswith((".", "~$"))
     return is_named_so and not path.name.endswith(OWN_OUTPUTS) and _is_image(path)
 
 

@@ -103,9 +103,9 @@ def test_a_folder_with_images_in_its_subfolders_only_says_so(tmp_path: Path) -> 
 
 def test_own_outputs_and_what_editors_leave_are_no_images(folder: Path) -> None:
     own = ("b.labels.png", "b.labels.tif", "b.overlay.png", "b.json")
-    for name in (*own, "._b.png", ".b.png.swp", "b.png~", "#b.png#"):
+    for name in (*own, "._b.png", ".b.png.swp", "b.png~", "#b.png#", "~$b.tif", ".DS_Store", "Thumbs.db"):
         (folder / name).touch()
     assert [path.name for path in expand([str(folder)])] == ["a.TIF", "b.png", "c.npy"]
     assert [path.name for path in expand([f"{folder}/*.png"])] == ["b.png"]
     assert expand([f"{folder}/b.labels.png"]) == [folder / "b.labels.png"]
-    assert {*own, "b.png~", "#b.png#"} < {path.name for path in skipped([str(folder)])}
+    assert {*own, "b.png~", "#b.png#", "~$b.tif", "Thumbs.db"} < {path.name for path in skipped([str(folder)])}
