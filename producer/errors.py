@@ -65,6 +65,8 @@ class FormatNotApplicable(InvalidJob):
 class FormatUnavailable(InvalidJob):
     """The packages that write this format are not installed."""
 
+    status = 501
+
 
 class QueueFull(MaskqError):
     """Too many jobs are unfinished; retry later."""

@@ -47,5 +47,6 @@ def zip_chunks(entries: Iterable[tuple[str, bytes | Iterable[bytes]]], *, compre
                     file.write(chunk)
                     if data := buffer.read():
                         yield data
-            yield buffer.read()
+            if data := buffer.read():
+                yield data
     yield buffer.read()

@@ -16,7 +16,7 @@ from .limits.downloads import Downloads
 from .limits.drain_body import DrainBody
 from .limits.uploads import Uploads
 from .proxies import RootPath
-from .routes import events, health, jobs, results
+from .routes import events, formats, health, jobs, results
 from .subscriptions import Subscriptions
 
 
@@ -36,7 +36,8 @@ def create_app(client: Client, subscriptions: Subscriptions, settings: Settings)
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would follow the request's Host header
     )
-    app.state.gateway = Gateway(client, subscriptions, Uploads(settings.max_bytes), Downloads(settings.max_bytes))
+    limits = Uploads(settings.max_bytes), Downloads(settings.max_bytes), Downloads(settings.max_bytes)
+    app.state.gateway = Gateway(client, subscriptions, *limits)
     app.add_middleware(HeadAsGet)
     app.add_middleware(RootPath, prefix=settings.root_path)
     app.add_middleware(DrainBody)
@@ -48,7 +49,7 @@ def create_app(client: Client, subscriptions: Subscriptions, settings: Settings)
             allow_headers=["Idempotency-Key", "Content-Type", "Last-Event-ID"],
             expose_headers=["Location", "Retry-After"],
         )
-    for routes in (jobs, results, events, health):
+    for routes in (jobs, results, formats, events, health):
         app.include_router(routes.router)
     problems.add_exception_handlers(app)
     return app

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Semaphore
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -30,15 +31,26 @@ class Gateway:
     subscriptions: Subscriptions
     uploads: Uploads
     downloads: Downloads
+    #: Results that are converted to other formats, counted apart from those that are sent as they are stored.
+    conversions: Downloads
     #: Threads for readiness checks only: the routes' threads may all be waiting for the broker.
     check_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(4))
 
     #: Threads that send images to the store: each holds a copy of what it sends.
     upload_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
 
+    #: Threads that convert results: each holds the labels of one.
+    conversion_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    #: Places for zips of many results, which last as long as their clients read.
+    zips: Semaphore = field(default_factory=lambda: Semaphore(4))
+
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run a blocking call of the client in a thread and return its result. Raises `BrokerUnavailable`."""
         return await run_in_threadpool(broker_errors()(call))
+
+    async def in_conversion_thread(self, call: Callable[[], T]) -> T:
+        """As `in_thread`, for a call that converts a result."""
+        return await to_thread.run_sync(broker_errors()(call), limiter=self.conversion_threads)
 
     async def in_upload_thread(self, call: Callable[[], T]) -> T:
         """As `in_thread`, for a call that sends an image."""

@@ -21,6 +21,12 @@ class GatewayBusy(MaskqError):
     status = 503
 
 
+class NotAcceptable(MaskqError):
+    """No format of this result has a media type that the request accepts."""
+
+    status = 406
+
+
 class OtherFormat(MaskqError):
     """The labels exist in the other format only."""
 

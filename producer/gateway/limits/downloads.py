@@ -1,16 +1,17 @@
 """Sends stored results as response bodies: piece by piece, unparsed, with back-pressure and limited memory."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from anyio import CapacityLimiter
+from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ...errors import BrokerUnavailable
+from ...errors import BrokerUnavailable, StoreUnavailable
 from ...state.pieces import Replaced
 from ..errors import GatewayBusy
 from ..head import is_head
@@ -32,12 +33,14 @@ class StoredResult:
     """A result as a response body."""
 
     media_type: str
-    #: Bytes in all.
-    size: int
+    #: Bytes in all; None if that is known only at the end.
+    size: int | None
     #: Bytes of the longest piece.
     piece_size: int
-    #: The pieces in order, each read when it is asked for.
+    #: The pieces in order, none empty, each read when it is asked for.
     pieces: Iterator[bytes]
+    #: Names in small letters and values.
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Downloads:
@@ -89,20 +92,27 @@ class ResultResponse(Response):
         """Load and send the result. Raises the errors of `Downloads.buffer` before it sends anything."""
         async with self._downloads.buffer(lambda: self._in_thread(self._load)) as result:
             try:
-                await self._send(result, send, is_head(scope))
+                await self._send(result, Request(scope, receive), send)
             except TimeoutError:  # a close would wait until the client has read the rest
                 abort(scope)
                 log.warning("%s: the client reads too slowly and was disconnected", scope["path"])
-            except (Replaced, BrokerUnavailable) as error:  # it is too late for another status
+            except (Replaced, BrokerUnavailable, StoreUnavailable) as error:  # it is too late for another status
                 abort(scope)
                 log.warning("%s: cut off, since the rest can't be read: %s", scope["path"], error)
+            finally:
+                if isinstance(result.pieces, Generator):
+                    result.pieces.close()
 
-    async def _send(self, result: StoredResult, send: Send, head: bool) -> None:
-        throughput, sent = MinThroughput(self._downloads.idle_s), 0
-        headers = [(b"content-length", b"%d" % result.size), (b"content-type", result.media_type.encode())]
+    async def _send(self, result: StoredResult, request: Request, send: Send) -> None:
+        throughput, sent, head = MinThroughput(self._downloads.idle_s), 0, is_head(request.scope)
+        headers = [(b"content-type", result.media_type.encode()), *result.headers]
+        if result.size is not None:
+            headers.append((b"content-length", b"%d" % result.size))
         async with throughput.timeout(0):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
         while not head and (piece := await self._next(result)):
+            if result.size is None and await request.is_disconnected():
+                return  # what is made while it is sent is made for nobody
             for begin in range(0, len(piece), _CHUNK):
                 chunk = piece[begin : begin + _CHUNK]
                 async with throughput.timeout(sent):

@@ -1,6 +1,7 @@
 """Routes that return a job's result: objects as JSON, labels as an image file."""
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Annotated, Any
@@ -9,32 +10,47 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from ...client.job import Job
-from ...errors import JobCancelled, JobDead, JobExpired, JobFailed, PayloadMissing, ResultNotReady, UnknownJob
+from ...errors import (
+    FormatNotApplicable,
+    FormatUnavailable,
+    JobCancelled,
+    JobDead,
+    JobExpired,
+    JobFailed,
+    PayloadMissing,
+    ResultNotReady,
+    UnknownFormat,
+    UnknownJob,
+)
 from ..dependencies import JOBS, NO_QUERY, Gateway, GatewayDep, JobId, links
-from ..errors import GatewayBusy, OtherFormat
+from ..errors import GatewayBusy, NotAcceptable, OtherFormat
 from ..limits.downloads import ResultResponse, StoredResult
 from ..limits.shares import sender_of
 from ..problems import openapi_responses
 from ..responses import JobResult, success
-from ..schemas import WaitQuery
+from .formats import ResultQuery, formatted
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 
 _UNAVAILABLE = (ResultNotReady, JobFailed, JobCancelled, JobExpired, PayloadMissing, JobDead, GatewayBusy)
 _RESULT_ERRORS = openapi_responses(UnknownJob, *_UNAVAILABLE)
+_FORMAT_ERRORS = openapi_responses(
+    UnknownJob, *_UNAVAILABLE, UnknownFormat, FormatNotApplicable, FormatUnavailable, NotAcceptable
+)
 _JSON = TypeAdapter(dict[str, Any])
 #: Formats of labels: file name extension to media type.
 _LABEL_FORMATS = {"png": "image/png", "tif": "image/tiff"}
 
 
-@router.get("/{job_id}/result", response_model=None, responses=success(JobResult) | _RESULT_ERRORS)
+@router.get("/{job_id}/result", response_model=None, responses=success(JobResult) | _FORMAT_ERRORS)
 async def result(
-    request: Request, gateway: GatewayDep, job_id: JobId, query: Annotated[WaitQuery, Query()]
+    request: Request, gateway: GatewayDep, job_id: JobId, query: Annotated[ResultQuery, Query()]
 ) -> Response:
-    """The objects of a job that is done: box, area, centroid, score, COCO mask."""
+    """The objects of a job that is done: box, area, centroid, score, COCO mask; or another format of the result."""
     if query.wait:
         await _wait(request, gateway, job_id, query.wait)
-    return _response(gateway, partial(_objects, gateway.client.job(job_id)))
+    other = formatted(request, gateway, job_id, query)
+    return other or _response(gateway, partial(_objects, gateway.client.job(job_id)))
 
 
 async def _wait(request: Request, gateway: Gateway, job_id: str, seconds: float) -> None:
@@ -58,7 +74,8 @@ def _objects(job: Job) -> StoredResult:
     status = job.status()
     prefix = _JSON.dump_json({"job_id": job.id, "image": status.spec.name, "timings": status.timings})
     first = b"".join((prefix[:-1], b",", memoryview(first)[1:]))
-    return _stored("application/json", stored.size + len(prefix) - 1, first, stored.pieces)
+    json = _stored("application/json", stored.size + len(prefix) - 1, first, stored.pieces)
+    return replace(json, headers=((b"vary", b"accept"),))
 
 
 @router.get("/{job_id}/labels", dependencies=NO_QUERY, responses=_RESULT_ERRORS, response_class=Response)
