@@ -244,9 +244,10 @@ class Settings(ClientSettings):
         """
         if not self.models:
             return ()
-        if "://" in self.models or "::" in self.models:
+        local = self.models.removeprefix("file://")
+        if "://" in local or "::" in local:
             return (self.models,)
-        folder = Path(self.models).expanduser()
+        folder = Path(local).expanduser()
         if not folder.is_dir():
             raise InvalidJob(f"MASKQ_MODELS: there is no folder {folder}; create it, or correct the path")
         return (str(folder),)

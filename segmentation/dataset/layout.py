@@ -94,6 +94,12 @@ def unused_folders(folder: Path) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+def deeper_folders(source: Source) -> dict[str, int]:
+    """The subfolders of a source's images that hold images too, which are not used, each with its number of images."""
+    counts = {path.name: _images_in(path) for path in _folders(source.images)}
+    return {name: count for name, count in counts.items() if count}
+
+
 def _images_in(folder: Path) -> int:
     """The number of images in a folder or, if it has folders of images and labels, in that of images."""
     images = next((path for path in _folders(folder) if path.name.casefold() in IMAGE_FOLDERS), folder)

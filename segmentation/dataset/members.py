@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InvalidDataset
 from . import names
-from .layout import Source, sources, unused_folders
+from .layout import Source, deeper_folders, sources, unused_folders
 from .pair import Pair
 from .splits import INDEX, KNOWN_SPLITS, canonical, read_index
 
@@ -91,6 +91,8 @@ def _read(folder: Path, tell: Tell) -> _Content:
     content = _Content()
     for source in sources(folder):
         _add(content, source)
+        if deeper := deeper_folders(source):
+            tell(f"{source.images}: subfolders that are not used: {_folder_counts(deeper)}")
     if not content.all_pairs:
         raise InvalidDataset(f"{folder}: no image with labels{_examples(content)}")
     _distinguish(content)

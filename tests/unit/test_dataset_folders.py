@@ -404,3 +404,20 @@ def test_borders_marked_as_255_give_a_warning(tmp_path: Path) -> None:
     content = {f"{kind}/{n}.png": bordered for n in range(3) for kind in ("images", "labels")}
     (warning,) = label_warnings([examine(pair) for pair in pairs(make(tmp_path, *content, content=content))])
     assert "3 of 3 label files have an object 255" in warning and "--background 0 --background 255" in warning
+
+
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [
+        (("images/a.png", "labels/a.png", "images/deeper/b.png", "images/train/c.png"), "images"),
+        (("train/images/a.png", "train/labels/a.png", "train/images/deeper/b.png"), "train/images"),
+        (("a.png", "a_masks.png", "deeper/b.png"), ""),
+    ],
+    ids=["two folders", "splits", "one folder"],
+)
+def test_images_in_deeper_folders_are_told_of(tmp_path: Path, files: tuple[str, ...], where: str) -> None:
+    told: list[str] = []
+    assert len(pairs(make(tmp_path, *files), tell=told.append)) == 1
+    (line,) = [line for line in told if "subfolders" in line]
+    assert line.startswith(f"{tmp_path / where}: subfolders that are not used: deeper/ (1 image)")
+    assert ("train/ (1 image)" in line) == (where == "images")

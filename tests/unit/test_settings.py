@@ -107,8 +107,9 @@ def test_the_default_of_cluster_processes_counts_the_cores_that_the_process_may_
 
 
 def test_a_models_folder_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidJob, match="MASKQ_MODELS: there is no folder"):
-        _ = Settings(models=str(tmp_path / "nowhere")).model_folders
+    for nowhere in tmp_path / "nowhere", f"file://{tmp_path}/nowhere":
+        with pytest.raises(InvalidJob, match=f"MASKQ_MODELS: there is no folder {tmp_path}/nowhere;"):
+            _ = Settings(models=str(nowhere)).model_folders
     assert Settings(models="s3://bucket/models").model_folders == ("s3://bucket/models",)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
