@@ -31,10 +31,12 @@ from maskq.producer.errors import (
     QueueFull,
     ResultNotReady,
     StoreFull,
+    StoreUnavailable,
     UnknownFormat,
     UnknownJob,
     WaitTimeout,
 )
+from maskq.producer.formats.folder import ResultFolder
 from maskq.producer.formats.registry import register
 from maskq.producer.schema import Failure, JobStatus, Limits, MaskObject, Options, State
 from maskq.producer.settings import Settings
@@ -68,10 +70,12 @@ __all__ = [
     "PayloadTooLarge",
     "QueueFull",
     "Result",
+    "ResultFolder",
     "ResultNotReady",
     "Settings",
     "State",
     "StoreFull",
+    "StoreUnavailable",
     "UnknownFormat",
     "UnknownJob",
     "WaitTimeout",

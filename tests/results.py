@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from maskq import JobStatus, MaskObject, Options, Result, State
 from maskq.producer.formats.folder import ResultFolder
-from maskq.producer.formats.registry import DEFAULT, select
+from maskq.producer.formats.registry import DEFAULT
 from maskq.producer.schema import JobSpec, Rle
 from maskq.segmentation.label_stack import encode_stack
 from maskq.segmentation.labels import encode
@@ -52,8 +52,5 @@ def stack_result(planes: NDArray[np.int32], link: bool = False) -> Result:
 
 def write_result(result: Result, image: bytes, folder: Path, name: str, formats: str = DEFAULT) -> dict[str, Path]:
     """The files of one result, by format. Raises the error of a format that can't represent it."""
-    with ResultFolder(folder, select(formats)) as files:
-        paths, refusal = files.write(result, image, name)
-    if refusal:
-        raise refusal
-    return paths
+    with ResultFolder(folder, formats) as files:
+        return files.write(result, image=image, name=name)

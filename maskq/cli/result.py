@@ -68,9 +68,9 @@ def result(
         named = _named(client, jobs, report)
         if as_zip:
             with atomic_file(out / "results.zip") as part, part.open("wb") as file:
-                file.writelines(zip_results(_items(named, fetch), formats, simplify))
+                file.writelines(zip_results(_items(named, fetch), format_names, simplify))
         else:
-            with ResultFolder(out, formats, simplify) as files:
+            with ResultFolder(out, format_names, simplify=simplify) as files:
                 for job, name in named:
                     _write(job, name, fetch, files)
     return report.finish(out, time.monotonic() - began)
@@ -93,7 +93,7 @@ def _write(job: Job, name: str, fetch: _Fetch, files: ResultFolder) -> None:
     outcome = fetch(job)
     if not isinstance(outcome, MaskqError):
         done, image = outcome
-        paths, refusal = files.write(done, image, name)
+        paths, refusal = files.write_possible(done, image=image, name=name)
         fetch.report.result(job, done, paths)
         if refusal:
             fetch.report.failure(job, refusal)

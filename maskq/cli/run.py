@@ -77,17 +77,17 @@ def run(
     if settings.broker_url is None:
         require(*STACK)
     from maskq.producer.formats.folder import ResultFolder
-    from maskq.producer.formats.registry import select
 
     from .run_output import RunOutput
 
-    images, formats = expand(paths, recursive=recursive), select(format_names)
+    images = expand(paths, recursive=recursive)
+    files = ResultFolder(out, format_names, simplify=simplify)
     if settings.broker_url is None:
         from maskq.segmentation.models.registry import find
 
         find(model, settings.model_folders)  # an unknown model is reported before anything starts
     show_skipped(paths, recursive=recursive)
-    output = RunOutput(images, out, ResultFolder(out, formats, simplify), as_json)
+    output = RunOutput(images, out, files, as_json)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _segment(images, model, options, settings, flower, output)

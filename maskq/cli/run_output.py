@@ -59,7 +59,7 @@ class RunOutput:
 
     def _result(self, image: ImagePath, result: Result, submitted: Callable[[], bytes]) -> dict[str, object]:
         submitted_file = submitted() if self._files.needs_image else b""
-        files, refusal = self._files.write(result, submitted_file, self._names[image])
+        files, refusal = self._files.write_possible(result, image=submitted_file, name=self._names[image])
         self._summary.add_result(result)
         self._notes.add(str(image), result)
         failure = self._failure(image, refusal) if refusal else {}

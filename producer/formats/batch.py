@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import MaskqError
 from .archive import zip_chunks
 from .folder import ResultFolder
-from .result_format import ResultFormat
+from .registry import find_format, select
 
 if TYPE_CHECKING:
     from ..client.job import Result
@@ -20,33 +20,34 @@ if TYPE_CHECKING:
 Item = tuple[str, "tuple[Result, bytes] | MaskqError"]
 
 
-def zip_results(items: Iterable[Item], formats: tuple[ResultFormat, ...], simplify: float = 0.0) -> Iterator[bytes]:
+def zip_results(items: Iterable[Item], formats: str | Iterable[str], simplify: float = 0.0) -> Iterator[bytes]:
     """The zip file in pieces: what `ResultFolder` writes, and `summary.json` with the names that lack a file, and why.
 
-    Data sets are at the end. Raises `FormatUnavailable` at once if the packages of a format are not installed.
+    Data sets are at the end. Raises `UnknownFormat` or `FormatUnavailable` at once.
     """
-    for one in formats:
-        one.check_installed()
-    return _chunks(items, formats, simplify)
+    names = tuple(one.name for one in select(formats))
+    for name in names:
+        find_format(name).check_installed()
+    return _chunks(items, names, simplify)
 
 
-def _chunks(items: Iterable[Item], formats: tuple[ResultFormat, ...], simplify: float) -> Iterator[bytes]:
+def _chunks(items: Iterable[Item], formats: tuple[str, ...], simplify: float) -> Iterator[bytes]:
     with tempfile.TemporaryDirectory(prefix="maskq-zip-") as folder:
         yield from zip_chunks(_entries(items, Path(folder), formats, simplify))
 
 
 def _entries(
-    items: Iterable[Item], folder: Path, formats: tuple[ResultFormat, ...], simplify: float
+    items: Iterable[Item], folder: Path, formats: tuple[str, ...], simplify: float
 ) -> Iterator[tuple[str, bytes | Iterable[bytes]]]:
     results, failures = 0, []
-    with ResultFolder(folder, formats, simplify) as files:
+    with ResultFolder(folder, formats, simplify=simplify) as files:
         for name, outcome in items:
             refusal: MaskqError | None = None
             if isinstance(outcome, MaskqError):
                 refusal = outcome
             else:
                 results += 1
-                _, refusal = files.write(*outcome, name)
+                _, refusal = files.write_possible(outcome[0], image=outcome[1], name=name)
             if refusal:
                 failures.append({"name": name, "type": type(refusal).__name__, "message": str(refusal)})
             yield from _taken(folder)

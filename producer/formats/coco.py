@@ -9,10 +9,11 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from .atomic_file import atomic_file
+from .names import file_name
 from .result_format import FormatOptions, ResultFormat
 
 if TYPE_CHECKING:
@@ -60,11 +61,6 @@ class Numbers:
 def class_name(result: Result) -> str:
     """The name of the objects' class: that of the model, without its version."""
     return result.model.partition("@")[0]
-
-
-def file_name(result: Result) -> str:
-    """The image's file name."""
-    return PurePosixPath(result.job.spec.name.replace("\\", "/")).name or "image"
 
 
 def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ..errors import FormatNotApplicable
+from .names import UniqueStems
 from .registry import DEFAULT, select
-from .result_format import FormatOptions, ResultFormat
+from .result_format import FormatOptions
 
 if TYPE_CHECKING:
     from ..client.job import Result
 
 
 class ResultFolder:
-    """Writes results into a folder; a context manager, at whose end data sets are complete."""
+    """Writes results into a folder; a context manager, at whose end data sets such as `coco.json` are complete.
 
-    def __init__(self, folder: Path, formats: tuple[ResultFormat, ...], simplify: float = 0.0) -> None:
-        """Raises `FormatUnavailable` if the packages of a format are not installed."""
-        for one in formats:
+    with ResultFolder("masks", "geojson,coco") as folder:
+        for result in client.map(images):
+            folder.write(result)
+    """
+
+    def __init__(self, folder: str | Path, formats: str | Iterable[str] = DEFAULT, *, simplify: float = 0.0) -> None:
+        """`formats` are names, or names with commas between them; `simplify` is that of `Result.to`.
+
+        Raises `UnknownFormat`, and `FormatUnavailable` if the packages of a format are not installed.
+        """
+        self._formats = select(formats)
+        for one in self._formats:
             one.check_installed()
-        self.needs_image = any(one.needs_image for one in formats)
-        self._folder, self._formats, self._simplify = folder, formats, simplify
-        self._datasets = {one.name: one.dataset(folder) for one in formats if one.dataset}
+        #: Whether `write` needs the image: for overlays.
+        self.needs_image = any(one.needs_image for one in self._formats)
+        self._folder, self._simplify, self._stems = Path(folder), simplify, UniqueStems()
+        self._datasets = {one.name: one.dataset(self._folder) for one in self._formats if one.dataset}
 
     def __enter__(self) -> Self:
         return self
@@ -32,13 +44,23 @@ class ResultFolder:
         for dataset in self._datasets.values():
             dataset.close()
 
-    def write(self, result: Result, image: bytes, name: str) -> tuple[dict[str, Path], FormatNotApplicable | None]:
-        """Write a result under a name; returns the paths by the formats' names.
+    def write(self, result: Result, *, image: bytes = b"", name: str | None = None) -> dict[str, Path]:
+        """Write a result in every format; returns the paths by the formats' names.
 
-        A stack also gets a table if the formats are the default. A format that can't represent the result is left out,
-        and its error returned.
+        The files are named as the image, or as `name`. A stack also gets a table if the formats are the default. Raises
+        `FormatNotApplicable` if a format can't represent the result; those that can are written all the same.
         """
+        paths, refusal = self.write_possible(result, image=image, name=name)
+        if refusal:
+            raise refusal
+        return paths
+
+    def write_possible(
+        self, result: Result, *, image: bytes = b"", name: str | None = None
+    ) -> tuple[dict[str, Path], FormatNotApplicable | None]:
+        """As `write`, but returns the error instead of raising it."""
         options, paths, refusal = FormatOptions(image, self._simplify), {}, None
+        name = self._stems.next(result) if name is None else name
         more = select("table") if result.planes and self._formats == select(DEFAULT) else ()
         for one in (*self._formats, *more):
             try:
@@ -46,9 +68,9 @@ class ResultFolder:
                 if dataset := self._datasets.get(one.name):
                     paths[one.name] = dataset.add(result, name, options)
                 else:
-                    paths[one.name] = path = self._folder / f"{name}{one.folder_ending or one.ending(result)}"
+                    path = self._folder / f"{name}{one.folder_ending or one.ending(result)}"
                     one.write(result, path, options)
+                    paths[one.name] = path
             except FormatNotApplicable as error:
-                paths.pop(one.name, None)
                 refusal = error
         return paths, refusal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -79,11 +80,9 @@ def test_the_examples_of_the_formats_page_run(tmp_path: Path, monkeypatch: pytes
     namespace: dict[str, object] = {}
     for block in blocks(ROOT / "docs" / "formats.md", "python"):
         exec(compile(block, "docs/formats.md", "exec"), namespace)
-    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
-        "cells.csv",
-        "cells.ome.zarr",
-        "regions.zip",
-    ]
+    names = ["cells.csv", "cells.ome.zarr", "coco.json", "image-2.geojson", "image.geojson", "regions.zip"]
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == names
+    assert len(json.loads((tmp_path / "masks" / "coco.json").read_bytes())["images"]) == 2
 
 
 def test_the_formats_page_has_every_format_and_its_file() -> None:

@@ -13,7 +13,6 @@ from maskq.cli.run_output import RunOutput
 from maskq.producer.client.job import Result
 from maskq.producer.client.paths import ImagePath
 from maskq.producer.formats.folder import ResultFolder
-from maskq.producer.formats.registry import select
 from tests.results import result_of
 
 TURNED = "The TIFF is WhiteIsZero: its values were turned round."
@@ -61,7 +60,7 @@ def test_there_are_few_lines() -> None:
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_run_prints_notes_once_at_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     images: list[ImagePath] = [tmp_path / "a.tif", tmp_path / "b.tif"]
-    output = RunOutput(images, tmp_path / "out", ResultFolder(tmp_path / "out", select("labels")), as_json)
+    output = RunOutput(images, tmp_path / "out", ResultFolder(tmp_path / "out", "labels"), as_json)
     with output:
         for image in images:
             output.add(image, result(TURNED), lambda: b"")

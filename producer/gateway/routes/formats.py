@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import quote
 
@@ -12,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...client.client import Client
-from ...client.job import Job, Result
+from ...client.job import Job
 from ...errors import (
     BrokerUnavailable,
     FormatNotApplicable,
@@ -23,6 +22,7 @@ from ...errors import (
 )
 from ...formats.accept import accepted_format, media_ranges, wants_json
 from ...formats.batch import Item, zip_results
+from ...formats.names import UniqueStems, stem
 from ...formats.registry import FORMATS, find_format, select
 from ...formats.result_format import FormatOptions, ResultFormat
 from ..dependencies import NO_QUERY, Gateway, GatewayDep
@@ -83,12 +83,8 @@ def _convert(job: Job, one: ResultFormat | None, ranges: list[str], simplify: fl
     one.check_installed()
     options = FormatOptions(job.image() if one.needs_image else b"", simplify)
     body = one.encode(result, options)
-    headers = ((b"content-disposition", _attachment(_stem(result) + one.ending(result))), (b"vary", b"accept"))
+    headers = ((b"content-disposition", _attachment(stem(result) + one.ending(result))), (b"vary", b"accept"))
     return StoredResult(one.media_type(result), len(body), len(body), iter((body,)), headers)
-
-
-def _stem(result: Result) -> str:
-    return PurePosixPath(result.job.spec.name.replace("\\", "/")).stem or "image"
 
 
 def _attachment(name: str) -> bytes:
@@ -146,7 +142,7 @@ def _until_closed(
 ) -> Iterator[bytes]:
     try:
         yield b""  # of the first `next`
-        yield from zip_results(items, formats, simplify)
+        yield from zip_results(items, (one.name for one in formats), simplify)
     finally:
         gateway.zips.release()
 
@@ -154,7 +150,7 @@ def _until_closed(
 def _items(client: Client, jobs: list[str], formats: tuple[ResultFormat, ...]) -> Iterator[Item]:
     """Each job's result under its image's name, the second of a name with `-2` behind it."""
     needs_image = any(one.needs_image for one in formats)
-    taken: dict[str, int] = {}
+    stems = UniqueStems()
     for job_id in dict.fromkeys(jobs):
         job = client.job(job_id)
         try:
@@ -165,6 +161,4 @@ def _items(client: Client, jobs: list[str], formats: tuple[ResultFormat, ...]) -
         except MaskqError as error:
             yield job_id, error
             continue
-        name = _stem(result)
-        taken[name] = number = taken.get(name, 0) + 1
-        yield (name if number == 1 else f"{name}-{number}"), (result, image)
+        yield stems.next(result), (result, image)

@@ -18,16 +18,15 @@ from maskq import FormatUnavailable, ResultNotReady
 from maskq.producer.formats import result_format
 from maskq.producer.formats.batch import Item, zip_results
 from maskq.producer.formats.folder import ResultFolder
-from maskq.producer.formats.registry import select
 from tests.results import result_of, stack_result
 
 from .images import example
 
-FORMATS = select("labels,geojson,coco,yolo,imagej,ome-zarr")
+FORMATS = "labels,geojson,coco,yolo,imagej,ome-zarr"
 
 
 def unpacked(items: list[Item], folder: Path, formats: str) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(b"".join(zip_results(items, select(formats))))) as archive:
+    with zipfile.ZipFile(io.BytesIO(b"".join(zip_results(items, formats)))) as archive:
         assert archive.testzip() is None
         archive.extractall(folder)
     return files_of(folder)
@@ -38,12 +37,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_zip_has_the_files_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ",".join(one.name for one in FORMATS)
     results = {"a": result_of(example()), "b": result_of(example()[::-1])}
     with ResultFolder(tmp_path / "folder", FORMATS) as files:
         for name, result in results.items():
-            files.write(result, b"", name)
-    zipped = unpacked([(name, (result, b"")) for name, result in results.items()], tmp_path / "zip", names)
+            files.write_possible(result, name=name)
+    zipped = unpacked([(name, (result, b"")) for name, result in results.items()], tmp_path / "zip", FORMATS)
     assert json.loads(zipped.pop("summary.json")) == {"results": 2, "failures": []}
     assert zipped == files_of(tmp_path / "folder")
     assert len(COCO(str(tmp_path / "zip" / "coco.json")).anns) == 10
@@ -78,7 +76,7 @@ def test_memory_and_disk_do_not_grow_with_the_batch(tmp_path: Path, monkeypatch:
     peaks, sizes = [], []
     for count in (20, 200):
         tracemalloc.start()
-        sizes.append(sum(map(len, zip_results(items(count), select("labels,coco")))))
+        sizes.append(sum(len(piece) for piece in zip_results(items(count), "labels,coco")))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert sizes[1] > 12_000_000 and peaks[1] - peaks[0] < 2_000_000
@@ -88,4 +86,4 @@ def test_memory_and_disk_do_not_grow_with_the_batch(tmp_path: Path, monkeypatch:
 def test_a_missing_package_is_reported_before_the_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result_format, "find_spec", lambda _: None)
     with pytest.raises(FormatUnavailable):
-        zip_results([], select("imagej"))
+        zip_results([], "imagej")

@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 
 from maskq import FormatNotApplicable, Result
 from maskq.producer.formats.folder import ResultFolder
-from maskq.producer.formats.registry import select
 from tests.results import result_of, stack_result
 
 from .images import LABELS, example
@@ -69,9 +68,9 @@ def named(labels: NDArray[np.int32], name: str, model: str = "nuclei@1") -> Resu
 def test_a_run_gives_one_data_set_of_all_images(tmp_path: Path) -> None:
     images = [example(), np.zeros((4, 5), np.int32), example()[::-1], example()[:, ::-1]]
     models = ["nuclei@1", "nuclei@1", "phase-contrast@2", "nuclei@2"]
-    with ResultFolder(tmp_path, select("coco")) as files:
+    with ResultFolder(tmp_path, "coco") as files:
         for number, (labels, model) in enumerate(zip(images, models, strict=True)):
-            paths, refusal = files.write(named(labels, f"folder/{number}.tif", model), b"", str(number))
+            paths, refusal = files.write_possible(named(labels, f"folder/{number}.tif", model), name=str(number))
             assert (paths, refusal) == ({"coco": tmp_path / "coco.json"}, None)
     assert [path.name for path in tmp_path.iterdir()] == ["coco.json"]
     coco = loaded(tmp_path / "coco.json")
@@ -88,9 +87,9 @@ def test_a_run_gives_one_data_set_of_all_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("images", [0, 1])
 def test_a_data_set_without_objects_is_valid(images: int, tmp_path: Path) -> None:
-    with ResultFolder(tmp_path, select("coco")) as files:
+    with ResultFolder(tmp_path, "coco") as files:
         for _ in range(images):
-            files.write(result_of(np.zeros((3, 4), np.int32)), b"", "a")
+            files.write_possible(result_of(np.zeros((3, 4), np.int32)), name="a")
     coco = loaded(tmp_path / "coco.json")
     assert (len(coco.imgs), len(coco.anns)) == (images, 0)
     assert json.loads((tmp_path / "coco.json").read_bytes()).keys() == {

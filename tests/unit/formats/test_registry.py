@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from maskq import FormatNotApplicable, FormatUnavailable, UnknownFormat
+from maskq import FormatNotApplicable, FormatUnavailable, Result, ResultFolder, UnknownFormat
 from maskq.producer.formats import result_format
-from maskq.producer.formats.folder import ResultFolder
-from maskq.producer.formats.registry import FORMATS, find_format, format_of_file, select
+from maskq.producer.formats.registry import FORMATS, find_format, format_of_file
 from tests.conftest import png
 from tests.results import result_of, stack_result
 
@@ -68,7 +68,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     with pytest.raises(FormatUnavailable, match=message):
         result_of(example()).to("imagej")
     with pytest.raises(FormatUnavailable, match=message):  # before any image is segmented
-        ResultFolder(tmp_path, select("labels,imagej"))
+        ResultFolder(tmp_path, "labels,imagej")
 
 
 def test_core_formats_need_no_extra() -> None:
@@ -77,8 +77,8 @@ def test_core_formats_need_no_extra() -> None:
 
 def test_a_folder_gets_all_formats_of_a_stack_except_those_that_have_none(tmp_path: Path) -> None:
     stack = stack_result(np.stack([example()] * 2))
-    with ResultFolder(tmp_path, select("geojson,coco,table")) as files:
-        paths, refusal = files.write(stack, b"", "cells")
+    with ResultFolder(tmp_path, "geojson,coco,table") as files:
+        paths, refusal = files.write_possible(stack, name="cells")
     assert paths == {"geojson": tmp_path / "cells.geojson", "table": tmp_path / "cells.csv"}
     assert "the format coco has no stacks" in str(refusal)
 
@@ -89,3 +89,15 @@ def test_a_failed_write_keeps_the_file_that_was_there(tmp_path: Path) -> None:
     with pytest.raises(FormatNotApplicable):
         result_of(np.ones((1, 40_000), np.int32)).save(path)
     assert path.read_bytes() == b"old" and [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_files_are_named_as_the_images_each_once(tmp_path: Path) -> None:
+    def named(name: str) -> Result:
+        one = result_of(example())
+        return replace(one, job=one.job.model_copy(update={"spec": one.job.spec.model_copy(update={"name": name})}))
+
+    names = ["a/cells.png", "b\\cells.tif", "cells-2.png", "cells.png", "..", ""]
+    with ResultFolder(tmp_path, "table") as files:
+        paths = [files.write(named(name))["table"].name for name in names]
+    assert paths == ["cells.csv", "cells-2.csv", "cells-2-2.csv", "cells-3.csv", "...csv", "image.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(paths)

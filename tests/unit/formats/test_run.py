@@ -11,7 +11,6 @@ import pytest
 from maskq.cli.run_output import RunOutput
 from maskq.producer.client.paths import ImagePath
 from maskq.producer.formats.folder import ResultFolder
-from maskq.producer.formats.registry import select
 from tests.results import result_of, stack_result
 
 from .images import example
@@ -21,7 +20,7 @@ def test_a_stack_that_a_format_lacks_is_a_failure_and_has_its_other_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images: list[ImagePath] = [Path("a.png"), Path("b.npy")]
-    output = RunOutput(images, tmp_path, ResultFolder(tmp_path, select("coco,geojson")), as_json=True)
+    output = RunOutput(images, tmp_path, ResultFolder(tmp_path, "coco,geojson"), as_json=True)
     with output:
         output.add(images[0], result_of(example()), lambda: b"")
         output.add(images[1], stack_result(np.stack([example()] * 2)), lambda: b"")
@@ -36,7 +35,7 @@ def test_a_stack_that_a_format_lacks_is_a_failure_and_has_its_other_files(
 
 def test_an_interrupted_run_leaves_a_valid_data_set(tmp_path: Path) -> None:
     images: list[ImagePath] = [Path("a.png"), Path("b.png")]
-    output = RunOutput(images, tmp_path, ResultFolder(tmp_path, select("coco")), as_json=True)
+    output = RunOutput(images, tmp_path, ResultFolder(tmp_path, "coco"), as_json=True)
     with pytest.raises(KeyboardInterrupt), output:
         output.add(images[0], result_of(example()), lambda: b"")
         raise KeyboardInterrupt

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from maskq.producer.formats.folder import ResultFolder
-from maskq.producer.formats.registry import select
 from tests.results import result_of
 
 from .images import LABELS, example
@@ -44,9 +43,9 @@ def test_any_labels_are_given_again(labels: NDArray[np.int32]) -> None:
 
 
 def test_a_run_gives_a_data_set(tmp_path: Path) -> None:
-    with ResultFolder(tmp_path, select("yolo")) as files:
+    with ResultFolder(tmp_path, "yolo") as files:
         for name in ("a", "b"):
-            paths, _ = files.write(result_of(example()), b"", name)
+            paths, _ = files.write_possible(result_of(example()), name=name)
             assert paths == {"yolo": tmp_path / "labels" / f"{name}.txt"}
     assert yaml.safe_load((tmp_path / "data.yaml").read_text()) == {
         "path": ".",
