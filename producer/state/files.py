@@ -20,9 +20,6 @@ from .store_errors import store_errors
 
 log = logging.getLogger(__name__)
 
-#: How long a connection to S3 may take, and how long S3 may be silent (seconds). Botocore tries twice and s3fs five
-#: times as often: all that within the time that a stage may take.
-_S3_OPTIONS = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 10, "retries": {"total_max_attempts": 2}}}
 #: How many objects one request deletes: S3's limit.
 _BATCH = 1000
 #: How long deletions wait for others (seconds), and how many are remembered while the store is away.
@@ -40,19 +37,22 @@ class Files:
     def _open(self) -> None:
         import fsspec
 
-        s3 = self._url.startswith(("s3:", "s3a:"))
-        # A cached listing would hide what other processes have written since.
-        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        self._is_s3 = self._url.startswith(("s3://", "s3a://"))
         try:
-            self._opened, self.root = fsspec.core.url_to_fs(self._url, **options, **(_S3_OPTIONS if s3 else {}))
+            if self._is_s3:
+                from .s3 import BoundedS3
+
+                self._opened = BoundedS3.open()
+                self.root = self._opened._strip_protocol(self._url)
+            else:
+                self._opened, self.root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
         except ImportError as error:
-            package = "maskq[s3]" if s3 else "the package that fsspec names"
+            package = "maskq[s3]" if self._is_s3 else "the package that fsspec names"
             raise InvalidJob(f"MASKQ_STORE_URL={self._url}: {error}; pip install {package}") from error
         except ValueError as error:
             raise InvalidJob(f"MASKQ_STORE_URL={self._url}: {error}") from error
         protocol = self._opened.protocol
-        protocols = {protocol} if isinstance(protocol, str) else set(protocol)
-        self.is_local, self._is_s3 = "file" in protocols, "s3" in protocols
+        self.is_local = "file" in ({protocol} if isinstance(protocol, str) else set(protocol))
         # s3fs asks for an object's size before it reads the object, unless told not to read pieces side by side.
         self._read_options = {"max_concurrency": 1} if self._is_s3 else {}
         self._waiting: dict[str, None] = {}

@@ -65,7 +65,7 @@ def explain(error: Exception, place: str) -> MaskqError | None:
         return StoreUnavailable(f"{place}: {code}: {_text(error)}" + (f"; {remedy}" if remedy else ""))
     if isinstance(error, FileNotFoundError):
         return None
-    if _is_botocore(error):
+    if _is_botocore(error) or isinstance(error, TimeoutError):
         return StoreUnavailable(f"{place} does not answer: {_text(error)}{_connection_remedy(error)}")
     if isinstance(error, PermissionError):
         return StoreUnavailable(f"{place}: {_text(error)}; give this user the right to read and write there")

@@ -11,6 +11,7 @@ import pytest
 
 from examples.samples import samples
 from maskq import Client, Settings
+from maskq.producer.errors import StoreUnavailable
 from maskq.workers.local.stack import Stack, running
 from tests.conftest import until
 from tests.integration.conftest import S3
@@ -26,6 +27,7 @@ def stack(s3: S3) -> Iterator[Stack]:
         url = f"s3://{s3.bucket}/maskq"
         with running(Settings(devices="cpu", cluster_processes=1, torch_threads=1, store_url=url)) as stack:
             yield stack
+        assert "fields" not in objects(s3), "workers delete what waits to be deleted before they end"
 
 
 def requests(s3: S3) -> Counter[str]:
@@ -83,3 +85,24 @@ def test_an_equal_job_copies_the_result(client: Client, s3: S3) -> None:
     until(lambda: equal.state.ended)
     assert requests(s3) - before == {"PUT image": 1, "GET result": 1, "PUT result": 1}
     assert equal.result().objects == first.objects and equal.result().label_file == first.label_file
+
+
+def test_no_job_is_lost_and_no_attempt_counts_while_s3_refuses(client: Client, s3: S3) -> None:
+    def refuse(after: float) -> None:
+        httpx.post(f"{s3.env['AWS_ENDPOINT_URL']}/moto-api/reset-auth", content=str(after)).raise_for_status()
+
+    def refusals() -> int:
+        return len(re.findall(r'/(?:image|fields|result) HTTP/\S+" 403', s3.log.read_text()))
+
+    jobs = [client.submit(samples()[0], reuse=False) for _ in range(8)]
+    before = refusals()
+    refuse(after=0)
+    try:
+        until(lambda: refusals() >= before + 4, WAIT_S)
+        with pytest.raises(StoreUnavailable, match="correct AWS_ACCESS_KEY_ID"):
+            client.submit(samples()[0])
+    finally:
+        refuse(after=float("inf"))
+    for job in jobs:
+        assert job.wait(WAIT_S).objects
+        assert set(job.status().attempts.values()) == {1}

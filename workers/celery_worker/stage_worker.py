@@ -5,7 +5,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from celery.signals import after_setup_logger, after_setup_task_logger, worker_ready
+from celery.signals import after_setup_logger, after_setup_task_logger, worker_process_shutdown, worker_ready
 
 from maskq.producer.printable import make_printable
 from maskq.producer.schema import Stage
@@ -48,7 +48,7 @@ class StageWorker:
             trace.begin(settings.trace, node)
         self._settings = settings
         connections = Connections.open(settings)
-        self.redis, self._ledger = connections.redis, connections.ledger
+        self.redis, self._ledger, self._store = connections.redis, connections.ledger, connections.store
         self.runner = StageRunner(stage, self._ledger, work, worker=hostname(node), retry_s=settings.retry_s, kill=kill)
         self.app = create_app(settings)
         add_stage(self.app, stage, self.runner, **task_options)
@@ -87,7 +87,12 @@ class StageWorker:
             for thread in threads:
                 thread.start()
 
+        def flush(**_: object) -> None:
+            self._store.flush()
+
         worker_ready.connect(start_threads, weak=False)
+        worker_process_shutdown.connect(flush, weak=False)  # in a forked process
         limit_shutdown(settings.grace_s, return_all_jobs)
         worker.start()
+        flush()
         raise SystemExit(worker.exitcode)
