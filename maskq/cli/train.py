@@ -61,6 +61,7 @@ def train(
     from maskq.segmentation.training import session
     from maskq.segmentation.training.origin import Origin
     from maskq.segmentation.training.trainer import Schedule, Trainer
+    from maskq.workers.device.hardware import cores
 
     schedule = Schedule(steps=steps, batch=batch, crop=crop, rate=rate, seed=seed)
     folder = session.new_model_folder(out, name)
@@ -69,7 +70,7 @@ def train(
     base = session.find_base(start, read_settings().model_folders) if start else None
     spec = session.new_spec(name, data.resolve().name, facts[: len(learned)], base, scale)
     origin = Origin.of(learned, held_out, base.spec.sha256 if base else "")
-    trainer = Trainer(spec, schedule, device, compiled=compiled, origin=origin)
+    trainer = Trainer(spec, schedule, device, compiled=compiled, origin=origin, cores=cores())
     training = session.TrainingSession(folder, trainer, learned, held_out, base, show_reading, fresh=fresh)
     sizes = f"objects about {spec.diameter:g} pixels across, images resized by {spec.scale:g}"
     counts = f"{len(learned)} images to learn from, {len(held_out)} to validate on"

@@ -98,14 +98,14 @@ class CropLoader:
         return boxes(labels)
 
 
-def default_processes(device: torch.device) -> int:
+def default_processes(device: torch.device, cores: int) -> int:
     """The number of loader processes for a training on `device`; 0 for a CPU, whose cores the training needs.
 
-    A GPU may need more than the 230 crops of 256² per second that one thread loads.
+    A GPU may need more than the 230 crops of 256² per second that one thread loads. `cores` are those that this process
+    may use.
     """
     if device.type == "cpu" or not hasattr(os, "fork"):
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(_MAX_PROCESSES, cores - 1))
 
 

@@ -79,17 +79,19 @@ class Trainer:
         *,
         compiled: bool = False,
         origin: Origin = Origin(),
+        cores: int = 1,
         processes: int | None = None,
     ) -> None:
         """Build a network with random weights.
 
         `origin` is the data and the initial weights: `resume` refuses a checkpoint of another origin.
-        `processes` load crops; None chooses the number for the device. Raises `NoSuchDevice`.
+        `processes` load crops; None chooses the number for the device and the `cores` that this process may use. Raises
+        `NoSuchDevice`.
         """
         torch.manual_seed(schedule.seed)
         self.spec, self.schedule, self.device = spec, schedule, hardware.device(device)
         self.step, self._origin = 0, origin
-        self._processes = default_processes(self.device) if processes is None else processes
+        self._processes = default_processes(self.device, cores) if processes is None else processes
         self._half = hardware.supports_bfloat16(self.device)
         assert spec.architecture.untrained, f"{spec.architecture.name} can't be trained"
         network = spec.architecture.untrained(spec, _INITIAL_MARGIN / spec.unit)

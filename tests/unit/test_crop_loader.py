@@ -51,8 +51,9 @@ def test_an_error_in_a_process_is_raised_in_the_training(tmp_path: Path, monkeyp
         next(loader.batches(range(1)))
 
 
-def test_a_training_on_a_cpu_has_no_loader_processes() -> None:
-    assert default_processes(torch.device("cpu")) == 0
+def test_a_training_has_loader_processes_for_a_gpu_on_the_cores_that_it_may_use() -> None:
+    assert default_processes(torch.device("cpu"), 64) == 0
+    assert [default_processes(torch.device("cuda"), cores) for cores in (1, 2, 4, 64)] == [1, 1, 3, 16]
 
 
 _TRAINING = """
