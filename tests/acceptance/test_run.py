@@ -134,7 +134,7 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) 
         (["nowhere.png"], "nowhere.png: no such file"),
         (["{image}", "--model", "nonesuch"], "no model 'nonesuch'; there are: nuclei"),
         (["{image}", "--devices", "cpu,gpu"], "entry 2: 'gpu'"),
-        (["{image}", "--format", "labels,geo"], "unknown format 'geo'; known formats: labels, objects, overlay"),
+        (["{image}", "--format", "labels,geo"], "unknown format 'geo'; known formats: labels, objects, table"),
         (["{image}", "--seed-threshold", "0.2"], "should be greater than or equal to 0.5"),
     ],
 )
