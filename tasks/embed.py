@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
+from math import prod
 from typing import Protocol
 
 from maskq.producer.schema import ImageInfo, JobStatus
 from maskq.producer.state.ledger import StageResult
+from maskq.producer.state.ledger.work import VIEWS
 from maskq.producer.state.store import Payload
 from maskq.segmentation.arrays import Pixels
 from maskq.segmentation.images import Image, ImageLimits, Stack, read_image
@@ -16,7 +18,7 @@ from maskq.segmentation.images.channels import channels_for_model, choose_channe
 from maskq.segmentation.images.planes import check_single_image, choose_planes
 from maskq.segmentation.models.spec import ModelSpec
 from maskq.segmentation.network.value_range import range_notes
-from maskq.segmentation.rescaling import clustering_parameters
+from maskq.segmentation.rescaling import clustering_parameters, resized_shape, scale_factor
 
 from . import field_payload, leases
 from .field_payload import FieldHeader
@@ -78,6 +80,8 @@ class Embed:
         leases.check()
         spec = self._device.spec(job.spec.model)
         channels = channels_for_model(image, labels, spec.channels, name)
+        size = resized_shape(pixels.shape[:2], scale_factor(spec, options.diameter), self._limits.max_pixels)
+        leases.weigh(prod(size) * (VIEWS if options.tta else 1))
         notes = image.notes if options.composite else image.notes + range_notes(pixels, spec.normalisation, name)
         with span("fields", job=job.id, size=pixels.shape[:2]):
             spec, fields = self._device.fields(spec.ref, pixels, tta=options.tta, diameter=options.diameter)

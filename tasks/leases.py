@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from maskq.producer.state.ledger import Cancellations, Claim, Ledger
+from maskq.producer.state.ledger.work import LARGE
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ class Lease:
     """A claim on a stage while its work goes on."""
 
     claim: Claim
+    ledger: Ledger
+    #: The job's work, as far as the ledger knows it: pixels times views.
+    work: int = 0
     #: Whether the claim is known to be granted. Until then it may be: the answer can be as long as an image.
     granted: bool = False
     #: Since when the stage is no longer this worker's, on the monotonic clock.
@@ -46,6 +50,20 @@ def check() -> None:
     lease: Lease | None = getattr(_of_thread, "lease", None)
     if lease and lease.lost_since is not None:
         raise LeaseLost(lease.claim.job_id)
+
+
+def weigh(work: int) -> None:
+    """Say how much work the thread's job is: pixels times views.
+
+    Raises `LeaseLost` if the job is large, its submission did not tell, and too many of these are in progress.
+    """
+    lease = held()
+    if lease is None or work < max(2 * lease.work, LARGE[lease.claim.stage]):
+        return
+    if not lease.ledger.weigh(lease.claim, work):
+        lease.lose()
+    lease.work = work
+    check()
 
 
 def held() -> Lease | None:
@@ -76,7 +94,7 @@ class LeaseKeeper:
         """Keep the lease of a claim while the block runs. The block claims, and calls `grant` if that succeeds."""
         self._start()
         before = held()
-        lease = self._held[claim.owner] = _of_thread.lease = Lease(claim)
+        lease = self._held[claim.owner] = _of_thread.lease = Lease(claim, self._ledger)
         self._any.set()
         try:
             yield lease
@@ -84,9 +102,9 @@ class LeaseKeeper:
             _of_thread.lease = before
             del self._held[claim.owner]
 
-    def grant(self, lease: Lease) -> None:
-        """The claim was granted."""
-        lease.granted = True
+    def grant(self, lease: Lease, work: int) -> None:
+        """The claim was granted, for a job of so much work."""
+        lease.granted, lease.work = True, work
         if self._leaving:  # granted while everything was returned
             self._return(lease)
 

@@ -99,7 +99,7 @@ class StageRunner:
                 granted = self._ledger.claim(claim, self._work.reads, self._worker)
             if isinstance(granted, str):
                 return f"dropped: the job is {granted}"
-            self._leases.grant(lease)
+            self._leases.grant(lease, granted.work)
             return self._in_turn(claim, granted)
 
     def return_all_to_queue(self) -> None:

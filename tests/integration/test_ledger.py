@@ -317,7 +317,7 @@ class LedgerMachine(RuleBasedStateMachine):
             stage = Stage.CLUSTER if name == CLUSTER_QUEUE else Stage.EMBED
             begun = {i for i, job in self.jobs.items() if job.large and job.stage is stage and job.held}
             asked = {i for i in listed(f"sent:{name}") if self.jobs[i].large}
-            assert at_work - asked == (begun if name != "embed.fixed" else set())
+            assert asked <= at_work and at_work - asked == (begun if name != "embed.fixed" else set())
         assert listed("dead") == {job_id for job_id, job in self.jobs.items() if job.state is State.DEAD}
         for job_id, job in self.jobs.items():
             kept = self.redis.ttl(f"maskq:job:{job_id}")

@@ -223,6 +223,24 @@ def test_many_clients_whose_large_jobs_are_due_hold_up_no_small_one(redis: Redis
     assert len(redis.smembers("maskq:large:embed.varied")) == 1
 
 
+def test_a_job_that_turns_out_to_be_large_takes_a_place_or_waits_for_one(redis: Redis) -> None:
+    """Of formats whose header the producer does not read, the bytes tell little."""
+    ledger = Ledger(redis)
+    devices(redis, 3)
+    for n in range(4):
+        ledger.create(f"a{n}", JobSpec(client="a"), None, b"47 kB")
+    held = [Claim(take(redis, ledger), Stage.EMBED, "one") for _ in range(4)]
+    assert [ledger.weigh(claim, 9_000_000) for claim in held] == [True, True, False, False]
+    assert redis.hgetall("maskq:clients") == {b"a": b"4", b"a:work": b"36000000"}
+    assert (ledger.state("a2"), ledger.status("a2").attempts) == (State.QUEUED, {Stage.EMBED: 0})
+    assert not ledger.weigh(held[2], 9_000_000) and messages(redis) == []
+    end(ledger, "a0")
+    assert messages(redis) == ["a2"]
+    for job_id in ("a0", "a1", "a2", "a3"):
+        ledger.cancel(job_id)
+    assert not redis.exists("maskq:clients", "maskq:large:embed.varied")
+
+
 # The window
 
 

@@ -7,6 +7,7 @@
 -- Two tables stand before this part; `script.py` writes them:
 -- names    prefix, keys, max_endings, events; stage_of[state]; waiting, working, task [stage]; queue[stage], by lane if the stage
 --          has lanes; fixed and varied, the lanes; priorities; state and payload, the allowed values; stale_s;
+--          large[stage], the work of a large job;
 --          in_redis, whether payloads are in this Redis
 -- config   the fields of `LedgerConfig`
 local job, id = KEYS[1], ARGV[2]

@@ -12,6 +12,7 @@ local function claim(stage, owner, worker)
   end
   redis.call('HINCRBY', job, 'attempts:' .. stage, 1)
   enter(working[stage], nil, 'owner', owner, 'worker', worker)
+  take_place(queue_of(id, stage), id, work) -- an older message than its last one may have woken the worker
   redis.call('HDEL', job, 'paused')
   -- A worker that came too late may have stored the payload again, with an expiry.
   redis.call('PERSIST', payload_key(waiting[stage] == names.state.embedded and names.payload.fields or names.payload.image))
@@ -59,6 +60,23 @@ owned('return_to_queue', function(delay_s)
   local delay = tonumber(delay_s)
   uncount_attempt(delay > 0 and delay or 'again')
 end)
+
+-- The job has more work than its submission told. A large one without a place goes back to its line, and 'waits'.
+function transitions.weigh(owner, found)
+  if not state or not is_owned_by(owner) then return state or 'unknown' end
+  local stage, before = stage_of[state], work
+  local queue = queue_of(id, stage)
+  work = math.max(before, tonumber(found))
+  redis.call('HSET', job, 'work', work)
+  redis.call('HINCRBY', prefix .. 'clients', redis.call('HGET', job, 'client') .. ':work', work - before)
+  if is_large(queue, before) or not is_large(queue, work) then return 'ok' end
+  if has_place(queue) then
+    take_place(queue, id, work)
+    return 'ok'
+  end
+  uncount_attempt()
+  return 'waits'
+end
 
 -- Make the payloads that an owner has staged the job's own, or drop them if the owner no longer holds the stage.
 local function take_payloads(owner, kinds)

@@ -32,6 +32,8 @@ class Granted:
     read: Callable[[], bytes]
     #: Whether an equal job may have the result, or compute it: see `Sharing.share`.
     twin: bool = False
+    #: Pixels times views, as the submission told.
+    work: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Claims(Stacks):
         if isinstance(answer, bytes):
             return answer.decode()
         record = dict(zip(answer[::2], answer[1::2], strict=True))
-        return Granted(read_status(job_id, record), self._reader(job_id, reads, payload), b"twin" in record)
+        work = int(record.get(b"work", 0))
+        return Granted(read_status(job_id, record), self._reader(job_id, reads, payload), b"twin" in record, work)
 
     def _reader(self, job_id: str, kind: Payload | None, payload: Any) -> Callable[[], bytes]:
         # A payload in pieces is an error here, and one that is gone is None: the store tells them apart.
@@ -79,6 +82,13 @@ class Claims(Stacks):
             return fetched.pop() if fetched else self._store.get(job_id, kind)
 
         return read
+
+    def weigh(self, claim: Claim, work: int) -> bool:
+        """Record that a job has more work than its submission told.
+
+        False if it is no longer this claim's: a large job goes back to its line if too many are being worked on.
+        """
+        return self._transition("weigh", claim.job_id, claim.owner, work) == "ok"
 
     def renew(self, claim: Claim) -> bool:
         """Renew the lease."""

@@ -50,13 +50,13 @@ local function in_flight(queue)
   return math.max(queued_in(queue), sent)
 end
 
--- Work (pixels times views) of a job that counts towards the window, whose messages have as many times this at most; and
--- of a *large* job: the workers of a queue have one less of these at once than jobs in all, so that a small one finds
--- room. A network's work shows in its time, a clustering's only partly.
-local HEAVY, LARGE = 1000000, {embed = 8000000, cluster = 32000000}
+-- Work (pixels times views) of a job that counts towards the window, whose messages have as many times this at most. And a
+-- *large* job has `names.large`: the workers of a queue have one less of these at once than jobs in all, so that a small
+-- one finds room.
+local HEAVY = 1000000
 local stage_of_queue = {[names.queue.cluster] = 'cluster'}
 for _, queue in pairs(names.queue.embed) do stage_of_queue[queue] = 'embed' end
-local function is_large(queue, of_work) return of_work >= LARGE[stage_of_queue[queue]] end
+local function is_large(queue, of_work) return of_work >= names.large[stage_of_queue[queue]] end
 
 -- A set: the large jobs that were sent to a queue, and whose stage has not ended.
 local function large_key(queue) return prefix .. 'large:' .. queue end
@@ -77,6 +77,13 @@ local places = {} -- by queue, cached within one call: how many more large jobs 
 local function has_place(queue)
   places[queue] = places[queue] or places_of(queue) - redis.call('SCARD', large_key(queue))
   return places[queue] > 0
+end
+
+-- Count a job among the large ones in the queue's hands, if it is one.
+local function take_place(queue, of, of_work)
+  if not is_large(queue, of_work) then return end
+  redis.call('SADD', large_key(queue), of)
+  places[queue] = nil
 end
 
 -- Whether a job of this work may have a message, as far as its work matters.
@@ -126,10 +133,7 @@ local function send(to, stage, queue, priority)
   redis.call('LPUSH', list, envelope('', queue, task, priority, headers, {{to}, {}, embed}))
   redis.call('HSET', job_key(to), 'list', list)
   redis.call('ZADD', sent_key(queue), text(now), to)
-  if is_large(queue, tonumber(its_work or 0)) then
-    redis.call('SADD', large_key(queue), to)
-    places[queue] = nil
-  end
+  take_place(queue, to, tonumber(its_work or 0))
   if not config.task_events then return end
   -- Flower shows a queued task by this event.
   redis.call('PUBLISH', names.events, envelope('celeryev', 'task.sent', task, 0, {hostname = 'maskq'}, {

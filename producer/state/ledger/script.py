@@ -21,6 +21,7 @@ from ..keys import Command, job_key
 from ..permissions import Use, missing_rules, script_uses
 from ..routing import CLUSTER_QUEUE, FIXED, LANES, PRIORITIES, TASKS, VARIED, queue_of
 from ..store import Payload, PayloadStore, RedisStore
+from .work import LARGE
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -174,6 +175,7 @@ def shared_names(database: int) -> dict[str, Any]:
         "state": {str(state): str(state) for state in State},
         "payload": {str(kind): str(kind) for kind in Payload},
         "stale_s": keys.STALE_S,
+        "large": {str(stage): pixels for stage, pixels in LARGE.items()},
     }
 
 

@@ -1,12 +1,15 @@
 """A job's work: the pixels that a network computes for it, by which clients take turns and are bounded.
 
-An estimate: only the worker reads the image.
+An estimate: only the worker reads the image, and tells the ledger if there is much more to do (`Claims.weigh`).
 """
 
-from ...schema import Options
+from ...schema import Options, Stage
 
 #: The views of test-time augmentation.
-_VIEWS = 8
+VIEWS = 8
+#: The work of a *large* job in each stage: workers keep a place for a small one. A network's work shows in its time,
+#: a clustering's only partly.
+LARGE = {Stage.EMBED: 8_000_000, Stage.CLUSTER: 32_000_000}
 #: Pixels, about, of the objects that a model was trained on: a job's `diameter` enlarges its image to theirs.
 _DIAMETER = 20.0
 #: The bytes of a pixel in an image that is not compressed: 16 bits.
@@ -24,4 +27,4 @@ def work_of(shape: str | None, size: int, options: Options) -> int:
     stack = options.planes is not None or not shape
     pixels = max(height * width, size // _PIXEL_BYTES if stack else 0)
     enlarged = max(1.0, _DIAMETER / options.diameter) ** 2 if options.diameter else 1.0
-    return int(min(pixels * enlarged, _MAX_PIXELS)) * (_VIEWS if options.tta else 1)
+    return int(min(pixels * enlarged, _MAX_PIXELS)) * (VIEWS if options.tta else 1)
