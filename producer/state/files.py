@@ -42,7 +42,7 @@ class Files:
             if self._is_s3:
                 from .s3 import BoundedS3
 
-                self._opened = BoundedS3.open()
+                self._opened = BoundedS3.connected()
                 self.root = self._opened._strip_protocol(self._url)
             else:
                 self._opened, self.root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)

@@ -28,7 +28,7 @@ class BoundedS3(S3FileSystem):  # type: ignore[misc]
     retries = _TRIES
 
     @classmethod
-    def open(cls) -> BoundedS3:
+    def connected(cls) -> BoundedS3:
         """One with a connection of its own. A cached listing would hide what other processes have written since."""
         return cls(use_listings_cache=False, skip_instance_cache=True, config_kwargs=_CONFIG)
 

@@ -81,6 +81,18 @@ def test_what_was_dropped_or_never_put_is_missing_by_name(store: PayloadStore) -
         store.get("never", Payload.IMAGE)
 
 
+def test_an_image_that_arrives_in_pieces_appears_whole_or_not_at_all(store: PayloadStore) -> None:
+    pieces = [bytes([number]) * 4_000_000 for number in range(5)]
+    for job, end in (("whole", "finish"), ("given up", "discard")):
+        writer = store.writer(job, Payload.IMAGE)
+        for piece in pieces:
+            writer.write(piece)
+        getattr(writer, end)()
+    assert store.get("whole", Payload.IMAGE) == b"".join(pieces)
+    with pytest.raises(PayloadMissing):
+        store.get("given up", Payload.IMAGE)
+
+
 def test_dropping_jobs_leaves_nothing_of_them(store: PayloadStore) -> None:
     for job in ("a", "b", "c"):
         store.put_all(job, dict.fromkeys(Payload, b"x"))
