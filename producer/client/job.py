@@ -115,9 +115,12 @@ class Result:
         png = self.label_file.startswith(b"\x89PNG")
         kind = PngImagePlugin.PngImageFile if png else TiffImagePlugin.TiffImageFile
         with kind(io.BytesIO(self.label_file)) as image:
-            for page in range(max(1, len(self.planes))):
+            for page in range(len(self.planes) - 1):
                 image.seek(page)
                 yield np.asarray(image)
+            image.seek(max(0, len(self.planes) - 1))
+            last = np.asarray(image)
+        yield last  # without Pillow's copy of it
 
 
 class Job:
