@@ -80,6 +80,14 @@ def test_clients_take_turns_by_work_and_not_by_jobs(redis: Redis, ledger: Ledger
     assert order == "a" + 15 * "b" + "a" + 16 * "b" + "a" + 9 * "b"
 
 
+def test_jobs_of_one_client_and_priority_begin_in_order(redis: Redis) -> None:
+    """Of 60 equal images, the 32nd once began first: from then on their shape was common and had a queue of its own."""
+    ledger = Ledger(redis)
+    for n in range(60):
+        create(ledger, f"a{n}")
+    assert list(served(redis, ledger)) == [f"a{n}" for n in range(60)]
+
+
 def test_views_are_work(redis: Redis, ledger: Ledger) -> None:
     for n in range(3):
         create(ledger, f"a{n}", tta=True)
