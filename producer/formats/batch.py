@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MaskqError
+from ..errors import FormatUnavailable, MaskqError
 from .archive import zip_chunks
 from .folder import ResultFolder
 from .registry import find_format, select
@@ -23,8 +23,13 @@ Item = tuple[str, "tuple[Result, bytes] | MaskqError"]
 def zip_results(items: Iterable[Item], formats: str | Iterable[str], simplify: float = 0.0) -> Iterator[bytes]:
     """The zip file in pieces: what `ResultFolder` writes, and `summary.json` with the names that lack a file, and why.
 
-    Data sets are at the end. Raises `UnknownFormat` or `FormatUnavailable` at once.
+    Data sets are at the end. Raises `UnknownFormat` at once, and `FormatUnavailable` if the packages of a format are
+    not installed, or there is no folder for temporary files.
     """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise FormatUnavailable(f"a zip of results needs a folder for temporary files: set TMPDIR ({error})") from error
     names = tuple(one.name for one in select(formats))
     for name in names:
         find_format(name).check_installed()

@@ -6,7 +6,6 @@ and ome-zarr-py open as a labels layer.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,9 @@ from .pyramid import TILE, Pyramid
 from .result_format import FormatOptions, ResultFormat
 
 if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer
+    from zarr.storage import MemoryStore
+
     from ..client.job import Result
 
 _VERSION = "0.5"
@@ -23,20 +25,26 @@ _KINDS = {"T": "time", "Z": "space", "Y": "space", "X": "space"}
 
 
 def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
-    """The folder as a zip, in which it is named `labels.ome.zarr`."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_folder(result, Path(folder), options)
-        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-        entries = ((f"labels.ome.zarr/{path.relative_to(folder).as_posix()}", _pieces(path)) for path in files)
-        yield from zip_chunks(entries, compress=False)
+    """The folder as a zip, in which it is named `labels.ome.zarr`. It is made in memory, compressed."""
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Buffer] = {}
+    _write(result, MemoryStore(files))
+    entries = ((f"labels.ome.zarr/{name}", files[name].to_bytes()) for name in sorted(files))
+    yield from zip_chunks(entries, compress=False)
 
 
 def write_folder(result: Result, path: Path, options: FormatOptions) -> None:
     """Write the group into a folder."""
+    _write(result, str(path))
+
+
+def _write(result: Result, store: str | MemoryStore) -> None:
     import zarr
 
     pyramid = Pyramid(result)
-    group = zarr.open_group(str(path), mode="w", zarr_format=3, attributes={"ome": _metadata(result, pyramid.levels)})
+    attributes: dict[str, Any] = {"ome": _metadata(result, pyramid.levels)}
+    group = zarr.open_group(store, mode="w", zarr_format=3, attributes=attributes)
     planes_chunk = (1,) * len(result.shape)
     for level in range(pyramid.levels):
         size = pyramid.size(level)
@@ -79,12 +87,6 @@ def _metadata(result: Result, count: int) -> dict[str, Any]:
     name = result.job.spec.name
     multiscale = {"name": name, "axes": axes, "datasets": datasets, "type": "nearest"}
     return {"version": _VERSION, "multiscales": [multiscale], "image-label": {}}
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            yield piece
 
 
 FORMAT = ResultFormat(

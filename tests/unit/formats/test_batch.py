@@ -87,3 +87,13 @@ def test_a_missing_package_is_reported_before_the_first_byte(monkeypatch: pytest
     monkeypatch.setattr(result_format, "find_spec", lambda _: None)
     with pytest.raises(FormatUnavailable):
         zip_results([], "imagej")
+
+
+def test_a_machine_without_a_folder_to_write_to_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(FormatUnavailable, match="set TMPDIR"):
+        zip_results([], "labels")
+    assert result_of(example()).to("ome-zarr") and result_of(example()).to("imagej")
