@@ -14,7 +14,19 @@ from maskq.workers.programs import malloc_env
 
 from .harness import report
 
-NAMES = ("clustering", "device", "fairness", "formats", "huge", "latency", "machinery", "pipeline", "scaling", "soak")
+NAMES = (
+    "clustering",
+    "device",
+    "fairness",
+    "feed",
+    "formats",
+    "huge",
+    "latency",
+    "machinery",
+    "pipeline",
+    "scaling",
+    "soak",
+)
 #: The benchmarks that accept images; the others generate theirs.
 WITH_IMAGES = ("huge", "latency", "pipeline")
 
@@ -27,6 +39,7 @@ def main() -> None:
         os.execve(sys.executable, sys.orig_argv, os.environ | malloc_env())
     run = import_module(f"benchmarks.{arguments.name}").run
     options: dict[str, Any] = {"device": arguments.device} if arguments.device else {}
+    options |= {"peers": arguments.peers} if arguments.peers else {}
     cases = []
     for images in arguments.images or [None]:
         cases += run(quick=arguments.quick, images=images, **options)
@@ -47,11 +60,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "(default: those that installed packages ship)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="device: what to run on (default: cpu)")
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        metavar="PYTHON",
+        help="machinery: also the servers of mosec and LitServe, as far as this Python has them",
+    )
     arguments = parser.parse_args(argv)
     if arguments.images and arguments.name not in WITH_IMAGES:
         parser.error(f"--images is for {', '.join(WITH_IMAGES)}; {arguments.name} makes its own")
     if arguments.device and arguments.name != "device":
         parser.error(f"--device is for device, not for {arguments.name}")
+    if arguments.peers and arguments.name != "machinery":
+        parser.error(f"--peers is for machinery, not for {arguments.name}")
+    if arguments.peers and not os.access(arguments.peers, os.X_OK):
+        parser.error(f"--peers: no such program: {arguments.peers}")
     for path in arguments.images or ():
         if not path.exists():
             parser.error(f"--images: no such file or folder: {path}")

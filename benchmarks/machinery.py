@@ -8,18 +8,16 @@ Redis commands and kilobytes, milliseconds of CPU of each process.
 
 from __future__ import annotations
 
-import io
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import psutil
-from PIL import Image
 from redis import Redis
 
 from maskq.producer.client.client import Client
@@ -29,7 +27,9 @@ from maskq.workers.programs import python_program
 from .celery_chain import FIRST, SECOND, make_app, run_chains
 from .harness import Case, timed
 from .identity import identity_model
+from .peers import serving
 from .processes import program
+from .sample_images import blobs
 from .stack_settings import stack_settings
 
 _IN_FLIGHT = 64
@@ -37,29 +37,41 @@ _IN_FLIGHT = 64
 _FIELDS = {"redis-server": "redis_ms", "device": "device_ms", "cluster": "cluster_ms"}
 
 
-def run(quick: bool, images: Path | None) -> list[Case]:
-    """Compare jobs per second with chains per second, in turn on one Redis; report the cost of a job."""
+def run(quick: bool, images: Path | None, peers: Path | None = None) -> list[Case]:
+    """Compare jobs per second with chains per second, in turn on one Redis; report the cost of a job.
+
+    With `peers`, the Python of an environment, also with the servers of other frameworks that are installed there.
+    """
     count, rounds = (150, 4) if quick else (250, 20)  # short turns, as a machine's speed may change within seconds
-    with tempfile.TemporaryDirectory() as folder, _both(Path(folder)) as (stack, client, model):
-        data = [_image(seed) for seed in range(16)]
+    with ExitStack() as until_done:
+        folder = until_done.enter_context(tempfile.TemporaryDirectory())
+        stack, client, model = until_done.enter_context(_both(Path(folder)))
+        data = [blobs(number % 16) for number in range(count)]
         app, redis = make_app(stack.settings.broker_url or ""), Redis.from_url(stack.settings.broker_url or "")
 
-        def jobs(number: int = count) -> None:
-            for result in client.map(
-                (data[n % 16] for n in range(number)), in_flight=_IN_FLIGHT, model=model, name="cells.png"
-            ):
+        def jobs() -> None:
+            for result in client.map(data, in_flight=_IN_FLIGHT, model=model, name="cells.png"):
                 assert result.labels.shape == (256, 256)
 
-        jobs(64)
-        run_chains(app, redis, 64, _IN_FLIGHT)
-        ours, yardstick, costs = [], [], []
+        turns: dict[str, Callable[[], None]] = {"empty chains": partial(run_chains, app, redis, count, _IN_FLIGHT)}
+        if peers:
+            turns |= {name: partial(send, data) for name, send in until_done.enter_context(serving(peers)).items()}
+        for warm_up in (jobs, *turns.values()):
+            warm_up()
+        ours, costs = [], []
+        theirs: dict[str, list[float]] = {name: [] for name in turns}
         for _ in range(rounds):
             before = _meters(redis)
             ours.append(timed(jobs) / count)
             costs.append(_difference(before, _meters(redis), count))
-            yardstick.append(timed(lambda: run_chains(app, redis, count, _IN_FLIGHT)) / count)
+            for name, turn in turns.items():
+                theirs[name].append(timed(turn) / count)
         medians = {name: round(median(cost[name] for cost in costs), 2) for name in costs[0]}
-    return [Case.rate("jobs over empty chains", 1 / median(ours), 1 / median(yardstick), "1/s", jobs=count, **medians)]
+    rate = 1 / median(ours)
+    return [
+        Case.rate(f"jobs over {name}", rate, 1 / median(times), "1/s", jobs=count, **medians)
+        for name, times in theirs.items()
+    ]
 
 
 @contextmanager
@@ -93,11 +105,3 @@ def _meters(redis: Redis) -> dict[str, float]:
 
 def _difference(before: dict[str, float], after: dict[str, float], jobs: int) -> dict[str, float]:
     return {name: (after[name] - before[name]) / jobs for name in before}
-
-
-def _image(seed: int) -> bytes:
-    """Return a 256² PNG of smooth blobs; the file is about as large as a micrograph's."""
-    noise = np.random.default_rng(seed).integers(0, 255, (32, 32)).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize((256, 256), Image.Resampling.BICUBIC).save(stream, "PNG")
-    return stream.getvalue()

@@ -40,3 +40,11 @@ def _png(crop: Image.Image) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(stretched).save(stream, "PNG")
     return stream.getvalue()
+
+
+def blobs(seed: int, height: int = 256, width: int = 256) -> bytes:
+    """Return a PNG of smooth blobs of 8 pixels; the file is about as large as a micrograph's."""
+    noise = np.random.default_rng(seed).integers(0, 255, (height // 8, width // 8)).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(stream, "PNG")
+    return stream.getvalue()

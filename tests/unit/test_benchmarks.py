@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,7 @@ from benchmarks.__main__ import NAMES, parse
 from benchmarks.harness import Case, alternate, report
 from benchmarks.identity import identity_model
 from benchmarks.inference import Tuned, ours, planes, prepared
+from benchmarks.parts import by_part
 from benchmarks.redis_load import RedisLoad
 from benchmarks.sample_images import crops, label
 from maskq.cli import bench, run
@@ -77,6 +79,8 @@ def test_both_are_run_in_turn() -> None:
         (["soak", "--images", "."], "--images is for huge, latency, pipeline; soak makes its own"),
         (["pipeline", "--images", "nowhere"], "no such file or folder: nowhere"),
         (["pipeline", "--device", "cpu"], "--device is for device, not for pipeline"),
+        (["feed", "--peers", sys.executable], "--peers is for machinery, not for feed"),
+        (["machinery", "--peers", "nowhere"], "no such program: nowhere"),
         (["device", "--device", "tpu"], "invalid choice: 'tpu'"),
     ],
 )
@@ -87,6 +91,20 @@ def test_invalid_arguments_are_refused(
         parse(arguments)
     assert end.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_samples_are_counted_by_the_innermost_part() -> None:
+    loop, run = "asynloop (/lib/celery/worker/loops.py:130)", "run (/w/maskq/tasks/runner.py:9)"
+    parts = by_part(
+        f"<module> (/w/maskq/workers/device/process.py:1);{loop};poll (/lib/kombu/transport/redis.py:7) 5\n"
+        f"{loop};brpop (/lib/redis/connection.py:3) 2\n"
+        f"{run};claim (/w/maskq/producer/state/ledger/claims.py:4);read (/lib/redis/connection.py:3) 3\n"
+        f"{run};decode (/w/maskq/segmentation/images/png.py:4);__exit__ (/lib/threading.py:4) 4\n"
+        f"{run};<lambda> (<string>:1) 1\n"
+        "wait (/lib/threading.py:331) 6\n"
+    )
+    expected = {"Celery and kombu": 7, "Redis client": 3, "decode, encode": 4, "tasks and ledger": 1, "other": 6}
+    assert dict(parts) == expected
 
 
 def test_several_folders_may_be_asked_for(tmp_path: Path) -> None:
