@@ -339,7 +339,9 @@ def test_keys_left_after_all_jobs_are_bounded_or_expire(client: Client, connecti
     assert all(0 < connections.redis.ttl(key) <= 86_400 for key in jobs)
     assert not {key for key in jobs if key.endswith(":fields")}
     bounded = {
-        "maskq:shapes",
+        "maskq:held:images",
+        "maskq:held:results",
+        "maskq:held:bytes",
         "maskq:reconciler",
         "maskq:bytes",
         "maskq:kept",
