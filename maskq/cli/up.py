@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from maskq.producer.settings import LOCK, Settings
+from maskq.producer.state.connections import Connections
 
 from .extras import STACK, require
 from .options import Devices, Processes, read_settings
@@ -40,6 +41,8 @@ def up(devices: Devices = None, cluster_processes: Processes = None) -> int:
     """
     require(*STACK, "uvicorn", "flower")
     settings = read_settings(devices=devices, cluster_processes=cluster_processes)
+    if settings.broker_url:
+        Connections.open(settings).check_worker()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _locked(settings.state_dir), ExitStack() as until_stopped:
         stack = _start(settings, until_stopped)

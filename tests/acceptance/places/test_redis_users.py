@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -90,12 +91,12 @@ def test_flower(url: str, redis_port: int, nothing_refused: None) -> None:
             assert httpx.get(f"{flower}/{page}").status_code == 200
 
 
-def test_what_a_worker_lacks_is_said_at_its_start(redis_port: int) -> None:
+@pytest.mark.parametrize("command", ["worker cluster", "worker device --devices cpu", "up"])
+def test_what_a_worker_lacks_is_said_at_its_start(redis_port: int, tmp_path: Path, command: str) -> None:
     client = f"redis://client:password@127.0.0.1:{redis_port}/0"
-    for kind in ("cluster",), ("device", "--devices", "cpu"):
-        done = maskq("worker", *kind, env={"MASKQ_BROKER_URL": client})
-        assert done.returncode == 2 and "Traceback" not in done.stderr
-        assert "ACL SETUSER client ~_kombu.* &/0.celery.pidbox +script|exists +subscribe" in done.stderr
+    done = maskq(*command.split(), env={"MASKQ_BROKER_URL": client, "MASKQ_STATE_DIR": str(tmp_path)})
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "ACL SETUSER client ~_kombu.* &/0.celery.pidbox +script|exists +subscribe" in done.stderr
 
 
 def test_a_user_of_less_is_told_what_it_lacks(redis_port: int) -> None:
