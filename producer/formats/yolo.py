@@ -30,12 +30,24 @@ def chunks(result: Result, options: FormatOptions) -> Iterator[bytes]:
 def _lines(result: Result, options: FormatOptions, number_of_class: int) -> Iterator[bytes]:
     from ..polygons.outlines import polygons_of
 
-    shares_of_height, shares_of_width = ([f"{n / side:.9g}" for n in range(side + 1)] for side in result.size)
+    shares_of_height, shares_of_width = map(_Shares, result.size)
     for _, rings in outlines(result, options):
         for _, polygons in polygons_of(rings):
             corners = _one_outline(polygons).tolist()
             shares = " ".join([f"{shares_of_width[x]} {shares_of_height[y]}" for x, y in corners])
             yield f"{number_of_class} {shares}\n".encode()
+
+
+class _Shares(dict[int, str]):
+    """Coordinates as shares of a side, as text, each made once."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self._side = side
+
+    def __missing__(self, coordinate: int) -> str:
+        text = self[coordinate] = f"{coordinate / self._side:.9g}"
+        return text
 
 
 def _one_outline(polygons: list[Polygon]) -> Ring:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import shapely
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
+from maskq.producer.polygons.json_text import coordinates
 from maskq.producer.polygons.outlines import Labels, Polygon, polygons_of, trace
 from maskq.producer.polygons.simplify import simplified
 
@@ -140,3 +143,15 @@ def test_simplified_polygons_are_valid_and_lose_no_part_or_hole(labels: Labels, 
         for exterior, *holes in polygons:
             assert shapely.LinearRing(exterior).is_ccw
             assert not any(shapely.LinearRing(hole).is_ccw for hole in holes)
+
+
+@pytest.mark.parametrize("width", [3, 9_999, 10_000, 1 << 20, (1 << 20) + 1, 10_000_001])
+def test_coordinates_of_any_size_are_json(width: int) -> None:
+    labels = np.zeros((2, width), np.uint8)
+    labels[0, 0], labels[1, -2:] = 1, 2
+    rings = trace(labels)
+    texts = {number: (count, json.loads(text)) for number, count, text in coordinates(rings)}
+    assert texts == {
+        1: (1, [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]),
+        2: (1, [[[width - 2, 1], [width, 1], [width, 2], [width - 2, 2], [width - 2, 1]]]),
+    }
