@@ -42,6 +42,8 @@ def explain(error: Exception) -> MaskqError | None:
     """The typed error for an error of redis-py, after its retries; None for one that is the program's own."""
     from redis import exceptions as redis
 
+    if "unknown command" in str(error) and "HELLO" in str(error):
+        return BrokerUnavailable(f"this Redis is older than 6: {error}; maskq needs Redis 6.2 or newer, or Valkey")
     match error:
         case redis.AuthenticationError() | redis.AuthorizationError():
             return BrokerUnavailable(f"Redis refuses the login: {error}; correct the password in MASKQ_BROKER_URL")
@@ -55,7 +57,7 @@ def explain(error: Exception) -> MaskqError | None:
             return _forbidden(str(error))
         case redis.ClusterError() | redis.MovedError() | redis.ClusterCrossSlotError():
             return BrokerUnavailable(f"this is a Redis Cluster: {error}; maskq needs a single Redis")
-        case redis.OutOfMemoryError():
+        case _ if isinstance(error, redis.OutOfMemoryError) or "OOM command not allowed" in str(error):
             return StoreFull(f"Redis is full: {error}; {MAKE_ROOM}")
     text = str(error).rpartition("caused error: ")[2]  # of a pipeline, redis-py names the command first
     if text.startswith(_REFUSED_IN_SCRIPT):

@@ -116,7 +116,7 @@ class PayloadStore(Protocol):
 
 
 #: How often a payload that is replaced meanwhile is read.
-_MAX_READS = 5
+_MAX_READS = 100
 #: The share of Redis's memory that producers may fill, and how long an answer about its memory is cached (seconds).
 _PRODUCERS_SHARE, _MEMORY_CACHE_S = 0.9, 0.5
 

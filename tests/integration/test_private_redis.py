@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError
 
 from maskq import Client, Settings, StoreFull
 from maskq.producer.errors import BrokerUnavailable
+from maskq.producer.state.broker_errors import explain
 from maskq.producer.state.connections import Connections, is_too_old
 from maskq.workers.local.memory import usable_memory
 from maskq.workers.local.redis_server import (
@@ -101,6 +103,11 @@ def test_without_a_server_on_the_path_it_is_the_wheels(tmp_path: Path, monkeypat
 )
 def test_versions(version: str, too_old: bool) -> None:
     assert is_too_old(version) is too_old
+
+
+def test_a_redis_that_does_not_know_the_handshake_is_too_old_by_name() -> None:
+    error = explain(ConnectionError("unknown command `HELLO`, with args beginning with: `3`, "))  # Redis 5.0.6
+    assert "this Redis is older than 6" in str(error) and "maskq needs Redis 6.2 or newer" in str(error)
 
 
 def test_an_old_server_on_the_path_is_refused_by_name(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import ConnectionError, ExecAbortError
+from redis.exceptions import ConnectionError, ExecAbortError, ResponseError
 
 from maskq.producer.errors import BrokerUnavailable, PayloadMissing, StoreFull
 from maskq.producer.state.pieces import Replaced, redis_full_as_store_full
@@ -284,6 +284,8 @@ def test_a_folder_with_no_room_is_full_by_name_and_keeps_no_part(redis: Redis, t
 def test_a_transaction_that_finds_no_room_is_full_by_name_and_another_fault_is_not() -> None:
     with pytest.raises(StoreFull), redis_full_as_store_full():
         raise ExecAbortError("Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'")
+    with pytest.raises(StoreFull), redis_full_as_store_full():  # what Redis 6 says of a script
+        raise ResponseError("Error running script (call to f_0): @user_script: 8: -OOM command not allowed when used")
     with pytest.raises(ExecAbortError), redis_full_as_store_full():
         raise ExecAbortError("Transaction discarded because of previous errors.")
 
