@@ -155,7 +155,8 @@ def test_a_user_without_info_or_subscriptions_submits_and_waits(
 
 def test_a_worker_without_a_permission_does_not_start(server: tuple[Redis, str, Path]) -> None:
     connections = Connections.open(Settings(broker_url=user_of(server, RULES)))
-    with pytest.raises(BrokerUnavailable, match=r"ACL SETUSER guest ~_kombu\.\* &/0\.celery\.pidbox \+script\|exists \+subscribe$"):
+    lacking = r"~_kombu\.\* &/0\.celery\.pidbox \+script\|exists \+subscribe"
+    with pytest.raises(BrokerUnavailable, match=rf"ACL SETUSER guest {lacking}$"):
         connections.check_worker()
     connections.close()
 
