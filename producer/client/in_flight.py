@@ -28,6 +28,8 @@ from .requests import Request, Requests
 
 #: The pause before another attempt while there is no room and no job of this call that could make some (seconds).
 _PAUSE_S = 0.25
+#: The most jobs of the first round trip.
+_FIRST = 8
 #: The interval at which `watch` is called with the job that is waited for (seconds).
 _WATCH_S = 0.5
 
@@ -58,6 +60,8 @@ class InFlight:
     ) -> None:
         self._requests, self._enter, self._connections, self._limit = requests, enter, connections, limit
         self._places: deque[_Place] = deque()
+        #: How many are submitted together: few at first, so that workers need not wait for many to be read.
+        self._together = _FIRST
         #: How many jobs are looked at together: more, if those that were looked at had all ended.
         self._at_once = 1
 
@@ -70,8 +74,9 @@ class InFlight:
         self._send(unsent)
         while not any(place.unsent for place in unsent):
             room = self._limit - len(self._places)
-            if room < max(1, self._limit // 4) or not (group := self._requests.take(room)):
+            if room < max(1, self._limit // 4) or not (group := self._requests.take(min(room, self._together))):
                 break
+            self._together = min(AT_ONCE, 2 * self._together)
             unsent = [_place(request) for request in group]
             self._places += unsent
             self._send(unsent)
