@@ -147,7 +147,7 @@ def test_redis_may_be_nearly_full_and_the_jobs_that_were_taken_are_done(
 
 
 def refused_when_nearly_full(world: World, load: Load) -> Exception | None:
-    """The first refusal; until there is one, Redis is kept 95 % full: more than producers may fill, with room for workers."""
+    """The first refusal; until there is one, Redis is kept 95 % full: more than producers may fill, not workers."""
     world.redis.config_set("maxmemory", round(world.redis.info("memory")["used_memory"] / 0.95))
     return load.refused[0] if load.refused else None
 
