@@ -11,10 +11,11 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from maskq.producer.printable import printable
 from maskq.segmentation.errors import InvalidModel, SegmentationError
 
 from .options import Json, MinPixels, SeedThreshold, read_settings
-from .terminal import PlainTable, printable, stderr, stdout
+from .terminal import PlainTable, stderr, stdout
 from .writable import expanded, output_folder
 
 if TYPE_CHECKING:

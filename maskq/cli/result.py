@@ -24,10 +24,11 @@ from maskq.producer.errors import (
     WaitTimeout,
 )
 from maskq.producer.formats.registry import DEFAULT
+from maskq.producer.printable import UNPRINTABLE
 
 from .jobs import connect
 from .options import FormatNames, JobIds, Json, Out, Simplify
-from .terminal import UNPRINTABLE, print_error
+from .terminal import print_error
 from .worker_watch import WorkerWatch
 
 if TYPE_CHECKING:

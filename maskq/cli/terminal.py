@@ -1,6 +1,5 @@
 """Standard output, standard error, and what is shown while processes start and images are run."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from maskq.producer.client.paths import skipped
-
-#: Characters that steer a terminal, or turn the direction of what it shows: others choose the names of jobs and files.
-UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+from maskq.producer.printable import printable
 
 #: A column of text is at least as wide as its header, or this many characters.
 _MIN_COLUMN = 6
+
 #: Wider than any table, characters.
 _UNBOUNDED = 1_000_000
 
@@ -61,15 +59,6 @@ class PlainTable(Table):
             if column.no_wrap:
                 column.min_width = max(column.min_width or 0, text.cell_len)
         super().add_row(*texts, **options)
-
-
-def printable(text: str) -> str:
-    """The text with unprintable characters as Python writes them."""
-    return UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(character: re.Match[str]) -> str:
-    return repr(character[0])[1:-1]
 
 
 stdout, stderr = PrintableConsole(highlight=False), PrintableConsole(stderr=True, highlight=False)
