@@ -11,7 +11,7 @@ from maskq.tasks.reconciler import Reconciler
 
 STEPS = [
     *("reclaim_lost", "resend_lost", "resume_delayed", "recount_stacks"),
-    *("wake_followers", "expire_overdue", "past_retention"),
+    *("wake_followers", "shed_images", "expire_overdue", "past_retention"),
 ]
 
 
@@ -45,6 +45,9 @@ class Ledger:
 
     def wake_followers(self) -> Iterator[str]:
         return self._step("wake_followers")
+
+    def shed_images(self) -> Iterator[str]:
+        return self._step("shed_images")
 
     def expire_overdue(self) -> Iterator[str]:
         return self._step("expire_overdue")
