@@ -84,7 +84,7 @@ local function enter(new, how, ...)
   local stage, before = stage_of[new], stage_of[state or '']
   local queue_before = before and queue_of(id, before)
   local makes_place = before and is_large(queue_before, work) and new ~= working[before]
-  if before and waiting[before] == state then leave_queue(id, before, queue_before) end
+  if before and waiting[before] == state then leave_queue(id, queue_before) end
   if before and working[before] == state then redis.call('ZREM', keys.leases, id) end
   if makes_place then redis.call('SREM', large_key(queue_before), id) end
   -- A job that waits again after a failed attempt keeps the time since when it waits: so the times only grow, and their

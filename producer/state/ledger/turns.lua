@@ -67,20 +67,20 @@ end
 local function end_turn(queue, turn, sent)
   local line, turns = line_key(queue, turn.priority, turn.client), turns_key(queue, turn.priority)
   redis.call('LPOP', line)
-  local clock = math.max(clock_of(turns), sent and turn.tag or 0)
-  local stands = sent and clock or math.max(clock, turn.tag - cost(turn.work))
+  local turn_clock = math.max(clock_of(turns), sent and turn.tag or 0)
+  local stands = sent and turn_clock or math.max(turn_clock, turn.tag - cost(turn.work))
   local following = redis.call('LINDEX', line, 0)
   local member
   if following then
     local _, of_work = read_entry(following)
     member = marked(turn.client, queue, of_work)
-    redis.call('ZADD', turns, text(clock), CLOCK, text(stands + cost(of_work)), member)
+    redis.call('ZADD', turns, text(turn_clock), CLOCK, text(stands + cost(of_work)), member)
   end
   if member == turn.member then return end
   redis.call('ZREM', turns, turn.member)
   if following then return end
   if redis.call('ZCARD', turns) > 1 then
-    redis.call('ZADD', turns, text(clock), CLOCK)
+    redis.call('ZADD', turns, text(turn_clock), CLOCK)
   else
     redis.call('DEL', turns)
     redis.call('SREM', lined_key(queue), turn.priority)
@@ -140,8 +140,8 @@ end
 local function enter_line(of, queue, priority, client, since, of_work)
   local turns = turns_key(queue, priority)
   if redis.call('RPUSH', line_key(queue, priority, client), since .. ' ' .. of_work .. ' ' .. of) > 1 then return end
-  local clock = clock_of(turns)
-  redis.call('ZADD', turns, text(clock), CLOCK, text(clock + cost(of_work)), marked(client, queue, of_work))
+  local turn_clock = clock_of(turns)
+  redis.call('ZADD', turns, text(turn_clock), CLOCK, text(turn_clock + cost(of_work)), marked(client, queue, of_work))
   redis.call('SADD', lined_key(queue), priority)
 end
 
@@ -181,7 +181,7 @@ local function send_again(of, stage)
 end
 
 -- Remove a job from everything that says it waits. Its entry in a line is skipped when its turn comes.
-local function leave_queue(of, stage, queue)
+local function leave_queue(of, queue)
   redis.call('ZREM', waits_key(queue), of)
   redis.call('ZREM', sent_key(queue), of)
   redis.call('ZREM', keys.delayed, of)
