@@ -20,6 +20,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from maskq.workers.local.ports import free_port
@@ -69,10 +70,21 @@ def _serve(python: Path, name: str) -> Iterator[Send]:
                 raise RuntimeError(f"{name} does not answer:\n{log.read()[-2000:].decode(errors='replace')}") from error
             yield lambda images: _send(port, _PATHS[name], images)
         finally:
-            server.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(_STOP_S)
-            server.kill()
+            _stop(server)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and all of its processes: killed alone, LitServe's would stay."""
+    with suppress(psutil.NoSuchProcess):
+        children = psutil.Process(server.pid).children(recursive=True)
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(_STOP_S)
+        for process in children:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    server.kill()
+    server.wait()
 
 
 def _wait(port: int, path: str, server: subprocess.Popen[bytes]) -> None:
