@@ -6,7 +6,7 @@ import re
 import signal
 import socket
 import subprocess
-import threading
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,9 +21,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from maskq import Client, Job, Settings, State
-from maskq.tasks.celery_app import create_app
 from maskq.workers.device.spec import DeviceSpec
-from maskq.workers.flower.events import Capture
 from maskq.workers.local import stack as stacks
 from maskq.workers.local.ports import free_port
 from maskq.workers.local.redis_server import private_redis
@@ -223,26 +221,48 @@ def test_flower_listens_again_after_an_outage_of_redis(client: Client, own_redis
     until(lambda: [(counts(stack) - before)[kind] for kind in done] == [5, 5], WAIT_S)
 
 
+def test_the_queries_of_the_page_about_flower_name_what_it_measures(stack: Stack) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "flower.md").read_text()
+    asked, told = set(re.findall(r"\bflower_[a-z_]+[a-z]", page)), metrics(stack)
+    assert len(asked) == 3
+    assert all(f"\n{name}{{" in told for name in asked)
+    for value in re.findall(r'(?:task|type)="[a-z.-]+"', page):
+        assert value in told or value == 'type="task-failed"'
+
+
+def test_a_name_is_text_on_flowers_page(client: Client, stack: Stack) -> None:
+    job = client.submit(image(), name="<img src=x onerror=alert(1)>\x1b[31m\u202e.png")
+    job.wait(WAIT_S)
+    page = until(lambda: httpx.get(f"{stack.flower_url}/task/{job.id}-embed-1", timeout=WAIT_S).text)
+    assert "&lt;img src=x onerror=alert(1)&gt;\\x1b[31m\\u202e.png" in page
+    assert not {"\x1b", "\u202e"} & set(page)
+
+
+#: Listens for events on a broker, and handles none.
+LISTEN = """
+import sys
+from maskq import Settings
+from maskq.tasks.celery_app import create_app
+from maskq.workers.flower.events import Capture
+
+Capture(create_app(Settings(broker_url=sys.argv[1])), None, max_tasks_in_memory=1).run()
+"""
+
+
 def test_pauses_do_not_grow_while_redis_is_away() -> None:
-    attempts = 0
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def refuse() -> None:
-            nonlocal attempts
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                connection.close()
-                attempts += 1
-
-        threading.Thread(target=refuse, daemon=True).start()
-        app = create_app(Settings(broker_url=f"redis://127.0.0.1:{server.getsockname()[1]}/0"))
-        capture = Capture(app, None, max_tasks_in_memory=1)  # type: ignore[arg-type]  # no event comes
-        threading.Thread(target=capture.run, daemon=True).start()
-        until(lambda: attempts > 40, 40)  # Flower's own: 11 in this time
-        server.shutdown(socket.SHUT_RDWR)
+    with socket.create_server(("127.0.0.1", 0)) as away:
+        away.settimeout(WAIT_S)
+        url = f"redis://127.0.0.1:{away.getsockname()[1]}/0"
+        listener = subprocess.Popen([sys.executable, "-c", LISTEN, url], stderr=subprocess.DEVNULL)
+        try:
+            away.accept()[0].close()
+            first = time.monotonic()
+            for _ in range(40):
+                away.accept()[0].close()
+            assert time.monotonic() - first < 60, "Flower's own pauses: 1, 2, 4, 8, 16, 32 s"
+        finally:
+            listener.kill()
+            listener.wait()
 
 
 @contextmanager

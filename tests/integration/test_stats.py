@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from maskq.producer.schema import JobSpec, Stage
@@ -54,6 +55,20 @@ def test_what_a_killed_device_process_said_last_is_passed_over(redis: Redis) -> 
     found = collect(redis)
     assert found.devices == {"gpu0@here": alive}
     assert 'maskq_device_searches{node="gpu0@here"} 3.0\n' in exposition(found)
+
+
+def test_metrics_keep_every_digit(redis: Redis) -> None:
+    now = redis.time()[0]
+    said = {"images": 123_456_789_012, "batches": 1_000_001, "device_s": 7_654_321.987, "mean_batch": 0.1 + 0.2}
+    redis.hset(DEVICES, "gpu0@here", json.dumps(said | {"device": "cuda:0", "time": now}))
+    found = collect(redis)
+    read = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(exposition(found))
+        for sample in family.samples
+    }
+    assert {name: read.get(f"maskq_device_{name}_total", read.get(f"maskq_device_{name}")) for name in said} == said
+    assert read["maskq_redis_bytes"] == found.redis_bytes > 1_000_000
 
 
 def test_metrics_are_in_the_format_that_prometheus_reads(redis: Redis, ledger: Ledger) -> None:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Upper bounds of `flower_task_runtime_seconds`: a small image takes milliseconds, a stack of planes minutes.
 _RUNTIME_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
+#: Flower remembers so many tasks, the last; each takes 6 kB.
+_MAX_TASKS = 20_000
 #: A worker that is gone for so long leaves Flower's list of workers, seconds.
 _OFFLINE_S = 60
 
@@ -46,7 +48,7 @@ def main(address: str, port: str) -> None:
 def configure(settings: Settings, address: str, port: int) -> None:
     """Set Flower's options: defaults, then those of the user's file, then those that have a setting."""
     options.task_runtime_metric_buckets = list(_RUNTIME_S)
-    options.purge_offline_workers = _OFFLINE_S
+    options.max_tasks, options.purge_offline_workers = _MAX_TASKS, _OFFLINE_S
     options.logging = settings.log_level.lower()
     if settings.flower_conf:
         parse_config_file(str(settings.flower_conf), final=False)
