@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ from maskq.producer.client.client import Client
 
 @pytest.fixture
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The keyword arguments of `Client.submit`, which sends nothing."""
+    """The keyword arguments of `Client.submit_many`, which sends nothing."""
     calls: list[dict[str, Any]] = []
 
-    def submit(self: Client, source: Path, **job: Any) -> None:
+    def submit_many(self: Client, sources: Iterable[Path], **job: Any) -> None:
         calls.append(job)
         raise InvalidJob("not sent")
 
-    monkeypatch.setattr(Client, "submit", submit)
+    monkeypatch.setattr(Client, "submit_many", submit_many)
     monkeypatch.setattr(jobs, "connect", lambda: Client("redis://127.0.0.1:1"))
     return calls
 
