@@ -126,7 +126,7 @@ Step = Callable[[Place], object]
         (
             lambda place: place.redis.config_set("maxmemory", 1),
             lambda place: place.redis.config_set("maxmemory", 0),
-            "give it more (maxmemory)",
+            "give it more: its maxmemory",
             507,
         ),
         (
