@@ -26,7 +26,8 @@ from tests.conftest import until
 
 from .page import IMAGE, PAGE, WAIT_S, block
 
-DOCKERFILE = (Path(__file__).parents[3] / "docker" / "Dockerfile").read_text()
+CHECKOUT = Path(__file__).parents[3]
+DOCKERFILE = (CHECKOUT / "docker" / "Dockerfile").read_text()
 MANIFESTS = {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(block("Kubernetes", "yaml"))}
 PODS = {name: item["spec"]["template"]["spec"] for (kind, name), item in MANIFESTS.items() if kind == "Deployment"}
 
@@ -62,12 +63,18 @@ def test_the_grace_period_and_what_belongs_together() -> None:
 
 
 #: The page's container: its user, its volume, a root that can't be written, and a /dev/shm of 64 kB. It may read what
-#: this machine's Python needs. Arguments: the volume's path, the user, the command.
+#: this machine's Python needs, and the checkout, which may be in the folder that the volume hides. Arguments: the
+#: volume's path, the user, the checkout, the command.
 _AS_POD = """
+exec 9<"$3"
 mount --make-rprivate / && mount -t tmpfs -o size=64k none /dev/shm && mount -o remount,bind,ro / &&
-if [ "$1" ]; then mount -t tmpfs -o mode=1777 none "$1"
+if [ "$1" ]; then
+  mount -t tmpfs -o mode=1777 none "$1" &&
+  { [ -d "$3" ] || { mkdir -p "$3" && mount --no-canonicalize --bind /proc/self/fd/9 "$3" &&
+    mount -o remount,bind,ro "$3"; }; }
 else mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp; fi &&
-exec setpriv --reuid="$2" --regid=0 --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search "${@:3}"
+exec 9<&- setpriv --reuid="$2" --regid=0 --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search \
+  "${@:4}"
 """
 
 
@@ -94,7 +101,7 @@ def pod(name: str, url: str, *arguments: str, volume: bool = True, **env: str) -
     mount = container["volumeMounts"][0]["mountPath"] if volume else ""
     user = str(spec["securityContext"]["runAsUser"])
     program = [*MASKQ, *(arguments or container["args"])]
-    command = ["unshare", "--mount", "bash", "-c", _AS_POD, "pod", mount, user, *program]
+    command = ["unshare", "--mount", "bash", "-c", _AS_POD, "pod", mount, user, str(CHECKOUT), *program]
     return command, plain({"HOME": "/nonexistent", **links, **own, "MASKQ_BROKER_URL": url, **env})
 
 
