@@ -147,6 +147,8 @@ def _npy_shape(image: bytes, axes: str) -> str | None:
     try:
         read_header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
         shape, _, _ = read_header(stream)
-        return f"{shape[axes.index('Y')]}x{shape[axes.index('X')]}"
+        height, width = shape[axes.index("Y")], shape[axes.index("X")]
+        # `True` and negative numbers are sizes to NumPy's reader of headers.
+        return f"{height}x{width}" if type(height) is type(width) is int and min(height, width) >= 0 else None
     except Exception:  # on untrusted bytes, and axes that are not the array's
         return None

@@ -91,7 +91,7 @@ def test_an_imported_model_is_shown_with_its_spec(imported: Path) -> None:
     (spec,) = lines("models", "show", "streets", env=env)
     assert (spec["version"], spec["channels"], spec["normalisation"], spec["unit"]) == (2, "rgb", "unit", 1023)
     assert (spec["bandwidths"], spec["min_pixels"], spec["licence"]) == (1, 128, "CC-BY-NC-4.0")
-    assert spec["source"].startswith("best.pth, sha256 ") and spec["folder"].startswith("file://")
+    assert spec["source"].startswith("best.pth, sha256 ") and spec["folder"] == f"{imported}/streets/2"
     shown = maskq("models", "show", "streets@2", env=env).stdout
     assert "streets@2" in shown and "CC-BY-NC-4.0" in shown
 

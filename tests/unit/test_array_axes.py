@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,10 @@ def test_nan_is_refused_naming_the_option_or_taken_as_background_with_a_note() -
 def test_finite_images_have_no_note_of_nan(kind: str, allowed: bool) -> None:
     image = read_image(npy(np.zeros((9, 9), kind)), view=View(nan_as_background=allowed))
     assert isinstance(image, Image) and image.notes == ()
+
+
+@pytest.mark.parametrize("shape", [(True, True), (-3, 5), (4, -1)])
+def test_sizes_that_are_none_are_no_shape(shape: tuple[int, ...]) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    assert shape_of(stream.getvalue() + bytes(16)) is None
