@@ -75,14 +75,14 @@ def test_every_command_explains_itself() -> None:
         assert shown.returncode == 0 and "Usage" in shown.stdout
 
 
-def test_targets_of_make_and_services_of_compose_exist() -> None:
+def test_targets_of_make_and_settings_of_compose_exist() -> None:
     makefile, compose = (ROOT / "Makefile").read_text(), (ROOT / "compose.yaml").read_text()
     targets = re.findall(r"(?:^|`)make ([a-z]+)", README.read_text(), re.MULTILINE)
     assert {"run", "test", "chaos"} <= set(targets)
     for target in targets:
         assert re.search(rf"^([a-z]+ )*{target}( [a-z]+)*:", makefile, re.MULTILINE), f"make {target}"
-    services, profiles = re.findall(r"--scale (\w+)=", SHELL), re.findall(r"--profile (\w+)", SHELL)
-    assert services and profiles
-    for service in services:
-        assert re.search(rf"^  {service}:$", compose, re.MULTILINE), service
+    text = README.read_text()
+    replicas, profiles = re.findall(r"\b(MASKQ_\w+_REPLICAS)=", text), re.findall(r"\bCOMPOSE_PROFILES=(\w+)", text)
+    assert replicas and profiles
+    assert all(f"replicas: ${{{setting}:-" in compose for setting in replicas)
     assert all(re.search(rf"profiles: .*\b{profile}\b", compose) for profile in profiles)
