@@ -84,5 +84,5 @@ def test_targets_of_make_and_settings_of_compose_exist() -> None:
     text = README.read_text()
     replicas, profiles = re.findall(r"\b(MASKQ_\w+_REPLICAS)=", text), re.findall(r"\bCOMPOSE_PROFILES=(\w+)", text)
     assert replicas and profiles
-    assert all(f"replicas: ${{{setting}:-" in compose for setting in replicas)
+    assert all(f'replicas: "${{{setting}:-' in compose for setting in replicas)
     assert all(re.search(rf"profiles: .*\b{profile}\b", compose) for profile in profiles)
